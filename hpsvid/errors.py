@@ -1,0 +1,21 @@
+"""Errors that reach the user as one line: what was found, what was expected, how to mend it."""
+
+
+class HpsvidError(Exception):
+    """Base of all errors that hpsvid raises on purpose; the CLI prints one line and exits 1."""
+
+
+class InputError(HpsvidError):
+    """The user's file or option cannot be used as given."""
+
+
+class NoPersonError(InputError):
+    """The clip was read to its end and no person was found."""
+
+
+class WeightsError(HpsvidError):
+    """A network's weights or a body model file are missing, damaged or of the wrong kind."""
+
+
+class DependencyError(HpsvidError):
+    """An optional package or system library that the chosen option needs is not usable here."""

@@ -1,0 +1,248 @@
+"""The data that flows between stages: frozen dataclasses of numpy arrays, shapes checked.
+
+Units: metres, radians, seconds; pixels from the top-left corner of the upright image; camera
+axes are OpenCV's (x right, y down, z forward). T is a track's frame count, J=29 joints
+(SMPL's 24 and five leaves, names in `hpsvid.body`).
+"""
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SCHEMA_VERSION = 1
+N_JOINTS = 29
+N_ROTATIONS = 24
+N_TWISTS = 23
+N_BETAS = 10
+N_LANDMARKS = 33
+
+Array = NDArray[Any]
+
+
+def _check(owner: object, name: str, shape: tuple[int | None, ...], kind: str) -> None:
+    """Raise ValueError unless field `name` has this shape (None = any) and dtype kind."""
+    value = getattr(owner, name)
+    where = f"{type(owner).__name__}.{name}"
+    if not isinstance(value, np.ndarray):
+        raise ValueError(f"{where}: expected a numpy array, found {type(value).__name__}")
+    fits = len(value.shape) == len(shape) and all(
+        want is None or want == have for want, have in zip(shape, value.shape, strict=True)
+    )
+    if not fits:
+        raise ValueError(f"{where}: expected shape {shape}, found {value.shape}")
+    if value.dtype.kind not in kind:
+        raise ValueError(f"{where}: expected dtype kind {kind!r}, found {value.dtype}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Clip:
+    """What a probe of the input says about it."""
+
+    path: Path
+    width: int  # px, upright
+    height: int  # px, upright
+    fps: Fraction  # nominal frame rate; the truth about time is in pts_s
+    rotation: int  # degrees clockwise that were applied to make the picture upright
+    audio: bool
+    frame_count: int | None  # as the container announces it; None when it does not
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Frames:
+    """A chunk of decoded pictures with their times."""
+
+    rgb: Array  # (N, H, W, 3) uint8
+    index: Array  # (N,) int64, counted from the clip's first frame
+    pts_s: Array  # (N,) float64 seconds, the first frame's is 0
+
+    def __post_init__(self) -> None:
+        _check(self, "rgb", (None, None, None, 3), "u")
+        n = len(self.rgb)
+        _check(self, "index", (n,), "i")
+        _check(self, "pts_s", (n,), "f")
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Detections:
+    """The people that the detector sees in one frame."""
+
+    frame_index: int
+    boxes: Array  # (D, 4) float32 x0 y0 x1 y1 px
+    scores: Array  # (D,) float32 in [0, 1]
+
+    def __post_init__(self) -> None:
+        _check(self, "boxes", (None, 4), "f")
+        _check(self, "scores", (len(self.boxes),), "f")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Track:
+    """One person's boxes over a gap-free run of frames."""
+
+    id: int
+    frame_index: Array  # (T,) int64, consecutive
+    boxes: Array  # (T, 4) float32 x0 y0 x1 y1 px
+    scores: Array  # (T,) float32; 0 where filled
+    detected: Array  # (T,) bool; False where a gap was filled
+
+    def __post_init__(self) -> None:
+        _check(self, "frame_index", (None,), "i")
+        n = len(self.frame_index)
+        _check(self, "boxes", (n, 4), "f")
+        _check(self, "scores", (n,), "f")
+        _check(self, "detected", (n,), "b")
+        if n == 0 or np.any(np.diff(self.frame_index) != 1):
+            raise ValueError(f"Track.frame_index of track {self.id}: expected a gap-free run")
+
+    def __len__(self) -> int:
+        return len(self.frame_index)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Camera:
+    """A pinhole camera without distortion."""
+
+    K: Array  # (3, 3) float64 px
+    source: str  # "given", "metadata" or "guessed"
+
+    def __post_init__(self) -> None:
+        _check(self, "K", (3, 3), "f")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Landmarks:
+    """What the landmark network says about one track, before any body model.
+
+    `world` is in metres, relative to the middle of the hips, in axes parallel to the camera's
+    as if the crop had been seen along the optical axis.
+    """
+
+    track_id: int
+    frame_index: Array  # (T,) int64
+    image: Array  # (T, 33, 2) float32 px
+    world: Array  # (T, 33, 3) float32 m
+    visibility: Array  # (T, 33) float32 in [0, 1]
+    presence: Array  # (T, 33) float32 in [0, 1]
+    score: Array  # (T,) float32: probability that the crop holds a person; 0 = not seen
+
+    def __post_init__(self) -> None:
+        _check(self, "frame_index", (None,), "i")
+        n = len(self.frame_index)
+        _check(self, "image", (n, N_LANDMARKS, 2), "f")
+        _check(self, "world", (n, N_LANDMARKS, 3), "f")
+        _check(self, "visibility", (n, N_LANDMARKS), "f")
+        _check(self, "presence", (n, N_LANDMARKS), "f")
+        _check(self, "score", (n,), "f")
+
+    def __len__(self) -> int:
+        return len(self.frame_index)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Observations:
+    """What a backbone hands to a solver: one track's evidence about the body in each frame."""
+
+    track_id: int
+    frame_index: Array  # (T,) int64
+    joints: Array  # (T, 29, 3) float32 m, relative to the pelvis, camera axes
+    sigma: Array  # (T, 29) float32 m, standard deviation of a joint's position
+    twist: Array  # (T, 23, 2) float32 (cos, sin) of each bone's twist, joints 1..23
+    betas: Array  # (T, 10) float32 shape, one guess a frame
+    landmarks2d: Array  # (T, L, 3) float32 px, px, visibility in [0, 1]
+    pelvis: Array  # (T, 3) float32 m, camera coordinates
+    valid: Array  # (T,) bool; False where the backbone saw nothing
+
+    def __post_init__(self) -> None:
+        _check(self, "frame_index", (None,), "i")
+        n = len(self.frame_index)
+        _check(self, "joints", (n, N_JOINTS, 3), "f")
+        _check(self, "sigma", (n, N_JOINTS), "f")
+        _check(self, "twist", (n, N_TWISTS, 2), "f")
+        _check(self, "betas", (n, N_BETAS), "f")
+        _check(self, "landmarks2d", (n, None, 3), "f")
+        _check(self, "pelvis", (n, 3), "f")
+        _check(self, "valid", (n,), "b")
+
+    def __len__(self) -> int:
+        return len(self.frame_index)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Window:
+    """A run of L frames of one track's observations; padded frames are not valid."""
+
+    obs: Observations
+    start: int  # first frame's place in the track
+    valid: Array  # (L,) bool
+
+    def __post_init__(self) -> None:
+        _check(self, "valid", (len(self.obs),), "b")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BodyParams:
+    """SMPL parameters of one person; posed vertex + transl = camera point."""
+
+    rotmats: Array  # (T, 24, 3, 3) float32, parent-relative
+    betas: Array  # (10,) float32
+    transl: Array  # (T, 3) float32 m
+
+    def __post_init__(self) -> None:
+        _check(self, "rotmats", (None, N_ROTATIONS, 3, 3), "f")
+        _check(self, "betas", (N_BETAS,), "f")
+        _check(self, "transl", (len(self.rotmats), 3), "f")
+
+    def __len__(self) -> int:
+        return len(self.rotmats)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Person:
+    """One person's motion, ready to be drawn or written."""
+
+    track: Track
+    body: BodyParams
+    joints: Array  # (T, 29, 3) float32 m, camera coordinates
+    joints2d: Array  # (T, 29, 2) float32 px
+    sigma: Array  # (T, 29) float32 m
+    valid: Array  # (T,) bool; False where no evidence was seen and the pose was filled
+    reprojection_px: Array  # (T,) float32, weighted mean distance to the 2D evidence; NaN = none
+
+    def __post_init__(self) -> None:
+        n = len(self.track)
+        _check(self, "joints", (n, N_JOINTS, 3), "f")
+        _check(self, "joints2d", (n, N_JOINTS, 2), "f")
+        _check(self, "sigma", (n, N_JOINTS), "f")
+        _check(self, "valid", (n,), "b")
+        _check(self, "reprojection_px", (n,), "f")
+        if len(self.body) != n:
+            raise ValueError(f"Person.body: expected {n} frames, found {len(self.body)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Motion:
+    """The product: every person of a clip, with times and a camera."""
+
+    clip: Clip
+    pts_s: Array  # (F,) float64, all frames of the clip
+    camera: Camera
+    people: tuple[Person, ...]
+    provenance: dict[str, Any]  # solver, backbone, detector, weights' sha256, version, seed
+    schema_version: int = field(default=SCHEMA_VERSION)
+
+    def __post_init__(self) -> None:
+        _check(self, "pts_s", (None,), "f")
+        for person in self.people:
+            last = int(person.track.frame_index[-1])
+            if last >= len(self.pts_s):
+                raise ValueError(
+                    f"Motion: person {person.track.id} reaches frame {last}, "
+                    f"the clip has {len(self.pts_s)}"
+                )

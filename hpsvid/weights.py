@@ -1,0 +1,73 @@
+"""Find shipped weights by name and check them before use.
+
+`weights/manifest.toml` lists every file with its sha256, licence and source; a file that does
+not match is refused, never silently used.
+"""
+
+import hashlib
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpsvid.errors import WeightsError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsEntry:
+    """One row of the manifest."""
+
+    name: str
+    file: str
+    sha256: str
+    bytes: int
+    licence: str
+    source: str
+
+
+def weights_dir() -> Path:
+    """The folder of shipped weights: the wheel's own copy, or `weights/` of the source tree."""
+    package = Path(__file__).resolve().parent
+    packaged = package / "data" / "weights"
+    return packaged if packaged.is_dir() else package.parent / "weights"
+
+
+def read_manifest() -> dict[str, WeightsEntry]:
+    """All entries of the manifest by name.
+
+    Raises WeightsError when the manifest is missing or not valid TOML.
+    """
+    path = weights_dir() / "manifest.toml"
+    try:
+        rows = tomllib.loads(path.read_text(encoding="utf-8"))["weights"]
+        return {row["name"]: WeightsEntry(**row) for row in rows}
+    except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError) as error:
+        raise WeightsError(
+            f"{path}: the weights manifest cannot be read ({error}); reinstall hpsvid"
+        ) from error
+
+
+def weights_path(name: str) -> Path:
+    """Path of the shipped file `name`, verified against the manifest's sha256.
+
+    Raises WeightsError when the name is unknown, the file is missing or its bytes differ.
+    """
+    manifest = read_manifest()
+    if name not in manifest:
+        raise WeightsError(f"weights {name!r}: unknown; known are {', '.join(sorted(manifest))}")
+    entry = manifest[name]
+    path = weights_dir() / entry.file
+    if not path.is_file():
+        raise WeightsError(f"{path}: missing; reinstall hpsvid, or run `git checkout -- weights`")
+    found = file_sha256(path)
+    if found != entry.sha256:
+        raise WeightsError(
+            f"{path}: sha256 is {found[:12]}…, the manifest expects {entry.sha256[:12]}…; "
+            "the file is damaged: reinstall hpsvid"
+        )
+    return path
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
