@@ -1,0 +1,218 @@
+"""Motion capture in AMASS's npz format, and what a camera sees of it.
+
+Inside hpsvid a capture is y-up, in metres, on SMPL's 24 joints. AMASS (Mahmood et al., ICCV 2019)
+is z-up unless a file's own key `up_axis` says otherwise.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hpsvid.body import JOINT, Body
+from hpsvid.errors import InputError
+from hpsvid.geometry import axis_angle_to_matrix, matrix_to_axis_angle
+from hpsvid.types import N_BETAS, N_ROTATIONS, Array, BodyParams
+
+# width of `poses` -> joints that it shares with SMPL, in SMPL's order; SMPL-H and SMPL-X go on
+# with jaw, eyes and fingers, which a 24-joint body has not: its two hand joints stay unturned
+_SHARED_JOINTS = {72: 24, 156: 22, 165: 22}  # SMPL, SMPL-H, SMPL-X
+_FRAME_RATE_KEYS = ("mocap_framerate", "mocap_frame_rate")
+# files beside AMASS's motions that hold a subject's shape and no motion
+_SHAPE_FILES = ("shape.npz", "_stagei.npz")
+_Z_UP_TO_Y_UP = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MotionCapture:
+    """One clip of captured motion, world axes: y up, metres."""
+
+    name: str
+    rotmats: Array  # (T, 24, 3, 3) float32, parent-relative
+    transl: Array  # (T, 3) float32 m; posed vertex + transl = world point
+    betas: Array  # (10,) float32
+    fps: float  # Hz
+    licence: str  # as the file states it; "" when it does not
+
+    def __len__(self) -> int:
+        return len(self.rotmats)
+
+
+def read_mocap(path: Path, body: Body) -> tuple[MotionCapture, ...]:
+    """Read one AMASS-format npz: SMPL, SMPL-H or SMPL-X `poses`, either spelling of the rate.
+
+    body: the body that the file was fitted to; its pelvis is the point about which a z-up file
+    is turned to y-up. Returns one clip, or the several clips of a merged file (`clip_nframes`).
+    Raises InputError when the file is not such an npz, lacks a key or holds unusable numbers.
+    """
+    wanted = ("poses", "trans", "betas", *_FRAME_RATE_KEYS, "up_axis", "licence", "clip_nframes")
+    data = _read_keys(path, (*wanted, "clip_names"))
+    poses, transl, betas = (_numbers(path, data, key) for key in ("poses", "trans", "betas"))
+    if poses.ndim != 2 or poses.shape[1] not in _SHARED_JOINTS or len(poses) == 0:
+        raise InputError(
+            f"{path}: `poses` is {poses.shape}, expected (T, 72) of SMPL, (T, 156) of SMPL-H "
+            "or (T, 165) of SMPL-X, T at least 1"
+        )
+    if transl.shape != (len(poses), 3):
+        raise InputError(f"{path}: `trans` is {transl.shape}, expected ({len(poses)}, 3)")
+    betas = np.atleast_1d(betas.squeeze())  # some files say (1, 10)
+    if betas.ndim != 1 or len(betas) < N_BETAS:
+        raise InputError(f"{path}: `betas` is {betas.shape}, expected 10 or more numbers")
+    betas = betas[:N_BETAS].astype(np.float32)
+
+    shared = _SHARED_JOINTS[poses.shape[1]]
+    axis_angle = torch.from_numpy(poses[:, : shared * 3]).unflatten(1, (shared, 3))
+    rotmats = np.tile(np.eye(3), (len(poses), N_ROTATIONS, 1, 1))
+    rotmats[:, :shared] = axis_angle_to_matrix(axis_angle).numpy()
+    up_axis = str(data.get("up_axis", "z"))
+    if up_axis not in ("y", "z"):
+        raise InputError(f"{path}: `up_axis` is {up_axis!r}, expected 'y' or 'z'")
+    if up_axis == "z":
+        rotmats, transl = _moved(rotmats, transl, _pelvis(body, betas), _Z_UP_TO_Y_UP, np.zeros(3))
+    whole = MotionCapture(
+        name=path.stem,
+        rotmats=rotmats.astype(np.float32),
+        transl=transl.astype(np.float32),
+        betas=betas,
+        fps=_frame_rate(path, data),
+        licence=str(data.get("licence", "")),
+    )
+    return _split(path, whole, data)
+
+
+def read_mocap_folder(folder: Path, body: Body) -> Iterator[MotionCapture]:
+    """All clips of all npz files under `folder`, in the order of their paths, one file at a time.
+
+    AMASS's shape files (`shape.npz`, `*_stagei.npz`) hold no motion and are passed over.
+    Raises InputError at once when there is no such folder or no motion in it, and from the
+    iterator when a file cannot be used.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: not a folder; expected a folder of AMASS-format npz files")
+    paths = [p for p in sorted(folder.rglob("*.npz")) if not p.name.endswith(_SHAPE_FILES)]
+    if not paths:
+        raise InputError(f"{folder}: holds no motion capture (.npz) at any depth")
+    return (clip for path in paths for clip in read_mocap(path, body))
+
+
+def resample(capture: MotionCapture, fps: float) -> MotionCapture:
+    """The same motion at `fps` Hz: rotations by slerp, translation linearly.
+
+    The first frame stays the first; the last new frame is the last that lies inside the clip.
+    """
+    if not fps > 0:
+        raise InputError(f"frame rate {fps}: expected more than 0")
+    last = len(capture) - 1
+    # a hair's breadth is forgiven, so that a rate of equal duration keeps its last frame
+    count = int(last * fps / capture.fps + 1e-6) + 1
+    place = np.minimum(np.arange(count) * (capture.fps / fps), last)
+    before = np.minimum(place.astype(int), max(last - 1, 0))
+    after = np.minimum(before + 1, last)
+    weight = place - before
+    start, end = (torch.from_numpy(capture.rotmats[i].astype(np.float64)) for i in (before, after))
+    step = matrix_to_axis_angle(start.mT @ end) * torch.from_numpy(weight)[:, None, None]
+    rotmats = (start @ axis_angle_to_matrix(step)).numpy()
+    transl = (
+        capture.transl[before] * (1 - weight)[:, None] + capture.transl[after] * weight[:, None]
+    )
+    return replace(
+        capture,
+        rotmats=rotmats.astype(np.float32),
+        transl=transl.astype(np.float32),
+        fps=float(fps),
+    )
+
+
+def seen_by_camera(
+    capture: MotionCapture, rotation: Array, translation: Array, body: Body
+) -> BodyParams:
+    """The capture in camera axes (x right, y down, z forward).
+
+    rotation: (3, 3) or (T, 3, 3), translation: (3,) or (T, 3) m, the world-to-camera pose:
+    camera point = rotation @ world point + translation. SMPL turns a body about its pelvis, not
+    about the origin, so the translation depends on where `body` has the pelvis of these betas.
+    """
+    rotmats, transl = _moved(
+        capture.rotmats, capture.transl, _pelvis(body, capture.betas), rotation, translation
+    )
+    return BodyParams(
+        rotmats=rotmats.astype(np.float32),
+        betas=capture.betas,
+        transl=transl.astype(np.float32),
+    )
+
+
+def _pelvis(body: Body, betas: Array) -> Array:
+    """Rest pelvis (3,) m of these betas, float64."""
+    return body.rest_joints(torch.from_numpy(betas))[JOINT["pelvis"]].double().numpy()
+
+
+def _moved(
+    rotmats: Array, transl: Array, pelvis: Array, rotation: Array, translation: Array
+) -> tuple[Array, Array]:
+    """Rotations and transl of a body after the rigid motion x -> rotation @ x + translation.
+
+    posed vertex = root (rest - pelvis) + pelvis + transl, so the moved body's transl is
+    rotation @ (pelvis + transl) + translation - pelvis.
+    """
+    turned = np.array(rotmats, np.float64)
+    turned[:, 0] = rotation @ turned[:, 0]
+    point = (rotation @ (pelvis + transl)[..., None])[..., 0]
+    return turned, point + translation - pelvis
+
+
+def _read_keys(path: Path, keys: tuple[str, ...]) -> dict[str, Array]:
+    """The arrays of an npz that are among `keys`; the rest (AMASS pickles some) stays unread."""
+    try:
+        with path.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise InputError(f"{path}: a single array, expected an npz of motion capture")
+            return {key: archive[key] for key in keys if key in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path}: cannot be read as an npz of motion capture ({error})") from error
+
+
+def _numbers(path: Path, data: dict[str, Array], key: str) -> Array:
+    """`data[key]` as finite float64."""
+    if key not in data:
+        raise InputError(f"{path}: has no `{key}`; expected AMASS's keys poses, trans, betas")
+    if data[key].dtype.kind not in "fiu" or not np.isfinite(data[key]).all():
+        raise InputError(f"{path}: `{key}` holds values that are not finite numbers")
+    return np.asarray(data[key], np.float64)
+
+
+def _frame_rate(path: Path, data: dict[str, Array]) -> float:
+    """The clip's rate in Hz under either of AMASS's spellings."""
+    key = next((key for key in _FRAME_RATE_KEYS if key in data), _FRAME_RATE_KEYS[0])
+    rate = _numbers(path, data, key)
+    if rate.size != 1 or rate.item() <= 0:
+        raise InputError(f"{path}: `{key}` is {rate}, expected one number above 0")
+    return float(rate.item())
+
+
+def _split(path: Path, whole: MotionCapture, data: dict[str, Array]) -> tuple[MotionCapture, ...]:
+    """Cut a merged file at its `clip_nframes`; a file without that key is one clip."""
+    if "clip_nframes" not in data:
+        return (whole,)
+    counts = data["clip_nframes"]
+    names = data.get("clip_names", np.array([f"{whole.name}_{i}" for i in range(len(counts))]))
+    if counts.sum() != len(whole) or (counts < 1).any() or len(names) != len(counts):
+        raise InputError(
+            f"{path}: `clip_nframes` adds up to {counts.sum()} in {len(counts)} clips, expected "
+            f"{len(whole)} frames in the {len(names)} clips of `clip_names`"
+        )
+    ends = np.cumsum(counts)
+    return tuple(
+        replace(
+            whole,
+            name=str(name),
+            rotmats=whole.rotmats[end - count : end],
+            transl=whole.transl[end - count : end],
+        )
+        for name, count, end in zip(names, counts, ends, strict=True)
+    )
