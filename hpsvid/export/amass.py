@@ -1,0 +1,60 @@
+"""AMASS's npz (Mahmood et al., ICCV 2019) in SMPL-H's layout, one file a person.
+
+z is up and the person is seen from -y: the camera's view direction becomes +y. The camera is
+taken as level: where it was pitched or rolled, the figure leans by that angle. `betas` are those
+of the body that hpsvid used (`body_model`): SMPL's own only when that was a SMPL file.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hpsvid.body import JOINT, Body
+from hpsvid.export.common import ExportOptions, evenly_timed, in_world_axes, write_npz
+from hpsvid.geometry import matrix_to_axis_angle
+from hpsvid.types import Motion
+
+# camera x right, y down, z forward -> world x right, y forward, z up
+CAMERA_TO_Z_UP = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
+_SMPLH_JOINTS = 52  # 22 of the body, 30 of the fingers
+_BODY_JOINTS = 22  # SMPL's two hand joints have no counterpart in SMPL-H
+_SMPLH_BETAS = 16
+
+
+def write_amass(
+    motion: Motion, body: Body, out_dir: Path, stem: str, options: ExportOptions
+) -> list[Path]:
+    """Write `STEM_personNN.npz` for each person at the clip's rate or `options.fps`.
+
+    The file starts with the person's first frame, `start_s` seconds into the clip. Readers
+    differ in the keys that they look for, hence the aliases `poses_root`, `poses_body`, `fps`.
+    """
+    paths = []
+    for person in motion.people:
+        params, fps = evenly_timed(motion, person, options.fps)
+        rotmats, pelvis, rest = in_world_axes(params, body, CAMERA_TO_Z_UP)
+        poses = np.zeros((len(rotmats), _SMPLH_JOINTS, 3))
+        poses[:, :_BODY_JOINTS] = matrix_to_axis_angle(
+            torch.from_numpy(rotmats[:, :_BODY_JOINTS])
+        ).numpy()
+        betas = np.zeros(_SMPLH_BETAS)
+        betas[: len(params.betas)] = params.betas
+        path = out_dir / f"{stem}_person{person.track.id:02d}.npz"
+        write_npz(
+            path,
+            {
+                "poses": poses.reshape(len(poses), -1),
+                "poses_root": poses[:, 0],
+                "poses_body": poses[:, 1:_BODY_JOINTS].reshape(len(poses), -1),
+                "trans": pelvis - rest[JOINT["pelvis"]],
+                "betas": betas,
+                "gender": np.array("neutral"),
+                "mocap_framerate": np.array(fps),
+                "fps": np.array(fps),
+                "start_s": np.array(motion.pts_s[person.track.frame_index[0]]),
+                "body_model": np.array(body.name),
+            },
+        )
+        paths.append(path)
+    return paths

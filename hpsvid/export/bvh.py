@@ -1,0 +1,143 @@
+"""Biovision hierarchy files (.bvh), one a person: y up, centimetres, rest pose = T-pose.
+
+The world is the camera's, turned by half a circle about x: x right, y up, z towards the camera.
+The camera is taken as level: where it was pitched or rolled, the figure leans by that angle.
+A file starts with its person's first frame: BVH has no key for an offset in time. Blender takes
+a unit for a metre, so import with `global_scale=0.01`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from hpsvid.body import N_BODY, PARENTS, Body
+from hpsvid.export.common import (
+    ExportOptions,
+    RigName,
+    evenly_timed,
+    in_world_axes,
+    written_whole,
+)
+from hpsvid.types import Array, Motion
+
+CAMERA_TO_Y_UP = np.diag([1.0, -1.0, -1.0])
+_CM_PER_M = 100
+# R = Rz Rx Ry, the order of Biovision's own files
+_ROTATION_CHANNELS = "Zrotation Xrotation Yrotation"
+# below this cosine of the middle angle the outer two cannot be told apart in float32 matrices
+_GIMBAL_COSINE = 1e-5
+
+_HIK = (
+    "Hips", "LeftUpLeg", "RightUpLeg", "Spine", "LeftLeg", "RightLeg", "Spine1", "LeftFoot",
+    "RightFoot", "Spine2", "LeftToeBase", "RightToeBase", "Neck", "LeftShoulder",
+    "RightShoulder", "Head", "LeftArm", "RightArm", "LeftForeArm", "RightForeArm", "LeftHand",
+    "RightHand", "LeftHandMiddle1", "RightHandMiddle1",
+)  # fmt: skip
+# names of SMPL's 24 joints, in SMPL's order, as other programs expect them
+RIGS: dict[RigName, tuple[str, ...]] = {
+    "smpl": (
+        "Pelvis", "L_Hip", "R_Hip", "Spine1", "L_Knee", "R_Knee", "Spine2", "L_Ankle",
+        "R_Ankle", "Spine3", "L_Foot", "R_Foot", "Neck", "L_Collar", "R_Collar", "Head",
+        "L_Shoulder", "R_Shoulder", "L_Elbow", "R_Elbow", "L_Wrist", "R_Wrist", "L_Hand",
+        "R_Hand",
+    ),
+    "hik": _HIK,  # Autodesk HumanIK
+    "mixamo": tuple(f"mixamorig:{name}" for name in _HIK),
+    "cmu": (  # the MotionBuilder-friendly conversion of the CMU database
+        "Hips", "LeftUpLeg", "RightUpLeg", "LowerBack", "LeftLeg", "RightLeg", "Spine",
+        "LeftFoot", "RightFoot", "Spine1", "LeftToeBase", "RightToeBase", "Neck",
+        "LeftShoulder", "RightShoulder", "Head", "LeftArm", "RightArm", "LeftForeArm",
+        "RightForeArm", "LeftHand", "RightHand", "LeftFingerBase", "RightFingerBase",
+    ),
+}  # fmt: skip
+
+
+def write_bvh(
+    motion: Motion, body: Body, out_dir: Path, stem: str, options: ExportOptions
+) -> list[Path]:
+    """Write `STEM_personNN.bvh` for each person at the clip's rate or `options.fps`.
+
+    Bones have the lengths of the person's own betas; joints are named after `options.rig`.
+    """
+    paths = []
+    for person in motion.people:
+        params, fps = evenly_timed(motion, person, options.fps)
+        rotmats, pelvis, rest = in_world_axes(params, body, CAMERA_TO_Y_UP)
+        hierarchy, order = _hierarchy(rest * _CM_PER_M, RIGS[options.rig])
+        angles = np.rad2deg(euler_zxy(rotmats))[:, order]
+        values = np.concatenate([pelvis * _CM_PER_M, angles.reshape(len(angles), -1)], 1)
+        row = " ".join(["%.5f"] * values.shape[1])
+        # adding 0 turns a rounded -0 into 0
+        frames = [row % tuple(v) for v in (values.round(5) + 0.0).tolist()]
+        head = [*hierarchy, "MOTION", f"Frames: {len(frames)}", f"Frame Time: {1 / fps:.9f}"]
+        path = out_dir / f"{stem}_person{person.track.id:02d}.bvh"
+        with written_whole(path) as stream:
+            stream.write(("\n".join([*head, *frames]) + "\n").encode("ascii"))
+        paths.append(path)
+    return paths
+
+
+def euler_zxy(rotmats: Array) -> Array:
+    """Angles (T, ..., 3) z, x, y in radians with R = Rz Rx Ry, continuous over time.
+
+    rotmats: (T, ..., 3, 3). Of the two sets of angles that give one rotation, and of all their
+    full turns, each frame takes the nearest to the frame before. Where x is a right angle only
+    a sum of z and y is determined: z is held there, and y takes up the rest.
+    """
+    r = rotmats
+    sin_z, cos_z = -r[..., 0, 1], r[..., 1, 1]  # times cos x
+    known = np.hypot(sin_z, cos_z) > _GIMBAL_COSINE
+    z = np.arctan2(sin_z, cos_z)
+    frame = np.arange(len(r)).reshape(-1, *[1] * (z.ndim - 1))
+    last_known = np.maximum.accumulate(np.where(known, frame, -1), axis=0)
+    held = np.take_along_axis(z, last_known.clip(0), axis=0)
+    z = np.where(last_known >= 0, held, 0.0)
+    # x and y from Rz^-1 R = Rx Ry, so that they make up for whatever z is
+    sin_z, cos_z = np.sin(z), np.cos(z)
+    x = np.arctan2(r[..., 2, 1], cos_z * r[..., 1, 1] - sin_z * r[..., 0, 1])
+    y = np.arctan2(
+        cos_z * r[..., 0, 2] + sin_z * r[..., 1, 2], cos_z * r[..., 0, 0] + sin_z * r[..., 1, 0]
+    )
+    angles = np.stack([z, x, y], -1)
+    other = np.stack([z + np.pi, np.pi - x, y + np.pi], -1)  # the same rotation
+
+    # going on is as far between two frames of the one set as between two of the other, and so
+    # is changing over: whether a frame changes over does not depend on the set we are in
+    going_on = _turn(angles[1:] - angles[:-1])
+    changing = _turn(other[1:] - angles[:-1])
+    switches = np.cumsum(changing < going_on, axis=0) % 2 == 1
+    angles[1:] = np.where(switches[..., None], other[1:], angles[1:])
+    return np.unwrap(angles, axis=0)
+
+
+def _turn(difference: Array) -> Array:
+    """How far (...) three angles' differences (..., 3) go, full turns left out."""
+    return np.abs(np.remainder(difference + np.pi, 2 * np.pi) - np.pi).sum(-1)
+
+
+def _hierarchy(rest_cm: Array, names: tuple[str, ...]) -> tuple[list[str], list[int]]:
+    """The HIERARCHY section's lines, and the joints in the order of its channels.
+
+    rest_cm: (29, 3). The root's offset is zero, because programs disagree whether its position
+    channels replace the offset or add to it. The five leaves become End Sites.
+    """
+    lines, order = ["HIERARCHY"], []
+
+    def add(joint: int, depth: int) -> None:
+        offset = rest_cm[joint] - rest_cm[PARENTS[joint]] if depth else np.zeros(3)
+        pad = "\t" * depth
+        kind = "ROOT" if depth == 0 else "JOINT"
+        lines.append(f"{pad}{kind} {names[joint]}" if joint < N_BODY else f"{pad}End Site")
+        lines.append(f"{pad}{{")
+        lines.append(f"{pad}\tOFFSET " + " ".join(f"{value:.5f}" for value in offset.tolist()))
+        if joint < N_BODY:
+            order.append(joint)
+            position = "" if depth else "Xposition Yposition Zposition "
+            count = 3 if depth else 6
+            lines.append(f"{pad}\tCHANNELS {count} {position}{_ROTATION_CHANNELS}")
+        for child in (child for child, parent in enumerate(PARENTS) if parent == joint):
+            add(child, depth + 1)
+        lines.append(f"{pad}}}")
+
+    add(0, 0)
+    return lines, order

@@ -1,0 +1,119 @@
+"""What the writers share: options, even timing, y-up or z-up axes, files that appear whole."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Literal, get_args
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+
+import numpy as np
+import torch
+
+from hpsvid.body import JOINT, Body
+from hpsvid.errors import InputError
+from hpsvid.geometry import axis_angle_to_matrix, matrix_to_axis_angle
+from hpsvid.types import Array, BodyParams, Motion, Person
+
+RigName = Literal["smpl", "hik", "mixamo", "cmu"]
+
+# Matroska counts time in whole milliseconds: frames this near to an even grid lie on it
+_CLOCK_TICK_S = 1e-3
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
+_MAX_FPS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """The user's wishes about a file. Raises InputError when a value cannot be used."""
+
+    fps: int | None = None  # Hz, evenly resampled; None: the clip's own rate
+    rig: RigName = "smpl"  # whose joint names
+
+    def __post_init__(self) -> None:
+        if self.rig not in get_args(RigName):
+            raise InputError(f"--rig {self.rig!r}: expected {', '.join(get_args(RigName))}")
+        if self.fps is not None and not 1 <= self.fps <= _MAX_FPS:
+            raise InputError(
+                f"--fps {self.fps}: expected 1 to {_MAX_FPS}; most tools take 30 or 60"
+            )
+
+
+def evenly_timed(motion: Motion, person: Person, fps: int | None) -> tuple[BodyParams, float]:
+    """A person's motion at one constant rate, and that rate in Hz.
+
+    fps: wanted rate; None keeps the clip's nominal one. A clip of variable rate is resampled
+    through its time stamps (rotations by slerp, translation linearly); frames that lie on the
+    wanted grid already are passed on untouched. The first frame is the track's first; the last
+    is the grid's nearest to the track's last, held where it lies past it by half a frame.
+    """
+    rate = float(motion.clip.fps) if fps is None else float(fps)
+    times = motion.pts_s[person.track.frame_index]
+    times = times - times[0]
+    grid = np.arange(round(float(times[-1]) * rate) + 1) / rate
+    if len(grid) == len(times) and np.abs(grid - times).max() <= _CLOCK_TICK_S:
+        return person.body, rate
+    place = np.interp(grid, times, np.arange(len(times)))
+    before = place.astype(np.int64)
+    after = np.minimum(before + 1, len(times) - 1)
+    weight = torch.from_numpy(place - before)
+    rotmats, transl = (
+        torch.from_numpy(a).double() for a in (person.body.rotmats, person.body.transl)
+    )
+    step = matrix_to_axis_angle(rotmats[before].mT @ rotmats[after])
+    turned = rotmats[before] @ axis_angle_to_matrix(step * weight[:, None, None])
+    moved = torch.lerp(transl[before], transl[after], weight[:, None])
+    return (
+        BodyParams(
+            rotmats=turned.float().numpy(), betas=person.body.betas, transl=moved.float().numpy()
+        ),
+        rate,
+    )
+
+
+def in_world_axes(params: BodyParams, body: Body, axes: Array) -> tuple[Array, Array, Array]:
+    """Turn a body from camera axes into a world's: world point = axes @ camera point.
+
+    axes: (3, 3) rotation. Returns rotmats (T, 24, 3, 3), the pelvis's place (T, 3) m and the
+    rest joints (29, 3) m, float64. SMPL turns a body about its pelvis, J0(betas) + transl, so
+    that point is what moves; a transl in the new axes is that place - J0(betas).
+    """
+    rest = body.rest_joints(torch.from_numpy(params.betas).float()).double().numpy()
+    rotmats = params.rotmats.astype(np.float64)
+    rotmats[:, 0] = axes @ rotmats[:, 0]
+    pelvis = (rest[JOINT["pelvis"]] + params.transl) @ axes.T
+    return rotmats, pelvis, rest
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[IO[bytes]]:
+    """A stream whose bytes become `path` when the block ends well, and vanish when it fails.
+
+    Raises InputError when the folder cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with beside.open("wb") as stream:
+            yield stream
+        beside.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_npz(path: Path, arrays: dict[str, Array]) -> None:
+    """A compressed npz whose bytes depend on the arrays alone: sorted keys, no clock.
+
+    Raises InputError when the folder cannot be written.
+    """
+    with written_whole(path) as stream, ZipFile(stream, "w") as archive:
+        for key in sorted(arrays):
+            content = BytesIO()
+            np.lib.format.write_array(content, np.asanyarray(arrays[key]), allow_pickle=False)
+            entry = ZipInfo(f"{key}.npy", _ZIP_EPOCH)
+            entry.create_system = 3  # Unix, wherever we run
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, content.getvalue(), ZIP_DEFLATED)

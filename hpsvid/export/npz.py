@@ -1,0 +1,181 @@
+"""The result npz: a whole `Motion` in one file that loads with `allow_pickle=False`.
+
+`header` is JSON text: schema_version, units, axes, frame, the source clip, the camera's source
+and everything in `Motion.provenance` (solver, backbone, weights' sha256, seed, version). Beside
+it lie `pts_s`, `K`, `person_ids` and one group of arrays a person, named `ID/key`.
+"""
+
+import json
+import zipfile
+import zlib
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpsvid.body import Body
+from hpsvid.errors import InputError
+from hpsvid.export.common import ExportOptions, write_npz
+from hpsvid.types import SCHEMA_VERSION, Array, BodyParams, Camera, Clip, Motion, Person, Track
+
+# what a reader without hpsvid needs to know; all of it holds for every file of this schema
+_CONVENTIONS = {
+    "units": {"length": "m", "time": "s", "image": "px", "rotation": "3x3 matrix"},
+    "axes": "x right, y down, z forward",
+    "frame": "camera; posed vertex + transl = camera point; rotations relative to the parent",
+}
+_OWN_KEYS = {"schema_version", "clip", "camera_source", *_CONVENTIONS}
+
+
+def write_result(
+    motion: Motion, body: Body, out_dir: Path, stem: str, options: ExportOptions
+) -> list[Path]:
+    """Write `STEM.npz`; the body and the options have no part in it."""
+    path = out_dir / f"{stem}.npz"
+    write_motion(motion, path)
+    return [path]
+
+
+def write_motion(motion: Motion, path: Path) -> None:
+    """Write a Motion losslessly; the file appears whole or not at all, its bytes never vary.
+
+    Raises InputError when the folder cannot be written, ValueError when two people share an id
+    or a key of `provenance` is the header's own.
+    """
+    clip = motion.clip
+    ids = [person.track.id for person in motion.people]
+    if len(set(ids)) != len(ids):
+        raise ValueError(f"Motion.people: expected ids that differ, found {ids}")
+    if taken := _OWN_KEYS & motion.provenance.keys():
+        raise ValueError(f"Motion.provenance: {sorted(taken)} are the header's own keys")
+    header: dict[str, Any] = {
+        **motion.provenance,
+        **_CONVENTIONS,
+        "schema_version": motion.schema_version,
+        "camera_source": motion.camera.source,
+        "clip": {
+            "name": clip.path.name,
+            "path": clip.path.as_posix(),  # as the user gave it
+            "width": clip.width,
+            "height": clip.height,
+            "fps": str(clip.fps),
+            "rotation": clip.rotation,
+            "audio": clip.audio,
+            "frame_count": clip.frame_count,
+        },
+    }
+    arrays: dict[str, Array] = {
+        "header": np.array(json.dumps(header, sort_keys=True, ensure_ascii=False)),
+        "pts_s": motion.pts_s,
+        "K": motion.camera.K,
+        "person_ids": np.array(ids, np.int64),
+    }
+    for person in motion.people:
+        arrays |= {f"{person.track.id}/{key}": a for key, a in _person_arrays(person).items()}
+    write_npz(path, arrays)
+
+
+def read_motion(path: Path) -> Motion:
+    """Read what `write_motion` wrote; nothing in the file is ever run.
+
+    Raises InputError when the file is missing, no npz, not of hpsvid, of a newer schema, lacks
+    a key or holds an array of another shape.
+    """
+    arrays = _load(path)
+    if "header" not in arrays:
+        found = ", ".join(sorted(arrays)[:5]) or "nothing"
+        raise InputError(f"{path}: an npz that hpsvid did not write (holds {found}, no `header`)")
+    try:
+        header = dict(json.loads(str(arrays["header"])))
+        version = int(header["schema_version"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{path}: its `header` is not hpsvid's JSON with a `schema_version`"
+        ) from error
+    if version > SCHEMA_VERSION:
+        raise InputError(
+            f"{path}: schema_version is {version}, this hpsvid reads up to {SCHEMA_VERSION}; "
+            "update hpsvid"
+        )
+    try:
+        clip = header["clip"]
+        return Motion(
+            clip=Clip(
+                path=Path(clip["path"]),
+                width=int(clip["width"]),
+                height=int(clip["height"]),
+                fps=Fraction(clip["fps"]),
+                rotation=int(clip["rotation"]),
+                audio=bool(clip["audio"]),
+                frame_count=None if clip["frame_count"] is None else int(clip["frame_count"]),
+            ),
+            pts_s=arrays["pts_s"],
+            camera=Camera(K=arrays["K"], source=str(header["camera_source"])),
+            people=tuple(_person(arrays, int(i)) for i in arrays["person_ids"]),
+            provenance={key: value for key, value in header.items() if key not in _OWN_KEYS},
+            schema_version=version,
+        )
+    except KeyError as error:
+        raise InputError(f"{path}: has no {error}; the file is incomplete, make it anew") from error
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: cannot be read as a result ({error})") from error
+
+
+def _person_arrays(person: Person) -> dict[str, Array]:
+    """One person's arrays by key."""
+    track, params = person.track, person.body
+    return {
+        "frame_index": track.frame_index,
+        "boxes": track.boxes,
+        "scores": track.scores,
+        "detected": track.detected,
+        "rotmats": params.rotmats,
+        "betas": params.betas,
+        "transl": params.transl,
+        "joints": person.joints,
+        "joints2d": person.joints2d,
+        "sigma": person.sigma,
+        "valid": person.valid,
+        "reprojection_px": person.reprojection_px,
+    }
+
+
+def _person(arrays: dict[str, Array], person_id: int) -> Person:
+    """The inverse of `_person_arrays`."""
+
+    def get(key: str) -> Array:
+        return arrays[f"{person_id}/{key}"]
+
+    try:
+        return Person(
+            track=Track(
+                id=person_id,
+                frame_index=get("frame_index"),
+                boxes=get("boxes"),
+                scores=get("scores"),
+                detected=get("detected"),
+            ),
+            body=BodyParams(rotmats=get("rotmats"), betas=get("betas"), transl=get("transl")),
+            joints=get("joints"),
+            joints2d=get("joints2d"),
+            sigma=get("sigma"),
+            valid=get("valid"),
+            reprojection_px=get("reprojection_px"),
+        )
+    except ValueError as error:
+        raise ValueError(f"person {person_id}: {error}") from error
+
+
+def _load(path: Path) -> dict[str, Array]:
+    """Every array of an npz file."""
+    try:
+        with path.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise InputError(f"{path}: a single array, expected a result npz of hpsvid")
+            return {key: archive[key] for key in archive.files}
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened ({error.strerror})") from error
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path}: not a readable npz ({error})") from error

@@ -1,0 +1,285 @@
+"""Files that other programs read: our own npz, AMASS's npz, the options and the table."""
+
+import dataclasses
+import json
+import zipfile
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hpsvid.body import Body, load_body
+from hpsvid.errors import InputError
+from hpsvid.export import (
+    FORMATS,
+    ExportOptions,
+    check_options,
+    read_motion,
+    write_motion,
+)
+from hpsvid.export.amass import write_amass
+from hpsvid.mocap import read_mocap
+from hpsvid.types import BodyParams
+from hpsvid.weights import weights_path
+from tests.factories import make_motion, make_params, make_person, posed_joints
+
+CAMERA_TO_Y_UP = np.diag([1.0, -1, -1])
+
+
+@pytest.fixture(scope="module")
+def body() -> Body:
+    return load_body(weights_path("free_body"))
+
+
+def assert_same(left: Any, right: Any, where: str = "motion") -> None:
+    """Equal to the last bit, dtype included, NaN equal to NaN."""
+    assert type(left) is type(right), where
+    if dataclasses.is_dataclass(left):
+        for field in dataclasses.fields(left):
+            name = field.name
+            assert_same(getattr(left, name), getattr(right, name), f"{where}.{name}")
+    elif isinstance(left, np.ndarray):
+        assert left.dtype == right.dtype, where
+        np.testing.assert_array_equal(left, right, err_msg=where)
+    elif isinstance(left, tuple):
+        assert len(left) == len(right), where
+        for i, (a, b) in enumerate(zip(left, right, strict=True)):
+            assert_same(a, b, f"{where}[{i}]")
+    else:
+        assert left == right, where
+
+
+@pytest.mark.parametrize("people", [0, 1, 3])
+def test_a_motion_comes_back_from_its_npz_as_it_was(
+    tmp_path: Path, body: Body, people: int
+) -> None:
+    motion = make_motion(body, people=people)
+    write_motion(motion, tmp_path / "a.npz")
+    assert_same(read_motion(tmp_path / "a.npz"), motion)
+
+
+def test_a_clip_that_announces_no_length_and_has_no_frames(tmp_path: Path, body: Body) -> None:
+    motion = make_motion(body, people=0, frames=0)
+    clip = dataclasses.replace(motion.clip, frame_count=None, audio=False, fps=Fraction(25))
+    motion = dataclasses.replace(motion, clip=clip)
+    write_motion(motion, tmp_path / "a.npz")
+    assert_same(read_motion(tmp_path / "a.npz"), motion)
+
+
+def test_a_result_holds_the_keys_that_scripts_rely_on(tmp_path: Path, body: Body) -> None:
+    write_motion(make_motion(body), tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as data:
+        header = json.loads(str(data["header"]))
+        assert data["person_ids"].tolist() == [0, 3]
+        assert data["pts_s"].shape == (12,)
+        assert data["K"].shape == (3, 3)
+        shapes = {key: data[f"3/{key}"].shape for key in (
+            "frame_index", "rotmats", "betas", "transl", "joints", "joints2d", "sigma", "boxes",
+            "detected", "valid", "reprojection_px", "scores",
+        )}  # fmt: skip
+    assert shapes == {
+        "frame_index": (11,), "rotmats": (11, 24, 3, 3), "betas": (10,), "transl": (11, 3),
+        "joints": (11, 29, 3), "joints2d": (11, 29, 2), "sigma": (11, 29), "boxes": (11, 4),
+        "detected": (11,), "valid": (11,), "reprojection_px": (11,), "scores": (11,),
+    }  # fmt: skip
+    wanted = ("schema_version", "units", "axes", "frame", "solver", "backbone", "weights", "seed")
+    assert not set(wanted) - header.keys()
+    assert (header["clip"]["name"], header["clip"]["fps"]) == ("two people.mp4", "30000/1001")
+
+
+def test_files_written_twice_are_the_same_bytes(
+    tmp_path: Path, body: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, clock in (("a", 0), ("b", 2e9)):
+        monkeypatch.setattr("time.time", lambda clock=clock: clock)
+        (tmp_path / name).mkdir()
+        for row in FORMATS.values():
+            row.write(make_motion(body), body, tmp_path / name, "clip", ExportOptions())
+    first, second = (sorted((tmp_path / name).iterdir()) for name in "ab")
+    assert [path.name for path in first] == [
+        "clip.npz",
+        "clip_person00.bvh",
+        "clip_person00.npz",
+        "clip_person03.bvh",
+        "clip_person03.npz",
+    ]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_writer_names_what_it_wrote_and_leaves_nothing_else(
+    tmp_path: Path, body: Body, name: str
+) -> None:
+    paths = FORMATS[name].write(make_motion(body), body, tmp_path, "clip", ExportOptions())
+    assert sorted(paths) == sorted(tmp_path.iterdir())
+    assert all(path.suffix == FORMATS[name].suffix for path in paths)
+    with pytest.raises(InputError, match="cannot be written"):
+        FORMATS[name].write(make_motion(body), body, tmp_path / "none", "c", ExportOptions())
+
+
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, body: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_motion(make_motion(body), tmp_path / "a.npz")
+    before = (tmp_path / "a.npz").read_bytes()
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", full)
+    with pytest.raises(InputError, match="No space left"):
+        write_motion(make_motion(body, seed=1), tmp_path / "a.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
+    assert (tmp_path / "a.npz").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [None, b"", b"hello", b"PK\x03\x04 torn"])
+def test_what_is_no_npz_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "a.npz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.npz"):
+        read_motion(path)
+
+
+def test_a_torn_result_is_refused(tmp_path: Path, body: Body) -> None:
+    path = tmp_path / "a.npz"
+    write_motion(make_motion(body), path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 0xFF
+    for torn in (bytes(content), path.read_bytes()[: len(content) // 2]):
+        path.write_bytes(torn)
+        with pytest.raises(InputError, match="not a readable npz"):
+            read_motion(path)
+
+
+def test_pickles_and_foreign_npz_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "pickle.npz", header=np.array({"a": 1}, dtype=object))
+    with pytest.raises(InputError, match="allow_pickle"):
+        read_motion(tmp_path / "pickle.npz")
+    np.savez(tmp_path / "smpl.npz", poses=np.zeros(3), trans=np.zeros(3))
+    with pytest.raises(InputError, match=r"did not write.*poses, trans"):
+        read_motion(tmp_path / "smpl.npz")
+    np.savez(tmp_path / "other.npz", header=np.array("x,y,z"))
+    with pytest.raises(InputError, match="not hpsvid's JSON"):
+        read_motion(tmp_path / "other.npz")
+
+
+def changed(path: Path, **changes: np.ndarray | None) -> None:
+    """Rewrite an npz with some keys replaced, or left out (None); `__` stands for `/`."""
+    with np.load(path) as data:
+        arrays: dict[str, Any] = dict(data)
+    for key, value in changes.items():
+        arrays[key.replace("__", "/")] = value
+    np.savez(path, **{key: value for key, value in arrays.items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"pts_s": None}, "has no 'pts_s'"),
+        ({"K": None}, "has no 'K'"),
+        ({"3__scores": None}, "has no '3/scores'"),
+        ({"person_ids": np.array([0, 3, 9])}, "has no '9/"),
+        ({"3__joints": np.zeros((11, 24, 3))}, r"person 3: Person.joints.*\(11, 29, 3\)"),
+        ({"3__rotmats": np.zeros((4, 24, 3, 3))}, r"person 3: .*\(4, 3\)"),
+        ({"0__betas": np.array(["a"] * 10)}, "person 0: BodyParams.betas.*dtype"),
+        ({"pts_s": np.zeros(5)}, "reaches frame 11, the clip has 5"),
+        ({"header": np.array('{"schema_version": 99}')}, "99.*reads up to 1; update"),
+        ({"header": np.array('{"schema_version": 1}')}, "has no 'clip'"),
+    ],
+)
+def test_a_damaged_result_says_where(
+    tmp_path: Path, body: Body, changes: dict[str, Any], says: str
+) -> None:
+    path = tmp_path / "a.npz"
+    write_motion(make_motion(body), path)
+    changed(path, **changes)
+    with pytest.raises(InputError, match=says) as caught:
+        read_motion(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_amass_files_mean_the_same_body_to_their_readers(tmp_path: Path, body: Body) -> None:
+    motion = make_motion(body, frames=20)
+    for person, path in zip(
+        motion.people, write_amass(motion, body, tmp_path, "a", ExportOptions()), strict=True
+    ):
+        with np.load(path, allow_pickle=False) as data:
+            poses = data["poses"]
+            assert poses.shape == (len(person.track), 156)
+            assert not poses[:, 66:].any()
+            np.testing.assert_array_equal(data["poses_root"], poses[:, :3])
+            np.testing.assert_array_equal(data["poses_body"], poses[:, 3:66])
+            assert data["betas"].shape == (16,)
+            assert str(data["gender"]) == "neutral"
+            assert data["fps"] == data["mocap_framerate"] == pytest.approx(30 / 1.001)
+            assert data["start_s"] == motion.pts_s[person.track.frame_index[0]]
+        (clip,) = read_mocap(path, body)  # turns z-up into y-up
+        params = BodyParams(rotmats=clip.rotmats, betas=clip.betas, transl=clip.transl)
+        joints = posed_joints(body, params)
+        kept = [j for j in range(29) if j not in (25, 26)]  # SMPL-H has no hand joint: fingertips
+        np.testing.assert_allclose(
+            joints[:, kept], (person.joints @ CAMERA_TO_Y_UP)[:, kept], atol=1e-5
+        )
+
+
+def steady_walk(times: np.ndarray) -> BodyParams:
+    """Turns 1 rad/s about the vertical, slides 1 m/s to the right; exact at any time."""
+    params = make_params(1, seed=5)
+    rotmats = np.repeat(params.rotmats, len(times), 0)
+    cos, sin, zero, one = np.cos(times), np.sin(times), 0 * times, 0 * times + 1
+    turn = np.stack([cos, zero, sin, zero, one, zero, -sin, zero, cos], -1).reshape(-1, 3, 3)
+    rotmats[:, 0] = turn @ rotmats[:, 0]
+    transl = params.transl + times[:, None] * [1, 0, 0]
+    return BodyParams(
+        rotmats=rotmats.astype(np.float32), betas=params.betas, transl=transl.astype(np.float32)
+    )
+
+
+@pytest.mark.parametrize("fps", [30, 60])
+def test_variable_rate_is_resampled_by_its_time_stamps(
+    tmp_path: Path, body: Body, fps: int
+) -> None:
+    times = np.cumsum(np.random.default_rng(0).uniform(0.01, 0.08, 50))
+    motion = make_motion(body, people=0, pts_s=np.concatenate([[0.0], times]))
+    person = make_person(body, steady_walk(times), start=1)
+    motion = dataclasses.replace(motion, people=(person,))
+    (path,) = write_amass(motion, body, tmp_path, "a", ExportOptions(fps=fps))
+    (clip,) = read_mocap(path, body)
+    assert clip.fps == fps
+    even = times[0] + np.arange(len(clip)) / fps
+    assert abs(even[-1] - times[-1]) <= 0.5 / fps + 1e-9
+    exact = posed_joints(body, steady_walk(even.clip(max=times[-1])))
+    params = BodyParams(rotmats=clip.rotmats, betas=clip.betas, transl=clip.transl)
+    kept = np.r_[0:25, 27:29]
+    np.testing.assert_allclose(
+        posed_joints(body, params)[:, kept], (exact @ CAMERA_TO_Y_UP)[:, kept], atol=1e-5
+    )
+
+
+def test_millisecond_clocks_do_not_blur_a_constant_rate(tmp_path: Path, body: Body) -> None:
+    """Matroska rounds 1/30 s to 33 ms: the frames are passed on as they are."""
+    motion = make_motion(body, people=1, fps=Fraction(30), pts_s=(np.arange(40) / 30).round(3))
+    (path,) = write_amass(motion, body, tmp_path, "a", ExportOptions())
+    (clip,) = read_mocap(path, body)
+    np.testing.assert_allclose(
+        clip.rotmats[:, 1:22], motion.people[0].body.rotmats[:, 1:22], atol=1e-6
+    )
+
+
+def test_options_are_refused_before_any_work() -> None:
+    for fps in (0, -30, 5000):
+        with pytest.raises(InputError, match="--fps"):
+            ExportOptions(fps=fps)
+    with pytest.raises(InputError, match="smpl, hik, mixamo, cmu"):
+        ExportOptions(rig="unreal")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InputError, match="npz, bvh, amass"):
+        check_options("fbx", ExportOptions())
+    with pytest.raises(InputError, match=r"--fps has no part in --format npz.*bvh or amass"):
+        check_options("npz", ExportOptions(fps=30))
+    with pytest.raises(InputError, match="--rig has no part"):
+        check_options("amass", ExportOptions(rig="cmu"))
+    assert check_options("bvh", ExportOptions(fps=30, rig="cmu")) is FORMATS["bvh"]
