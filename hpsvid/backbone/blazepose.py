@@ -1,0 +1,309 @@
+"""Follow every track with the BlazePose landmark network, one crop a person and frame.
+
+The network (Bazarevsky et al., 2020, arXiv:2006.10204; GHUM 3D variant) reads a square crop
+and knows nothing of people outside it. So a crop is first taken from the track's box, then from
+the network's own landmarks of the frame before, and what comes back is compared with the boxes:
+landmarks that left their track's box, or that fit another track's box better, are not believed.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import onnxruntime
+
+from hpsvid.backbone.crop import Crop, crop_along_axis, crop_around_box
+from hpsvid.body import LANDMARK, LANDMARK_NAMES
+from hpsvid.types import N_LANDMARKS, Array, Frames, Landmarks, Track
+from hpsvid.weights import read_manifest, weights_path
+
+Variant = Literal["heavy", "full"]
+
+N_OUTPUTS = 39  # 33 landmarks, 2 that give the next crop, 4 that are not used
+HIPS, RIM = 33, 34  # auxiliary landmarks: middle of the hips, rim of the body's circle
+MIN_SCORE = 0.5  # MediaPipe's min_detection_confidence
+MIN_OVERLAP = 0.3  # IoU of landmarks and own box; people cut off by the picture reach 0.4
+NEIGHBOUR_MARGIN = 0.15  # IoU by which another track's box may fit better: boxes that cross
+SAME_PERSON = 0.1  # of the box's height: mean distance of two tracks' landmarks on one person
+FLIP_MEMORY_S = 0.3  # nobody turns round faster, so older frames say nothing about left and right
+FLIP_RATIO = 0.5  # swapped landmarks must be twice as near to the past, in picture and in space
+
+MIRROR = np.array(
+    [
+        LANDMARK[name.replace("left", "RIGHT").replace("right", "left").replace("RIGHT", "right")]
+        for name in LANDMARK_NAMES
+    ]
+)
+TORSO = np.array(
+    [LANDMARK[name] for name in ("left_shoulder", "right_shoulder", "left_hip", "right_hip")]
+)
+LIMBS = np.array(
+    [
+        LANDMARK[f"{side}_{part}"]
+        for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+        for side in ("left", "right")
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What the network says about one crop; picture pixels, world axes as in Landmarks."""
+
+    image: Array  # (39, 2) px
+    world: Array  # (33, 3) m
+    visibility: Array  # (33,)
+    presence: Array  # (33,)
+    score: float
+
+    def next_crop(self) -> Crop:
+        """The crop that the auxiliary landmarks ask for."""
+        return crop_along_axis(self.image[HIPS], self.image[RIM])
+
+
+class BlazePose:
+    """Landmarks of all tracks of a clip; frames come in order, each once.
+
+    tracks: the people to follow; a frame outside every track costs nothing.
+    variant: "heavy" (the default) or "full" (four times as fast, flips and jitters more).
+    threads: of onnxruntime on the CPU; None leaves the choice to it (all cores: with two,
+    heavy takes 13 ms a crop instead of 24).
+    Raises WeightsError when the network's file is missing or damaged.
+    """
+
+    def __init__(
+        self, tracks: Sequence[Track], *, variant: Variant = "heavy", threads: int | None = None
+    ) -> None:
+        self.name = f"blazepose_{variant}"
+        self._session = _load_session(self.name, threads)
+        self._tracks = list(tracks)
+        self._first = [int(track.frame_index[0]) for track in tracks]
+        self._crops: list[Crop | None] = [None] * len(tracks)
+        self._seen = [_blank(track) for track in tracks]
+        self._pts_s = [np.zeros(len(track)) for track in tracks]
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Name and sha256 of the network."""
+        return {"name": self.name, "sha256": read_manifest()[self.name].sha256}
+
+    def observe(self, frames: Frames) -> None:
+        """Look at the next frames of the clip."""
+        for rgb, index, pts in zip(frames.rgb, frames.index, frames.pts_s, strict=True):
+            self._observe(rgb, int(index), float(pts))
+
+    def landmarks(self) -> list[Landmarks]:
+        """What was seen of each track, over its full length; score 0 where nothing was."""
+        return [unflip(seen, pts_s) for seen, pts_s in zip(self._seen, self._pts_s, strict=True)]
+
+    def _observe(self, rgb: Array, index: int, pts: float) -> None:
+        alive = [
+            i for i, track in enumerate(self._tracks) if 0 <= index - self._first[i] < len(track)
+        ]
+        if not alive:
+            return
+        boxes = np.stack([self._tracks[i].boxes[index - self._first[i]] for i in alive])
+        crops = [self._crops[i] for i in alive]
+        looks = self._follow(rgb, crops, boxes)
+        looks = drop_doubles(looks, boxes, crops)
+        for i, look in zip(alive, looks, strict=True):
+            place = index - self._first[i]
+            self._pts_s[i][place] = pts
+            self._crops[i] = look.next_crop() if look else None
+            if look:
+                seen = self._seen[i]
+                seen.image[place] = look.image[:N_LANDMARKS]
+                seen.world[place] = look.world
+                seen.visibility[place] = look.visibility
+                seen.presence[place] = look.presence
+                seen.score[place] = look.score
+
+    def _follow(self, rgb: Array, crops: list[Crop | None], boxes: Array) -> list[Look | None]:
+        """The believable look at each box: through its last landmarks' crop, else afresh."""
+        height, width = rgb.shape[:2]
+        looks: list[Look | None] = [None] * len(boxes)
+
+        def keep_believed(places: list[int], found: list[Look]) -> None:
+            for place, look in zip(places, found, strict=True):
+                if is_believable(look, boxes, place, width, height):
+                    looks[place] = look
+
+        known = [(place, crop) for place, crop in enumerate(crops) if crop is not None]
+        keep_believed([place for place, _ in known], self._look(rgb, [c for _, c in known]))
+        fresh = [place for place, look in enumerate(looks) if look is None]
+        # the box's crop is upright and roughly sized; a second look along the body's axis
+        first = self._look(rgb, [crop_around_box(boxes[place]) for place in fresh])
+        hits = [
+            (place, look.next_crop())
+            for place, look in zip(fresh, first, strict=True)
+            if look.score >= MIN_SCORE
+        ]
+        keep_believed([place for place, _ in hits], self._look(rgb, [c for _, c in hits]))
+        return looks
+
+    def _look(self, rgb: Array, crops: Sequence[Crop]) -> list[Look]:
+        """Run the network on all crops at once."""
+        if not crops:
+            return []
+        pixels = np.stack([crop.cut(rgb) for crop in crops]).astype(np.float32) / 255
+        landmarks, score, world = self._session.run(
+            ["landmarks", "score", "world"], {"crops": pixels}
+        )
+        landmarks = np.asarray(landmarks).reshape(-1, N_OUTPUTS, 5)
+        world = np.asarray(world).reshape(-1, N_OUTPUTS, 3)[:, :N_LANDMARKS]
+        score = np.asarray(score)[:, 0]
+        chance = 1 / (1 + np.exp(-landmarks[:, :N_LANDMARKS, 3:]))
+        return [
+            Look(
+                image=crop.to_image(landmarks[i, :, :2]),
+                world=crop.turn_back(world[i]),
+                visibility=chance[i, :, 0],
+                presence=chance[i, :, 1],
+                score=float(score[i]),
+            )
+            for i, crop in enumerate(crops)
+        ]
+
+
+def _load_session(name: str, threads: int | None) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or os.cpu_count() or 1
+    options.log_severity_level = 3
+    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    present = onnxruntime.get_available_providers()
+    return onnxruntime.InferenceSession(
+        weights_path(name), options, providers=[p for p in wanted if p in present]
+    )
+
+
+def _blank(track: Track) -> Landmarks:
+    n = len(track)
+    return Landmarks(
+        track_id=track.id,
+        frame_index=track.frame_index,
+        image=np.zeros((n, N_LANDMARKS, 2), np.float32),
+        world=np.zeros((n, N_LANDMARKS, 3), np.float32),
+        visibility=np.zeros((n, N_LANDMARKS), np.float32),
+        presence=np.zeros((n, N_LANDMARKS), np.float32),
+        score=np.zeros(n, np.float32),
+    )
+
+
+def hull(look: Look, width: int, height: int) -> Array:
+    """The box (4,) px about a look's landmarks, cut at the picture's edges as a detector's is."""
+    points = look.image[:N_LANDMARKS]
+    low, high = points.min(0), points.max(0)
+    return np.concatenate([low, high]).clip(0, [width, height, width, height])
+
+
+def box_overlap(one: Array, many: Array) -> Array:
+    """Intersection over union of a box (4,) with boxes (B, 4) -> (B,)."""
+    low = np.maximum(one[:2], many[:, :2])
+    high = np.minimum(one[2:], many[:, 2:])
+    shared = (high - low).clip(0).prod(1)
+    areas = (many[:, 2:] - many[:, :2]).prod(1) + (one[2:] - one[:2]).prod()
+    return shared / np.maximum(areas - shared, 1e-6)
+
+
+def is_believable(look: Look, boxes: Array, own: int, width: int, height: int) -> bool:
+    """Whether a look shows a person, and the one of box `own` of all `boxes` (B, 4)."""
+    if look.score < MIN_SCORE:
+        return False
+    overlap = box_overlap(hull(look, width, height), boxes)
+    others = np.delete(overlap, own)
+    return bool(
+        overlap[own] >= MIN_OVERLAP
+        and (len(others) == 0 or others.max() <= overlap[own] + NEIGHBOUR_MARGIN)
+    )
+
+
+def drop_doubles(
+    looks: Sequence[Look | None], boxes: Array, crops: Sequence[Crop | None]
+) -> list[Look | None]:
+    """Take a person that two tracks claim from the one that it fits worse.
+
+    boxes: (B, 4) px, the tracks'; crops: what the frame before asked for. The claim nearer to
+    where its track was going wins; a track that has no past loses.
+    """
+    kept = list(looks)
+    sizes = boxes[:, 3] - boxes[:, 1]
+    for i, one in enumerate(looks):
+        for j in range(i + 1, len(looks)):
+            other = looks[j]
+            if one is None or other is None or kept[i] is None or kept[j] is None:
+                continue
+            apart = np.linalg.norm(one.image[LIMBS] - other.image[LIMBS], axis=-1).mean()
+            if apart < SAME_PERSON * min(sizes[i], sizes[j]):
+                kept[i if _surprise(one, crops[i]) > _surprise(other, crops[j]) else j] = None
+    return kept
+
+
+def _surprise(look: Look, crop: Crop | None) -> float:
+    """How far a look's body lies from the crop that was to hold it, in crop sides."""
+    if crop is None:
+        return float("inf")
+    found = look.next_crop()
+    moved = np.hypot(found.x - crop.x, found.y - crop.y) / crop.side
+    return float(moved + abs(np.log(found.side / crop.side)))
+
+
+def unflip(seen: Landmarks, pts_s: Array) -> Landmarks:
+    """Undo the network's swaps of left and right.
+
+    pts_s: (T,) s. A frame is a swap against the frames of the last 0.3 s when the mirrored
+    labels lie twice as near to them both in the picture and, for shoulders and hips, in space:
+    legs that pass each other keep their order in depth. Whichever labelling most frames of an
+    unbroken stretch have is taken for the right one.
+    """
+    swapped = find_flips(seen.image, seen.world, seen.score, pts_s)
+    order = np.where(swapped[:, None], MIRROR, np.arange(N_LANDMARKS))
+    rows = np.arange(len(seen))[:, None]
+    return Landmarks(
+        track_id=seen.track_id,
+        frame_index=seen.frame_index,
+        image=seen.image[rows, order],
+        world=seen.world[rows, order],
+        visibility=seen.visibility[rows, order],
+        presence=seen.presence[rows, order],
+        score=seen.score,
+    )
+
+
+def find_flips(image: Array, world: Array, score: Array, pts_s: Array) -> Array:
+    """Frames (T,) bool whose left and right are swapped against the rest of their stretch.
+
+    image: (T, 33, 2) px; world: (T, 33, 3) m; score: (T,), 0 = not seen; pts_s: (T,) s.
+    """
+    swapped = np.zeros(len(score), bool)
+    start = None  # first frame of the unbroken stretch
+    past: list[int] = []
+    centred = image - image[:, TORSO].mean(1, keepdims=True)
+    for now in np.flatnonzero(score > 0).tolist():
+        past = [t for t in past if pts_s[now] - pts_s[t] <= FLIP_MEMORY_S]
+        if not past:
+            if start is not None:
+                _settle(swapped[start:now], score[start:now])
+            start = now
+        else:
+            swapped[now] = _is_swap(centred, LIMBS, now, past, swapped) and _is_swap(
+                world, TORSO, now, past, swapped
+            )
+        past.append(now)
+    if start is not None:
+        _settle(swapped[start:], score[start:])
+    return swapped
+
+
+def _is_swap(points: Array, which: Array, now: int, past: list[int], swapped: Array) -> bool:
+    before = np.mean([points[t][MIRROR[which] if swapped[t] else which] for t in past], axis=0)
+    keep = np.linalg.norm(points[now][which] - before, axis=-1).mean()
+    swap = np.linalg.norm(points[now][MIRROR[which]] - before, axis=-1).mean()
+    return bool(swap < FLIP_RATIO * keep)
+
+
+def _settle(swapped: Array, score: Array) -> None:
+    """Let the labelling that most seen frames of a stretch have count as unswapped."""
+    if swapped[score > 0].mean() > 0.5:
+        swapped[:] = ~swapped
