@@ -24,14 +24,19 @@ def matrix_to_axis_angle(rotmat: Tensor) -> Tensor:
 
 
 def nearest_rotation(matrix: Tensor) -> Tensor:
-    """Rotation (..., 3, 3) closest in Frobenius norm to `matrix` (..., 3, 3), by SVD."""
-    return roma.special_procrustes(matrix)
+    """Rotation (..., 3, 3) closest in Frobenius norm to `matrix` (..., 3, 3), by SVD.
+
+    The matrix's scale is taken out first: roma damps the gradient of badly determined rotations
+    by an absolute amount, which must not depend on the unit of length.
+    """
+    scale = matrix.flatten(-2).norm(dim=-1)[..., None, None].clamp_min(_EPS)
+    return roma.special_procrustes(matrix / scale)
 
 
 def rotation_about(axis: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotation about unit `axis` (..., 3) by the angle whose cosine and sine (...) are given.
 
-    Rodrigues' formula; HybrIK (Li et al., CVPR 2021), Eq. 4.
+    Rodrigues' formula; HybrIK (Li et al., CVPR 2021), Eq. 10.
     """
     x, y, z = axis.unbind(-1)
     zero = torch.zeros_like(x)
@@ -46,19 +51,40 @@ def swing_between(source: Tensor, target: Tensor) -> Tensor:
 
     source, target: (..., 3) any length > 0. Returns (..., 3, 3).
     Opposite directions turn half a circle about an axis orthogonal to `source`.
-    HybrIK (Li et al., CVPR 2021), Eq. 7-9.
+
+    The rotation of HybrIK (Li et al., CVPR 2021), Eq. 7-9, written as two half turns: about
+    `source`, then about the direction halfway to `target`. Unlike Rodrigues' formula with
+    n = s x t / |s x t|, this neither divides by a vanishing sine nor loses the gradient there.
     """
-    source, target = unit(source), unit(target)
-    source, target = torch.broadcast_tensors(source, target)
-    cross = torch.linalg.cross(source, target)
-    cos = (source * target).sum(-1)
-    # any axis orthogonal to source: cross it with the coordinate axis it is least aligned with
+    source, target = torch.broadcast_tensors(unit(source), unit(target))
+    middle = source + target
+    nearly_opposite = middle.norm(dim=-1, keepdim=True) < 1e-2
+    halfway = torch.where(nearly_opposite, _halfway_of_opposite(source, target), unit(middle))
+    return _half_turn(halfway) @ _half_turn(source)
+
+
+def _half_turn(axis: Tensor) -> Tensor:
+    """Rotation by pi about unit `axis` (..., 3) -> (..., 3, 3)."""
+    eye = torch.eye(3, dtype=axis.dtype, device=axis.device)
+    return 2 * axis[..., :, None] * axis[..., None, :] - eye
+
+
+def _halfway_of_opposite(source: Tensor, target: Tensor) -> Tensor:
+    """Unit bisector (..., 3) of nearly opposite unit vectors, where their sum is all rounding."""
     least = torch.nn.functional.one_hot(source.abs().argmin(-1), 3).to(source.dtype)
-    orthogonal = unit(torch.linalg.cross(source, least))
-    opposite = cos < -1 + 1e-6
-    axis = torch.where(opposite[..., None], orthogonal, cross)
-    sin = torch.where(opposite, torch.zeros_like(cos), axis.norm(dim=-1))
-    return rotation_about(unit(axis), cos.clamp(-1, 1), sin)
+    anything = unit(torch.linalg.cross(source, least))
+    sideways = _without(target, source)
+    lost = sideways.norm(dim=-1, keepdim=True) < 8 * torch.finfo(source.dtype).eps
+    sideways = torch.where(lost, anything, unit(sideways))
+    sideways = unit(_without(sideways, source))  # again: the first pass left rounding along source
+    cos_half = (source + target).norm(dim=-1, keepdim=True) / 2
+    sin_half = (source - target).norm(dim=-1, keepdim=True) / 2
+    return unit(cos_half * source + sin_half * sideways)
+
+
+def _without(vector: Tensor, direction: Tensor) -> Tensor:
+    """Part of `vector` (..., 3) orthogonal to the unit `direction` (..., 3)."""
+    return vector - (vector * direction).sum(-1, keepdim=True) * direction
 
 
 def swing_twist(rotmat: Tensor, axis: Tensor) -> tuple[Tensor, Tensor]:

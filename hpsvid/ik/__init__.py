@@ -1,1 +1,51 @@
-"""ik"""
+"""Solvers: observations of the joints to SMPL rotations."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from hpsvid.body import Body
+from hpsvid.errors import InputError
+from hpsvid.types import BodyParams, Window
+
+
+class Solver(Protocol):
+    """Turns a window of evidence into body parameters.
+
+    `window_length` is the number of frames that it wants at a time; None takes a whole track.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def window_length(self) -> int | None: ...
+
+    def __call__(self, window: Window, betas: np.ndarray) -> BodyParams:
+        """Solve a window for one person's shape `betas` (10,) float32."""
+        ...
+
+
+def _hybrik(body: Body) -> Solver:
+    from hpsvid.ik.hybrik import HybrIK
+
+    return HybrIK(body)
+
+
+def _hybrik_naive(body: Body) -> Solver:
+    from hpsvid.ik.hybrik import HybrIK
+
+    return HybrIK(body, "naive")
+
+
+SOLVERS: dict[str, Callable[[Body], Solver]] = {
+    "hybrik": _hybrik,
+    "hybrik-naive": _hybrik_naive,
+}
+
+
+def load_solver(name: str, body: Body) -> Solver:
+    """Build the solver called `name` for `body`; InputError when there is none of that name."""
+    if name not in SOLVERS:
+        raise InputError(f"solver {name!r}: unknown; choose one of {', '.join(SOLVERS)}")
+    return SOLVERS[name](body)

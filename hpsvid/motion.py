@@ -1,0 +1,336 @@
+"""From a solved track to a person in front of a camera: placement, filling, smoothing.
+
+Everything here is batched over the frames of one track; a track never crosses a scene cut, so
+nothing is smoothed across one.
+"""
+
+import numpy as np
+import roma
+import torch
+from scipy.linalg import solveh_banded
+from torch import Tensor
+
+from hpsvid.body import LANDMARK_NAMES, PARENTS, Body
+from hpsvid.errors import InputError
+from hpsvid.geometry import nearest_rotation, project
+from hpsvid.types import Array, BodyParams, Camera, Clip, Observations, Person, Track
+
+# Focal length over the picture's longer side where nobody says. 1.0 is a view of 53 degrees:
+# phones film at 0.75-0.95 (26-32 mm of a 36 mm frame after stabilisation's crop; the two
+# calibrated phones of Pose2Sim's balance clip: 0.876 and 0.872), cinema and stock at 1.0-1.4.
+GUESSED_FOCAL = 1.0
+
+# How much a landmark counts in placement. The network puts 11 of its 33 points on the face and
+# 6 on the fingers; at full weight they would outvote the trunk, which carries depth best.
+_FACE, _FINGERS = range(11), range(17, 23)
+LANDMARK_WEIGHT = np.array(
+    [0.2 if i in _FACE else 0.3 if i in _FINGERS else 1.0 for i in range(len(LANDMARK_NAMES))]
+)
+MIN_VISIBILITY = 0.5  # below it the network itself says "probably hidden"
+MIN_EVIDENCE = 4.0  # sum of weights x visibility for a frame to be placed on its own
+HUBER = 0.06  # residual, as a share of the person's size in the picture, that stops being normal
+NEAREST_M = 0.3  # no landmark is placed closer to the camera
+PRIOR_M = 0.5  # how far a badly seen frame may leave the path between its neighbours
+GAUSS_NEWTON_STEPS = 8
+
+# Cut-offs of the smoothing, Hz: motion at this frequency keeps half its amplitude; at f the rest
+# keeps 1 / (1 + (f / cut-off)^6), so a 2 Hz swing keeps 99 %. Human motion other than impacts
+# lies below 6 Hz (Winter, Biomechanics and Motor Control of Human Movement, ch. 3); most of the
+# network's jitter lies above 4. Depth from one camera is a ratio of sizes: its noise is tens of
+# times the sideways noise, and a person's distance changes slowly.
+POSE_CUTOFF_HZ = 4.2
+ROOT_CUTOFF_HZ = 4.2
+DEPTH_CUTOFF_HZ = 1.5
+FILLED_WEIGHT = 0.05  # of a frame without evidence, whose pose is interpolated
+WEIGHT_RANGE = (0.02, 4.0)  # how far sigma may lower or raise a frame's weight
+
+
+def guess_camera(clip: Clip, focal: float | None) -> Camera:
+    """A camera with square pixels and its axis through the picture's middle.
+
+    focal: px; None guesses the picture's longer side. A wrong focal length scales the distance to
+    the person by the same ratio and leaves the overlay in place. Raises InputError unless > 0.
+    """
+    if focal is not None and not (np.isfinite(focal) and focal > 0):
+        raise InputError(f"focal length {focal}: expected a positive number of pixels")
+    px = focal if focal is not None else GUESSED_FOCAL * max(clip.width, clip.height)
+    K = np.array([[px, 0, clip.width / 2], [0, px, clip.height / 2], [0, 0, 1]], np.float64)
+    return Camera(K=K, source="guessed" if focal is None else "given")
+
+
+def person_betas(obs: Observations) -> Array:
+    """One shape (10,) float32 for a track: the median over its frames, weighted by certainty.
+
+    Frames without evidence do not count; without any, the mean shape (zeros).
+    """
+    if not obs.valid.any():
+        return np.zeros(obs.betas.shape[1], np.float32)
+    betas = obs.betas[obs.valid].astype(np.float64)
+    weight = 1 / np.maximum(obs.sigma[obs.valid].astype(np.float64) ** 2, 1e-6).mean(1)
+    order = np.argsort(betas, axis=0, kind="stable")
+    mass = np.cumsum(weight[order], axis=0)
+    middle = (mass >= mass[-1:] / 2).argmax(0)
+    return np.take_along_axis(betas, np.take_along_axis(order, middle[None], 0), 0)[0].astype(
+        np.float32
+    )
+
+
+def place(
+    body: Body, rotmats: Array, betas: Array, obs: Observations, camera: Camera
+) -> tuple[Array, Array]:
+    """Where the root must be for the body's landmarks to fall on the observed ones.
+
+    rotmats: (T, 24, 3, 3); betas: (10,). Returns transl (T, 3) float32 m and the weighted mean
+    reprojection distance (T,) float32 px, NaN where no landmark is seen. Robust (Huber) to wrong
+    landmarks; hidden ones count little, landmarks outside the picture like any other. Frames
+    with too few are held near the path between their neighbours in the track; with no frame
+    that has enough, near `obs.pelvis`. All points end up in front of the camera.
+    """
+    posed = _landmarks(body, rotmats, betas)
+    seen, weight = _evidence(obs)
+    good = (weight.sum(1) >= MIN_EVIDENCE) & torch.from_numpy(obs.valid)
+    if good.any():
+        K = torch.from_numpy(camera.K)
+        start = _interpolate(_place_linear(posed, seen, weight, K), good)
+    else:
+        rest = body.rest_joints(torch.from_numpy(betas))[0].double()
+        start = torch.from_numpy(obs.pelvis).double() - rest
+    lower = NEAREST_M - posed[..., 2].amin(1)
+    start[:, 2] = torch.maximum(start[:, 2], lower)
+    prior = torch.where(good, 1e-6, 1.0)
+    transl = _place_robust(posed, seen, weight, camera, start, prior, lower)
+    distance = _reprojection(posed + transl[:, None], seen, weight, camera)
+    return transl.float().numpy(), distance
+
+
+def _landmarks(body: Body, rotmats: Array, betas: Array) -> Tensor:
+    """The body's landmarks (T, 33, 3) m with transl at zero, float64."""
+    turned = torch.from_numpy(np.ascontiguousarray(rotmats, np.float32))
+    shape = torch.from_numpy(betas).expand(len(turned), -1)
+    with torch.no_grad():
+        return body.landmarks(turned, shape, torch.zeros(len(turned), 3)).double()
+
+
+def _evidence(obs: Observations) -> tuple[Tensor, Tensor]:
+    """Observed landmarks (T, 33, 2) px and their weights (T, 33), float64."""
+    seen = torch.from_numpy(obs.landmarks2d[..., :2]).double()
+    visibility = obs.landmarks2d[..., 2].astype(np.float64)
+    weight = LANDMARK_WEIGHT * np.where(visibility >= MIN_VISIBILITY, visibility, 0)
+    weight = np.where(obs.valid[:, None] & np.isfinite(obs.landmarks2d).all(-1), weight, 0)
+    weight = torch.from_numpy(weight)
+    return torch.where(weight[..., None] > 0, seen, 0.0), weight
+
+
+def _place_linear(posed: Tensor, seen: Tensor, weight: Tensor, K: Tensor) -> Tensor:
+    """Root positions (T, 3) that zero f (X + t) = (u - c) (Z + t_z), which is linear in t."""
+    slope = (seen - K[:2, 2]) / torch.stack([K[0, 0], K[1, 1]])  # (T, L, 2) x/z and y/z
+    rows = torch.zeros(*slope.shape, 3, dtype=posed.dtype)
+    rows[..., 0, 0] = 1
+    rows[..., 1, 1] = 1
+    rows[..., 2] = -slope
+    rhs = slope * posed[..., 2:] - posed[..., :2]
+    normal = torch.einsum("tlia,tl,tlib->tab", rows, weight, rows)
+    moment = torch.einsum("tlia,tl,tli->ta", rows, weight, rhs)
+    return torch.linalg.solve(normal + 1e-9 * torch.eye(3, dtype=posed.dtype), moment)
+
+
+def _place_robust(
+    posed: Tensor,
+    seen: Tensor,
+    weight: Tensor,
+    camera: Camera,
+    start: Tensor,
+    prior: Tensor,
+    lower: Tensor,
+) -> Tensor:
+    """Gauss-Newton on the Huber cost of the reprojection, all frames at once.
+
+    start: (T, 3), also the prior's mean; prior: (T,) its strength (1 = PRIOR_M); lower: (T,) the
+    smallest allowed depth.
+    """
+    K = torch.from_numpy(camera.K)
+    size = _size_px(posed + start[:, None], K)
+    transl = start.clone()
+    hold = prior[:, None, None] * torch.eye(3, dtype=posed.dtype) / PRIOR_M**2
+    for _ in range(GAUSS_NEWTON_STEPS):
+        points = posed + transl[:, None]
+        z = points[..., 2]
+        residual = (seen - project(points, K)) / size[:, None, None]
+        relative = residual.norm(dim=-1) / HUBER
+        robust = weight / relative.clamp_min(1) / HUBER**2
+        J = torch.zeros(*residual.shape, 3, dtype=posed.dtype)
+        J[..., 0, 0] = K[0, 0] / z
+        J[..., 1, 1] = K[1, 1] / z
+        J[..., 0, 2] = -K[0, 0] * points[..., 0] / z**2
+        J[..., 1, 2] = -K[1, 1] * points[..., 1] / z**2
+        J = J / size[:, None, None, None]
+        normal = torch.einsum("tlia,tl,tlib->tab", J, robust, J) + hold
+        moment = torch.einsum("tlia,tl,tli->ta", J, robust, residual)
+        moment = moment + (hold @ (start - transl)[..., None])[..., 0]
+        transl = transl + torch.linalg.solve(normal, moment)
+        transl[:, 2] = torch.maximum(transl[:, 2], lower)
+    return transl
+
+
+def _size_px(points: Tensor, K: Tensor) -> Tensor:
+    """Size (T,) px of each frame's posed landmarks in the picture: their box's diagonal."""
+    image = project(points, K)
+    return (image.amax(1) - image.amin(1)).norm(dim=-1).clamp_min(1.0)
+
+
+def _reprojection(points: Tensor, seen: Tensor, weight: Tensor, camera: Camera) -> Array:
+    """Weighted mean distance (T,) float32 px between camera points and the observed ones."""
+    distance = (project(points, torch.from_numpy(camera.K)) - seen).norm(dim=-1)
+    mean = (weight * distance).sum(1) / weight.sum(1)  # 0 / 0 is NaN: nothing seen
+    return mean.float().numpy()
+
+
+def _interpolate(values: Tensor, good: Tensor) -> Tensor:
+    """Replace the rows (T, C) that are not good, linearly between the good ones."""
+    places = np.arange(len(values))
+    kept = good.numpy()
+    columns = [np.interp(places, places[kept], column[kept]) for column in values.numpy().T]
+    return torch.from_numpy(np.stack(columns, -1))
+
+
+def fill(rotmats: Array, valid: Array, pts_s: Array) -> Array:
+    """Rotations (T, 24, 3, 3) with the frames that are not valid turned steadily between the
+    valid ones around them; before the first and after the last, the pose is held."""
+    known = np.flatnonzero(valid)
+    if len(known) in (0, len(valid)):
+        return rotmats
+    missing = np.flatnonzero(~valid)
+    after = np.searchsorted(known, missing)
+    before_i = known[np.maximum(after - 1, 0)]
+    after_i = known[np.minimum(after, len(known) - 1)]
+    span = np.maximum(pts_s[after_i] - pts_s[before_i], 1e-9)
+    share = torch.from_numpy(np.clip((pts_s[missing] - pts_s[before_i]) / span, 0, 1))
+    share = torch.where(torch.from_numpy(after_i == before_i), 0.0, share)
+    first, second = torch.from_numpy(rotmats[before_i]), torch.from_numpy(rotmats[after_i])
+    way = roma.rotmat_to_rotvec(first.mT @ second)
+    turned = first @ roma.rotvec_to_rotmat(share[:, None, None].to(way.dtype) * way)
+    filled = rotmats.copy()
+    filled[missing] = turned.numpy()
+    return filled
+
+
+def smooth_series(values: Array, pts_s: Array, weight: Array, cutoff_hz: float) -> Array:
+    """Zero-phase low-pass of `values` (T, C) sampled at pts_s (T,) s, in any spacing.
+
+    The curve x that minimises the integral of weight (x - value)^2 + (x''' / w^3)^2, with
+    w = 2 pi cutoff_hz: where weight is 1 a frequency f keeps 1 / (1 + (f / cutoff)^6) of its
+    amplitude, without delay, whatever the frame rate; where weight (T,) is lower, the curve leans
+    on its neighbours in time and the cut-off falls with weight^(1/6). Quadratics pass unchanged, ends
+    included. Tracks of fewer than four frames come back as they are.
+    (Whittaker, 1923; Eilers, "A perfect smoother", Anal. Chem. 2003, for uneven sampling.)
+    """
+    total = len(values)
+    if total < 4:
+        return values
+    spacing = np.gradient(pts_s)
+    third = _third_derivative(pts_s)  # (T - 3, 4) coefficients of four neighbours
+    length = (pts_s[3:] - pts_s[:-3]) / 3
+    strength = length / (2 * np.pi * cutoff_hz) ** 6
+    bands = np.zeros((4, total))  # upper form of scipy's banded storage, diagonal last
+    for i in range(4):
+        for j in range(i, 4):
+            product = strength * third[:, i] * third[:, j]
+            bands[3 - (j - i), j : total - 3 + j] += product
+    data = weight * spacing
+    bands[3] += data
+    return solveh_banded(bands, data[:, None] * values)
+
+
+def _third_derivative(pts_s: Array) -> Array:
+    """Coefficients (T - 3, 4) that give the third derivative from four neighbours in time."""
+    times = np.stack([pts_s[i : len(pts_s) - 3 + i] for i in range(4)], -1)
+    gaps = times[:, :, None] - times[:, None, :]
+    gaps[:, np.arange(4), np.arange(4)] = 1
+    return 6 / gaps.prod(-1)
+
+
+def smooth_rotations(rotmats: Array, weight: Array, pts_s: Array) -> Array:
+    """Zero-phase smoothing of rotations (T, 24, 3, 3), each joint by its weight (T, 24).
+
+    The matrices' entries are smoothed and projected back: no wrap-around, no reference frame.
+    """
+    entries = rotmats.reshape(len(rotmats), 24, 9).astype(np.float64)
+    smoothed = np.stack(
+        [smooth_series(entries[:, j], pts_s, weight[:, j], POSE_CUTOFF_HZ) for j in range(24)], 1
+    )
+    nearest = nearest_rotation(torch.from_numpy(smoothed.reshape(rotmats.shape)))
+    return nearest.numpy().astype(np.float32)
+
+
+def smooth_path(pelvis: Array, weight: Array, pts_s: Array) -> Array:
+    """Zero-phase smoothing of a path (T, 3) m in front of the camera, by its weight (T,).
+
+    Direction (x/z, y/z) and log depth are smoothed apart, depth more: so the person stays on
+    the picture while its distance, which is the noisy part, calms down; z stays positive.
+    """
+    z = pelvis[:, 2:].astype(np.float64)
+    ray = smooth_series(pelvis[:, :2] / z, pts_s, weight, ROOT_CUTOFF_HZ)
+    depth = np.exp(smooth_series(np.log(z), pts_s, weight, DEPTH_CUTOFF_HZ))
+    return (np.concatenate([ray, np.ones_like(depth)], 1) * depth).astype(np.float32)
+
+
+def make_person(
+    track: Track,
+    obs: Observations,
+    rotmats: Array,
+    betas: Array,
+    pts_s: Array,
+    body: Body,
+    camera: Camera,
+) -> Person:
+    """Fill, smooth and place one solved track.
+
+    rotmats: (T, 24, 3, 3) as solved; betas: (10,); pts_s: (T,) s of the track's own frames.
+    `reprojection_px` of the result is taken after smoothing: what the overlay shows.
+    """
+    rotmats = fill(rotmats, obs.valid, pts_s)
+    rotmats = smooth_rotations(rotmats, _rotation_weight(obs), pts_s)
+    transl, _ = place(body, rotmats, betas, obs, camera)
+    rest = body.rest_joints(torch.from_numpy(betas)).numpy()
+    _, evidence = _evidence(obs)
+    weight = np.clip(evidence.sum(1).numpy() / LANDMARK_WEIGHT.sum(), FILLED_WEIGHT, 1)
+    transl = smooth_path(transl + rest[0], weight, pts_s) - rest[0]
+    params = BodyParams(rotmats=rotmats, betas=betas, transl=transl)
+    return _with_joints(track, obs, params, body, camera)
+
+
+def _with_joints(
+    track: Track, obs: Observations, params: BodyParams, body: Body, camera: Camera
+) -> Person:
+    """The person that these parameters describe, with its joints and reprojection."""
+    turned, moved = torch.from_numpy(params.rotmats), torch.from_numpy(params.transl)
+    joints = body.joints(turned, torch.from_numpy(params.betas).expand(len(turned), -1), moved)
+    seen, evidence = _evidence(obs)
+    posed = _landmarks(body, params.rotmats, params.betas) + moved.double()[:, None]
+    joints2d = project(joints, torch.from_numpy(camera.K).float())
+    return Person(
+        track=track,
+        body=params,
+        joints=joints.numpy(),
+        joints2d=joints2d.numpy(),
+        sigma=obs.sigma,
+        valid=obs.valid,
+        reprojection_px=_reprojection(posed, seen, evidence, camera),
+    )
+
+
+def _rotation_weight(obs: Observations) -> Array:
+    """Weight (T, 24) of each joint's rotation in time: 1 at the track's median certainty.
+
+    A rotation is known as well as the ends of its bone are; a frame without evidence, whose
+    pose was filled, counts FILLED_WEIGHT.
+    """
+    variance = np.maximum(obs.sigma.astype(np.float64) ** 2, 1e-8)
+    ends = variance[:, :24].copy()
+    for child, parent in enumerate(PARENTS):
+        if child > 0:
+            ends[:, parent] = np.maximum(ends[:, parent], variance[:, child])
+    known = ends[obs.valid]
+    middle = np.median(known) if len(known) else 1.0
+    weight = np.clip(middle / ends, *WEIGHT_RANGE)
+    return np.where(obs.valid[:, None], weight, FILLED_WEIGHT)
