@@ -1,1 +1,50 @@
-"""detect"""
+"""Find the people in each frame. `load_detector` is the only way in."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from hpsvid.types import Detections, Frames
+
+
+class Detector(Protocol):
+    """Finds people, and says which network it is.
+
+    Called with N frames it returns N detections in the same order, boxes x0 y0 x1 y1 in px of
+    the whole picture. Weak boxes are kept (scores from about 0.1): a tracker uses them to hold
+    on to people who are half hidden; whoever counts people should ask for 0.4 or more.
+    """
+
+    name: str
+    provenance: dict[str, str]
+
+    def __call__(self, frames: Frames) -> list[Detections]:
+        """One Detections for each frame."""
+        ...
+
+
+def _embedded(spec: str, threads: int | None) -> Detector:
+    from hpsvid.detect.embedded import NanoDet
+
+    return NanoDet(threads=threads)
+
+
+def _yolo(spec: str, threads: int | None) -> Detector:
+    from hpsvid.detect.yolo import Yolo
+
+    return Yolo(spec, threads=threads)
+
+
+DETECTORS: dict[str, Callable[[str, int | None], Detector]] = {"embedded": _embedded}
+
+
+def load_detector(spec: str = "embedded", *, threads: int | None = None) -> Detector:
+    """The detector that `spec` asks for.
+
+    spec: "embedded", or what ultralytics accepts: the name of one of its models ("yolo11n.pt") or
+    the path of a .pt or .onnx file.
+    threads: CPU threads for the network; None lets the runtime choose.
+
+    Raises WeightsError when weights are missing or unusable and DependencyError when the package
+    that `spec` needs is not installed.
+    """
+    return DETECTORS.get(spec, _yolo)(spec, threads)

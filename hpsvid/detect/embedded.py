@@ -1,0 +1,131 @@
+"""The detector that ships with hpsvid: NanoDet on onnxruntime, nothing to download.
+
+NanoDet (github.com/RangiLyu/nanodet, Apache-2.0) is an anchor-free one-stage detector: in every
+cell of three grids it scores the classes and gives a distribution over the distances to the four
+edges of the box (Generalized Focal Loss, Li et al., NeurIPS 2020). Here only people are read.
+`tools/convert_detector.py` made the weights.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import onnxruntime
+
+from hpsvid.types import Array, Detections, Frames
+from hpsvid.weights import read_manifest, weights_path
+
+WEIGHTS = "nanodet"
+LONG_SIDE = 416  # px of the network's picture; trained at 416
+STRIDES = (8, 16, 32)  # px per cell of the three grids
+DISTANCE_BINS = 11  # an edge lies 0..10 cells away
+PERSON = 0  # class of COCO
+MIN_SCORE = 0.1  # the floor of ByteTrack's second association (Zhang et al., ECCV 2022)
+MAX_OVERLAP = 0.6  # IoU from which the weaker of two boxes is a duplicate; NanoDet's own setting
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """How a picture was put into the network's: scaled, then moved; px."""
+
+    scale: float
+    left: int
+    top: int
+
+
+class NanoDet:
+    """The embedded detector; `hpsvid.detect.Detector`."""
+
+    name = "nanodet_416"
+
+    def __init__(self, *, threads: int | None = None) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.use_deterministic_compute = True
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
+        present = onnxruntime.get_available_providers()
+        self._session = onnxruntime.InferenceSession(
+            weights_path(WEIGHTS), options, providers=[p for p in wanted if p in present]
+        )
+        self.provenance = {"name": self.name, "sha256": read_manifest()[WEIGHTS].sha256}
+
+    def __call__(self, frames: Frames) -> list[Detections]:
+        """See `hpsvid.detect.Detector`. One frame at a time: a CPU gains nothing from batches."""
+        return [
+            self._detect(rgb, int(index))
+            for rgb, index in zip(frames.rgb, frames.index, strict=True)
+        ]
+
+    def _detect(self, rgb: Array, frame_index: int) -> Detections:
+        picture, placed = letterbox(rgb)
+        outputs = self._session.run(None, {"rgb": picture[None]})
+        levels = [np.asarray(output)[0] for output in outputs]
+        boxes, scores = decode(levels[:3], levels[3:], picture.shape[0], picture.shape[1])
+        boxes = (boxes - [placed.left, placed.top] * 2) / placed.scale
+        height, width = rgb.shape[:2]
+        boxes = boxes.clip(0, [width, height, width, height])
+        kept = suppress(boxes, scores)
+        return Detections(
+            frame_index=frame_index,
+            boxes=boxes[kept].astype(np.float32),
+            scores=scores[kept].astype(np.float32),
+        )
+
+
+def letterbox(rgb: Array) -> tuple[Array, Letterbox]:
+    """Fit a picture into one with sides that the coarsest stride divides.
+
+    rgb: (H, W, 3) uint8. Returns (h, w, 3) uint8 with max(h, w) = LONG_SIDE, black where nothing
+    is, and how the picture lies in it.
+    """
+    scale = LONG_SIDE / max(rgb.shape[:2])
+    height, width = (max(1, round(side * scale)) for side in rgb.shape[:2])
+    coarsest = STRIDES[-1]
+    canvas = np.zeros((_up(height, coarsest), _up(width, coarsest), 3), np.uint8)
+    top, left = (canvas.shape[0] - height) // 2, (canvas.shape[1] - width) // 2
+    canvas[top : top + height, left : left + width] = cv2.resize(
+        rgb, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    )
+    return canvas, Letterbox(scale, left, top)
+
+
+def _up(value: int, step: int) -> int:
+    return -(-value // step) * step
+
+
+def decode(
+    scores: list[Array], distances: list[Array], height: int, width: int
+) -> tuple[Array, Array]:
+    """Boxes (D, 4) px of the network's picture and scores (D,), of people above MIN_SCORE.
+
+    scores: per stride (cells, classes) in [0, 1]; distances: per stride (cells, 4 * bins) logits of
+    the distances to left, top, right and bottom. Cells run row by row over `height` x `width` px.
+    """
+    boxes, people = [], []
+    for stride, score, logits in zip(STRIDES, scores, distances, strict=True):
+        cells = np.flatnonzero(score[:, PERSON] > MIN_SCORE)
+        rows, columns = np.divmod(cells, width // stride)
+        centre = np.stack([columns, rows], axis=1) * stride + (stride - 1) / 2
+        weights = np.exp(logits[cells].reshape(-1, 4, DISTANCE_BINS).astype(np.float64))
+        edges = stride * (weights @ np.arange(DISTANCE_BINS)) / weights.sum(-1)
+        boxes.append(np.concatenate([centre - edges[:, :2], centre + edges[:, 2:]], axis=1))
+        people.append(score[cells, PERSON])
+    return np.concatenate(boxes), np.concatenate(people)
+
+
+def suppress(boxes: Array, scores: Array) -> Array:
+    """Indices of the boxes that are no duplicate of a stronger one, strongest first."""
+    order = np.argsort(-scores, kind="stable")
+    x0, y0, x1, y1 = boxes[order].T
+    area = (x1 - x0) * (y1 - y0)
+    shared_w = np.minimum(x1[:, None], x1) - np.maximum(x0[:, None], x0)
+    shared_h = np.minimum(y1[:, None], y1) - np.maximum(y0[:, None], y0)
+    shared = shared_w.clip(0) * shared_h.clip(0)
+    duplicate = shared > MAX_OVERLAP * (area[:, None] + area - shared)
+    alive = np.ones(len(order), bool)
+    for k in range(len(order)):
+        if alive[k]:
+            alive[k + 1 :] &= ~duplicate[k, k + 1 :]
+    return order[alive]
