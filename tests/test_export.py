@@ -89,6 +89,15 @@ def test_a_result_holds_the_keys_that_scripts_rely_on(tmp_path: Path, body: Body
     assert (header["clip"]["name"], header["clip"]["fps"]) == ("two people.mp4", "30000/1001")
 
 
+def test_a_motion_that_its_file_could_not_hold_is_refused(tmp_path: Path, body: Body) -> None:
+    motion = make_motion(body, people=1)
+    twins = dataclasses.replace(motion, people=motion.people * 2)
+    with pytest.raises(ValueError, match="ids that differ"):
+        write_motion(twins, tmp_path / "a.npz")
+    with pytest.raises(ValueError, match=r"\['units'\] are the header's own"):
+        write_motion(dataclasses.replace(motion, provenance={"units": 1}), tmp_path / "a.npz")
+
+
 def test_files_written_twice_are_the_same_bytes(
     tmp_path: Path, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
