@@ -52,8 +52,24 @@ class Crop:
         return points @ np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]).T
 
     def cut(self, rgb: Array) -> Array:
-        """The crop's pixels (256, 256, 3) uint8; black outside the picture."""
+        """The crop's pixels (256, 256, 3) uint8; black outside the picture.
+
+        A piece much larger than the crop is averaged over whole blocks of pixels first: sampled
+        without that, fine texture makes the landmarks jitter.
+        """
         matrix = self.matrix()
+        block = int(self.side // SIDE)
+        if block > 1:
+            reach = self.side / math.sqrt(2)
+            height, width = rgb.shape[:2]
+            x0, y0 = max(0, int(self.x - reach)), max(0, int(self.y - reach))
+            cols = (min(width, math.ceil(self.x + reach)) - x0) // block
+            rows = (min(height, math.ceil(self.y + reach)) - y0) // block
+            if min(rows, cols) > 0:
+                part = rgb[y0 : y0 + rows * block, x0 : x0 + cols * block]
+                rgb = cv2.resize(part, (cols, rows), interpolation=cv2.INTER_AREA)
+                matrix[:, 2] -= (x0, y0)
+                matrix /= block
         matrix[:, 2] += matrix[:, :2].sum(1) / 2 - 0.5  # cv2 counts from pixel centres
         return cv2.warpAffine(
             rgb,
