@@ -153,8 +153,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     Raises WeightsError when the file is missing, damaged or holds pickled objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files if key in _KEYS}
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files if key in ARRAY_KEYS}
     # A damaged archive raises anything from OSError to zlib.error, and a file that is no archive
     # comes back from np.load as a bare array or an attempt at a pickle.
     except Exception as error:
@@ -167,7 +167,7 @@ _OPTIONAL = (
     "leaf_vertices", "landmark_regressor", "landmark_joints", "colours", "uv", "uv_faces",
     "licence",
 )  # fmt: skip
-_KEYS = frozenset(_NEEDED + _OPTIONAL)
+ARRAY_KEYS = frozenset(_NEEDED + _OPTIONAL)
 
 
 def body_from_arrays(data: Mapping[str, np.ndarray], *, name: str) -> Body:
@@ -213,16 +213,17 @@ def _check_arrays(data: Mapping[str, np.ndarray], name: str) -> None:
     for key in (*_NEEDED, "leaf_vertices"):
         if key not in data:
             raise WeightsError(f"body {name}: has no `{key}`; expected a SMPL-format model file")
-    joints = data["kintree_table"].shape[-1]
+    tree, template = data["kintree_table"], data["v_template"]
+    joints = tree.shape[1] if tree.ndim == 2 and tree.dtype.kind in "iu" else 0
     if joints != N_BODY:
         raise WeightsError(
             f"body {name}: has {joints} joints, expected SMPL's {N_BODY}; "
             "SMPL-H, SMPL-X and MANO files are not read, give a SMPL one"
         )
-    parents = data["kintree_table"][0, 1:].astype(np.int64).tolist()
+    parents = tree[0, 1:].astype(np.int64).tolist()
     if parents != list(PARENTS[1:N_BODY]):
         raise WeightsError(f"body {name}: its joints hang together otherwise than SMPL's")
-    vertices = len(data["v_template"])
+    vertices = template.shape[0] if template.ndim else 0
     expected: dict[str, tuple[int | None, ...]] = {
         "v_template": (vertices, 3),
         "shapedirs": (vertices, 3, None),
@@ -234,6 +235,8 @@ def _check_arrays(data: Mapping[str, np.ndarray], name: str) -> None:
         "landmark_regressor": (len(LANDMARK_NAMES), vertices),
         "landmark_joints": (len(LANDMARK_NAMES), len(PARENTS)),
         "colours": (vertices, 3),
+        "uv": (None, 2),
+        "uv_faces": (data["f"].shape[0] if data["f"].ndim else 0, 3),
     }
     for key, shape in expected.items():
         if key not in data:

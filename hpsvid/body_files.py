@@ -1,0 +1,273 @@
+"""The user's own licensed SMPL files: find them, and read them without running their code.
+
+SMPL's files are pickles, some of them of chumpy objects, and unpickling may call anything. The
+reader here lets a pickle name only plain arrays; every other name is refused.
+"""
+
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from hpsvid.body import (
+    ARRAY_KEYS,
+    JOINT,
+    JOINT_NAMES,
+    LANDMARK,
+    LANDMARK_NAMES,
+    Body,
+    body_from_arrays,
+    read_npz,
+)
+from hpsvid.errors import WeightsError
+
+FILE_NAMES = (
+    "SMPL_NEUTRAL.npz",
+    "SMPL_NEUTRAL.pkl",
+    "basicModel_neutral_lbs_10_207_0_v1.0.0.pkl",
+)
+SMPL_VERTICES = 6890
+# Head top, left and right middle finger tip, left and right big toe on SMPL's mesh.
+SMPL_LEAVES = (411, 2445, 5905, 3216, 6617)
+COLOUR = (150, 166, 186)  # grey-blue, sRGB; licensed files carry no look of their own
+# Published ids of surface points on SMPL's mesh (the table of extra joints in smplx).
+SMPL_POINTS = {
+    "nose": 332,
+    "left_eye": 2800,
+    "right_eye": 6260,
+    "left_ear": 583,
+    "right_ear": 4071,
+    "left_thumb_tip": 2746,
+    "right_thumb_tip": 6191,
+    "left_index_tip": 2319,
+    "right_index_tip": 5782,
+    "left_pinky_tip": 2673,
+    "right_pinky_tip": 6133,
+    "left_heel": 3387,
+    "right_heel": 6787,
+    "left_big_toe_tip": 3216,
+    "right_big_toe_tip": 6617,
+}
+# Landmarks without a published id, as weighted means of points and joints on the same rigid
+# part. Weights measured on the free body, where the landmarks are known: residual 5-10 mm, mouth
+# below 1 mm. {s} is the landmark's own side, {o} the other.
+BLENDS = {
+    "{s}_eye_inner": {"{s}_eye": 0.8, "{o}_eye": 0.2},
+    "{s}_eye_outer": {"{s}_eye": 1.27, "{o}_eye": -0.27},
+    "mouth_{s}": {
+        "nose": 1.49, "{s}_eye": -0.4, "{o}_eye": -0.51, "{s}_ear": 0.36, "{o}_ear": 0.06,
+    },
+    "{s}_index": {"{s}_wrist": 0.25, "{s}_hand": 0.24, "{s}_index_tip": 0.51},
+    "{s}_pinky": {"{s}_wrist": 0.39, "{s}_hand": 0.08, "{s}_pinky_tip": 0.53},
+    "{s}_thumb": {"{s}_wrist": 0.35, "{s}_thumb_tip": 0.65},
+    "{s}_foot_index": {"{s}_big_toe_tip": 1.0},
+}  # fmt: skip
+
+
+def find_smpl(option: Path | None) -> Path | None:
+    """Path of the user's SMPL file: `option`, else $HPSVID_SMPL, else None (use the free body).
+
+    Either may be the file or a folder that holds it under a usual name, itself or in `smpl/`.
+    Raises WeightsError when a path was given and there is no model.
+    """
+    given, origin = option, "--smpl"
+    if given is None:
+        variable = os.environ.get("HPSVID_SMPL", "")
+        if not variable:
+            return None
+        given, origin = Path(variable), "$HPSVID_SMPL"
+    if given.is_file():
+        return given
+    for folder in (given, given / "smpl"):
+        for name in FILE_NAMES:
+            if (folder / name).is_file():
+                return folder / name
+    found = "holds no SMPL model" if given.is_dir() else "does not exist"
+    raise WeightsError(
+        f"{origin} {given}: {found}; expected a .npz or .pkl file, or a folder with one of "
+        + ", ".join(FILE_NAMES)
+    )
+
+
+def load_smpl(path: Path) -> Body:
+    """Read a SMPL model file, .npz or .pkl (chumpy's included), without running code from it.
+
+    Raises WeightsError when the file is missing, damaged, asks for anything but arrays, or is
+    not a 24-joint SMPL-format body of 6890 vertices (or with `leaf_vertices` of its own).
+    """
+    data = read_npz(path) if path.suffix == ".npz" else _read_pickle(path)
+    if "leaf_vertices" not in data:
+        vertices = data["v_template"].size // 3 if "v_template" in data else 0
+        if vertices != SMPL_VERTICES:
+            raise WeightsError(
+                f"{path}: a body of {vertices} vertices, expected SMPL's {SMPL_VERTICES}"
+            )
+        data = {**_smpl_landmarks(), **data}
+    if "colours" not in data and "v_template" in data:
+        data["colours"] = np.tile(np.array(COLOUR, np.uint8), (data["v_template"].size // 3, 1))
+    return body_from_arrays(data, name=path.stem)
+
+
+def _smpl_landmarks() -> dict[str, np.ndarray]:
+    """Leaf vertices and landmark rows for SMPL's own mesh."""
+    surface = np.zeros((len(LANDMARK_NAMES), SMPL_VERTICES), np.float32)
+    joints = np.zeros((len(LANDMARK_NAMES), len(JOINT_NAMES)), np.float32)
+
+    def add(row: int, point: str, weight: float) -> None:
+        if point in SMPL_POINTS:
+            surface[row, SMPL_POINTS[point]] += weight
+        else:
+            joints[row, JOINT[point]] += weight
+
+    blends = {
+        name.format(s=side): {p.format(s=side, o=other): w for p, w in parts.items()}
+        for name, parts in BLENDS.items()
+        for side, other in (("left", "right"), ("right", "left"))
+    }
+    for name, row in LANDMARK.items():
+        for point, weight in blends.get(name, {name: 1.0}).items():
+            add(row, point, weight)
+    return {
+        "leaf_vertices": np.array(SMPL_LEAVES),
+        "landmark_regressor": surface,
+        "landmark_joints": joints,
+    }
+
+
+class _Parts:
+    """Stands in for an object of a package that is not to be run; keeps its pickled state."""
+
+    def __init__(self, *_: Any) -> None:
+        self.state: dict[str, Any] = {}
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state if isinstance(state, dict) else {}
+
+    def value(self) -> np.ndarray:
+        """The array that the object stands for."""
+        raise NotImplementedError
+
+
+class _Sparse(_Parts):  # scipy.sparse.csc_matrix
+    layout: Any = sparse.csc_matrix
+
+    def value(self) -> np.ndarray:
+        parts = (self.state["data"], self.state["indices"], self.state["indptr"])
+        shape = self.state["_shape"] if "_shape" in self.state else self.state["shape"]
+        matrix = self.layout(parts, shape=shape)
+        matrix.check_format(full_check=True)  # indices beyond the shape would read wild memory
+        return matrix.toarray()
+
+
+class _SparseRows(_Sparse):  # scipy.sparse.csr_matrix
+    layout = sparse.csr_matrix
+
+
+class _Chumpy(_Parts):  # chumpy.ch.Ch, an array
+    def value(self) -> np.ndarray:
+        return _plain(self.state["x"])
+
+
+class _ChumpySelect(_Parts):  # chumpy.reordering.Select, elements of another array
+    def value(self) -> np.ndarray:
+        picked = _plain(self.state["a"]).ravel()[_plain(self.state["idxs"])]
+        return picked.reshape(self.state.get("preferred_shape", picked.shape))
+
+
+def _plain(value: Any) -> np.ndarray:
+    return value.value() if isinstance(value, _Parts) else np.asarray(value)
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """Bytes as Python 3 writes them in protocol 2 (codecs.encode, which can do more)."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"bytes in {encoding!r}")
+    return text.encode("latin1")
+
+
+def _new(kind: type, base: type, _: Any) -> object:
+    """An empty object as protocols 0 and 1 write it (copyreg._reconstructor)."""
+    if base is not object or not issubclass(kind, _Parts):
+        raise pickle.UnpicklingError(f"an object of {kind.__name__}")
+    return kind()
+
+
+def _allowed() -> dict[str, Any]:
+    """Every name that a pickle may use, old and new spellings, and what stands for it."""
+    reconstruct = np.empty(0).__reduce__()[0]
+    scalar = np.float64(0).__reduce__()[0]
+    from_buffer = np.empty(0).__reduce_ex__(5)[0]
+    names: dict[str, Any] = {
+        "numpy.ndarray": np.ndarray,
+        "numpy.dtype": np.dtype,
+        "_codecs.encode": _latin1,
+        "chumpy.ch.Ch": _Chumpy,
+        "chumpy.reordering.Select": _ChumpySelect,
+    }
+    for core in ("numpy.core", "numpy._core"):
+        names[f"{core}.multiarray._reconstruct"] = reconstruct
+        names[f"{core}.multiarray.scalar"] = scalar
+        names[f"{core}.numeric._frombuffer"] = from_buffer
+    for layout, stand_in in (("csc", _Sparse), ("csr", _SparseRows)):
+        for module in (layout, f"_{layout}"):
+            names[f"scipy.sparse.{module}.{layout}_matrix"] = stand_in
+    for builtins in ("builtins", "__builtin__"):
+        names[f"{builtins}.set"] = set  # chumpy keeps its bookkeeping in sets
+        names[f"{builtins}.object"] = object
+    for copyreg in ("copyreg", "copy_reg"):
+        names[f"{copyreg}._reconstructor"] = _new
+    return names
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Reads numbers, text, containers and arrays; any other name in the file is refused."""
+
+    allowed = _allowed()
+
+    def find_class(self, module_name: str, global_name: str, /) -> Any:
+        name = f"{module_name}.{global_name}"
+        if name not in self.allowed:
+            raise _RefusedError(name)
+        return self.allowed[name]
+
+
+class _RefusedError(pickle.UnpicklingError):
+    """The pickle names something that is not an array."""
+
+
+def _read_pickle(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with path.open("rb") as stream:
+            # latin1: Python 2 wrote the arrays' bytes as text.
+            content = _ArrayUnpickler(stream, encoding="latin1").load()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
+    except _RefusedError as error:
+        raise WeightsError(
+            f"{path}: refused, its pickle asks for {error}, which no SMPL file needs; "
+            "get the file from its official source"
+        ) from error
+    # Damaged bytes can make the unpickler and numpy raise nearly anything.
+    except Exception as error:
+        raise WeightsError(
+            f"{path}: not a whole pickle ({_one_line(error)}); copy or download it again"
+        ) from error
+    if not isinstance(content, Mapping):
+        raise WeightsError(
+            f"{path}: holds {type(content).__name__}, expected a dictionary of SMPL's arrays"
+        )
+    arrays = {}
+    for key in sorted(ARRAY_KEYS & content.keys()):
+        try:
+            arrays[key] = _plain(content[key])
+        except Exception as error:
+            raise WeightsError(f"{path}: `{key}` is damaged ({_one_line(error)})") from error
+    return arrays
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
