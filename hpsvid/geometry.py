@@ -1,5 +1,6 @@
 """Rotations, swing and twist, projection. Pure functions of tensors with any leading batch
-dimensions; rotations are matrices (..., 3, 3) acting on column vectors."""
+dimensions; rotations are matrices (..., 3, 3) acting on column vectors.
+"""
 
 import roma
 import torch
@@ -30,7 +31,9 @@ def nearest_rotation(matrix: Tensor) -> Tensor:
     by an absolute amount, which must not depend on the unit of length.
     """
     scale = matrix.flatten(-2).norm(dim=-1)[..., None, None].clamp_min(_EPS)
-    return roma.special_procrustes(matrix / scale)
+    nearest = roma.special_procrustes(matrix / scale)
+    assert isinstance(nearest, Tensor)  # without return_singular_values
+    return nearest
 
 
 def rotation_about(axis: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -96,9 +96,9 @@ def _mask(pred: Array, gt: Array, valid: Array | None) -> Array:
     if pred.shape != gt.shape:
         raise ValueError(f"metrics: prediction {pred.shape} and truth {gt.shape} differ in shape")
     mask = np.isfinite(pred).all(-1) & np.isfinite(gt).all(-1)
-    if valid is not None:
-        mask &= valid if valid.ndim == 2 else valid[:, None]
-    return mask
+    if valid is None:
+        return np.asarray(mask)
+    return mask & (valid if valid.ndim == 2 else valid[:, None])
 
 
 def _mean_error(pred: Array, gt: Array, mask: Array) -> float:

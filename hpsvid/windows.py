@@ -64,10 +64,9 @@ def blend(parts: Sequence[tuple[int, BodyParams]], total: int) -> BodyParams:
     if not weight.all():
         raise ValueError(f"blend: frame {int(np.argmin(weight))} is in none of the windows")
     mean = nearest_rotation(torch.from_numpy(rotmats / weight[:, None, None, None]))
+    betas = np.stack([part.betas for _, part in parts]).mean(0, dtype=np.float64)
     return BodyParams(
         rotmats=mean.numpy().astype(np.float32),
-        betas=np.mean([part.betas for _, part in parts], axis=0, dtype=np.float64).astype(
-            np.float32
-        ),
+        betas=betas.astype(np.float32),
         transl=(transl / weight[:, None]).astype(np.float32),
     )

@@ -11,18 +11,23 @@ from hpsvid.types import BodyParams, Window
 
 
 class Solver(Protocol):
-    """Turns a window of evidence into body parameters.
-
-    `window_length` is the number of frames that it wants at a time; None takes a whole track.
-    """
+    """Turns a window of evidence into body parameters."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Its key in SOLVERS."""
+        ...
+
     @property
-    def window_length(self) -> int | None: ...
+    def window_length(self) -> int | None:
+        """The number of frames that it wants at a time; None takes a whole track."""
+        ...
 
     def __call__(self, window: Window, betas: np.ndarray) -> BodyParams:
-        """Solve a window for one person's shape `betas` (10,) float32."""
+        """Solve a window for one person's shape `betas` (10,) float32.
+
+        `transl` of the result puts the pelvis at `window.obs.pelvis`.
+        """
         ...
 
 

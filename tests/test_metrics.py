@@ -1,0 +1,98 @@
+"""Each measure against an independent formula."""
+
+import numpy as np
+import pytest
+from scipy.spatial import procrustes
+from scipy.spatial.transform import Rotation
+
+from hpsvid import metrics
+
+RNG = np.random.default_rng(0)
+SHIFT = np.array([0.03, 0, 0.04])  # 50 mm
+
+
+def joints(frames: int = 20, count: int = 12) -> np.ndarray:
+    return RNG.normal(size=(frames, count, 3))
+
+
+def test_mpjpe_of_a_shift_is_its_length():
+    gt = joints()
+    assert metrics.mpjpe(gt + SHIFT, gt) == pytest.approx(50)
+    assert metrics.mpjpe(gt + SHIFT, gt, root=0) == pytest.approx(0, abs=1e-9)
+    assert metrics.mpjpe(gt + SHIFT, gt, root=(6, 7)) == pytest.approx(0, abs=1e-9)
+
+
+def test_mpjpe_counts_what_is_known():
+    gt = joints()
+    pred = gt + SHIFT / 5
+    gt[3], gt[5, 2], pred[6, 1] = np.nan, np.nan, np.nan
+    assert metrics.mpjpe(pred, gt) == pytest.approx(10)
+    pred[0] += 1
+    valid = np.ones(20, bool)
+    valid[0] = False
+    assert metrics.mpjpe(pred, gt, valid) == pytest.approx(10)
+    each = np.tile(valid[:, None], 12)
+    assert metrics.mpjpe(pred, gt, each) == pytest.approx(10)
+    assert np.isnan(metrics.mpjpe(pred, gt, np.zeros(20, bool)))
+
+
+def test_pa_mpjpe_forgives_a_similarity_and_not_a_mirror():
+    gt = joints()
+    turned = np.stack(
+        [0.1 + 1.7 * f @ Rotation.from_rotvec([i, 1, -i]).as_matrix().T for i, f in enumerate(gt)]
+    )
+    assert metrics.pa_mpjpe(turned, gt) == pytest.approx(0, abs=1e-9)
+    assert metrics.pa_mpjpe(turned * [-1, 1, 1], gt) > 100
+
+
+def test_pa_mpjpe_agrees_with_scipy():
+    """scipy's procrustes normalises both sets and may mirror: undo the one, avoid the other."""
+    gt = joints()
+    pred = gt + 0.2 * joints()
+    errors = []
+    for ours, truth in zip(pred, gt, strict=True):
+        a, b, _ = procrustes(truth, ours)
+        size = np.linalg.norm(truth - truth.mean(0))
+        errors.append(np.linalg.norm(a - b, axis=1).mean() * size * 1000)
+    assert metrics.pa_mpjpe(pred, gt) == pytest.approx(np.mean(errors), rel=1e-9)
+
+
+def test_pa_mpjpe_leaves_unknown_joints_out_of_the_fit():
+    gt = joints()
+    pred = gt + 0.1 * joints()
+    few = metrics.pa_mpjpe(pred[:, :9], gt[:, :9])
+    wrecked = pred.copy()
+    wrecked[:, 9:] = np.nan
+    assert metrics.pa_mpjpe(wrecked, gt) == pytest.approx(few)
+    wrecked[0, 2:] = np.nan  # two joints fit anything
+    assert metrics.pa_mpjpe(wrecked, gt) == pytest.approx(
+        metrics.pa_mpjpe(pred[1:, :9], gt[1:, :9])
+    )
+
+
+def test_acceleration_and_jerk_of_closed_forms():
+    fps = 50.0
+    t = np.arange(100)[:, None, None] / fps
+    falling = np.tile(0.5 * 9.81 * t**2, (1, 3, 3)) * [0, 1, 0]
+    assert metrics.acceleration(falling, fps) == pytest.approx(9810)
+    assert metrics.acceleration_error(falling, 0 * falling, fps) == pytest.approx(9810)
+    assert metrics.acceleration_error(falling, falling + 5 + t, fps) == pytest.approx(0, abs=1e-6)
+    assert metrics.jitter(falling, fps) == pytest.approx(0, abs=1e-6)
+    cubic = np.tile(t**3 / 6, (1, 3, 3)) * [2, 0, 0]
+    assert metrics.jitter(cubic, fps) == pytest.approx(2)
+
+
+def test_acceleration_skips_triples_with_a_hole():
+    fps = 30.0
+    still = np.zeros((10, 2, 3))
+    still[4, 0] = np.nan
+    still[5, 1] = 100
+    valid = np.ones(10, bool)
+    valid[5] = False
+    assert metrics.acceleration(still, fps, valid) == 0
+    assert np.isnan(metrics.acceleration(still[:2], fps))
+
+
+def test_shapes_must_agree():
+    with pytest.raises(ValueError, match="differ in shape"):
+        metrics.mpjpe(joints(3), joints(4))

@@ -1,0 +1,358 @@
+"""Camera, placement, filling and smoothing: what the viewer of an overlay would notice."""
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hpsvid import metrics, motion
+from hpsvid.body import Body, load_body
+from hpsvid.errors import InputError
+from hpsvid.geometry import axis_angle_to_matrix, project
+from hpsvid.ik.hybrik import solve, twists
+from hpsvid.types import BodyParams, Camera, Clip, Observations, Track
+from hpsvid.weights import weights_path
+from tests.factories import make_params
+
+CLIP = Clip(
+    path=Path("clip.mp4"),
+    width=1280,
+    height=720,
+    fps=Fraction(30),
+    rotation=0,
+    audio=False,
+    frame_count=None,
+)
+CAMERA = motion.guess_camera(CLIP, None)
+
+
+@pytest.fixture(scope="module")
+def body() -> Body:
+    return load_body(weights_path("free_body"))
+
+
+def moving(body: Body, frames: int, fps: float = 30.0) -> BodyParams:
+    """Somebody who swings all limbs at up to 1.5 Hz and walks round an ellipse."""
+    t = torch.arange(frames)[:, None, None] / fps
+    rng = torch.Generator().manual_seed(7)
+    size = 0.3 * torch.randn(24, 3, generator=rng)
+    rate = 0.3 + 1.2 * torch.rand(24, 3, generator=rng)
+    rotmats = axis_angle_to_matrix(size * torch.sin(2 * torch.pi * rate * t))
+    upright = axis_angle_to_matrix(torch.tensor([torch.pi, 0, 0]))  # camera y points down
+    rotmats[:, 0] = upright @ rotmats[:, 0]
+    t = t[:, 0, 0].numpy()
+    path = np.stack([0.5 * np.sin(t), 0.1 * np.sin(2 * t), 4.5 + 0.8 * np.cos(t)], -1)
+    return BodyParams(
+        rotmats=rotmats.numpy(), betas=np.zeros(10, np.float32), transl=path.astype(np.float32)
+    )
+
+
+def tensors(params: BodyParams) -> list[torch.Tensor]:
+    return [torch.from_numpy(a) for a in (params.rotmats, params.betas, params.transl)]
+
+
+def observe(
+    body: Body,
+    params: BodyParams,
+    *,
+    camera: Camera = CAMERA,
+    noise_m: float = 0.0,
+    noise_px: float = 0.0,
+    seed: int = 0,
+) -> Observations:
+    """What a network would say about `params`, with white noise."""
+    rng = np.random.default_rng(seed)
+    frames = len(params)
+    joints = body.joints(*tensors(params)).numpy()
+    image = project(body.landmarks(*tensors(params)), torch.from_numpy(camera.K).float()).numpy()
+    image = image + rng.normal(0, noise_px, image.shape)
+    rest = body.rest_joints(torch.from_numpy(params.betas))
+    noise = rng.normal(0, noise_m, joints.shape)
+    noise[:, 0] = 0
+    return Observations(
+        track_id=0,
+        frame_index=np.arange(frames),
+        joints=(joints - joints[:, :1] + noise).astype(np.float32),
+        sigma=np.full((frames, 29), 0.05, np.float32),
+        twist=twists(torch.from_numpy(params.rotmats), rest).numpy(),
+        betas=np.tile(params.betas, (frames, 1)),
+        landmarks2d=np.concatenate([image, np.ones((frames, 33, 1))], -1).astype(np.float32),
+        pelvis=joints[:, 0],
+        valid=np.ones(frames, bool),
+    )
+
+
+def track_of(frames: int) -> Track:
+    return Track(
+        id=0,
+        frame_index=np.arange(frames),
+        boxes=np.zeros((frames, 4), np.float32),
+        scores=np.ones(frames, np.float32),
+        detected=np.ones(frames, bool),
+    )
+
+
+def rotmats_of(body: Body, obs: Observations) -> np.ndarray:
+    rest = body.rest_joints(torch.from_numpy(motion.person_betas(obs)))
+    return solve(torch.from_numpy(obs.joints), rest, torch.from_numpy(obs.twist)).numpy()
+
+
+def blank(obs: Observations, frames: slice) -> Observations:
+    """The same, with nothing seen in `frames` and rubbish in the arrays there."""
+    obs = replace(
+        obs,
+        valid=obs.valid.copy(),
+        joints=obs.joints.copy(),
+        landmarks2d=obs.landmarks2d.copy(),
+        pelvis=obs.pelvis.copy(),
+    )
+    obs.valid[frames] = False
+    obs.joints[frames] = 9
+    obs.landmarks2d[frames] = np.nan
+    obs.pelvis[frames] = 0
+    return obs
+
+
+# --- camera and shape
+
+
+def test_camera_is_given_or_guessed_in_the_middle():
+    assert CAMERA.source == "guessed"
+    assert CAMERA.K.tolist() == [[1280, 0, 640], [0, 1280, 360], [0, 0, 1]]
+    given = motion.guess_camera(CLIP, 900.0)
+    assert (given.source, given.K[0, 0], given.K[1, 1]) == ("given", 900, 900)
+    for bad in (0.0, -5.0, float("nan"), float("inf")):
+        with pytest.raises(InputError, match="focal length"):
+            motion.guess_camera(CLIP, bad)
+
+
+def test_guess_is_within_a_sixth_of_two_calibrated_phones(shared):
+    with np.load(shared / "data" / "gt" / "balance" / "ground_truth.npz") as truth:
+        focal = truth["K"][:, 0, 0]
+    guess = motion.guess_camera(replace(CLIP, width=1080, height=1920), None).K[0, 0]
+    assert np.all(np.abs(np.log(guess / focal)) < np.log(7 / 6))
+
+
+def test_shape_is_the_certain_frames_median(body):
+    obs = observe(body, make_params(20, 1))
+    betas = np.tile(np.linspace(-1, 1, 10, dtype=np.float32), (20, 1))
+    betas[:6] += 5  # wrong, seen clearly
+    betas[6:14] -= 5  # wrong, hardly seen
+    obs = replace(obs, betas=betas, sigma=obs.sigma.copy())
+    obs.sigma[6:14] = 0.5
+    obs.sigma[:6] = 0.06
+    assert np.allclose(motion.person_betas(obs), np.linspace(-1, 1, 10))
+    obs = replace(obs, valid=np.arange(20) < 6)
+    assert np.allclose(motion.person_betas(obs), np.linspace(-1, 1, 10) + 5)
+    obs = replace(obs, valid=np.zeros(20, bool))
+    assert np.all(motion.person_betas(obs) == 0)
+
+
+# --- placement
+
+
+def test_placement_finds_the_root(body):
+    params = moving(body, 20)
+    obs = replace(observe(body, params), pelvis=np.zeros((20, 3), np.float32))
+    transl, distance = motion.place(body, params.rotmats, params.betas, obs, CAMERA)
+    assert np.abs(transl - params.transl).max() < 1e-3
+    assert distance.max() < 0.05
+
+
+def test_placement_survives_wrong_hidden_and_offscreen_landmarks(body):
+    params = moving(body, 30)
+    params = replace(params, transl=params.transl + np.array([-3.0, 0, 0], np.float32))
+    obs = observe(body, params, noise_px=1)
+    assert (obs.landmarks2d[..., 0] < 0).mean() > 0.2  # a good part is outside the picture
+    rng = np.random.default_rng(1)
+    landmarks = obs.landmarks2d.copy()
+    landmarks[:, 13:15, :2] += 150  # elbows on somebody else
+    hidden = rng.random(landmarks.shape[:2]) < 0.4
+    landmarks[hidden] = [5000, -3000, 0.1]
+    obs = replace(obs, landmarks2d=landmarks)
+    transl, distance = motion.place(body, params.rotmats, params.betas, obs, CAMERA)
+    off = transl - params.transl
+    assert np.abs(off[:, :2]).max() < 0.03
+    assert np.abs(off[:, 2]).max() < 0.1
+    assert np.median(distance) > 10  # the wrong elbows are counted, not hidden from the user
+
+
+def test_frames_without_evidence_are_placed_between_their_neighbours(body):
+    params = moving(body, 30)
+    obs = blank(observe(body, params), slice(10, 14))
+    obs.landmarks2d[20, 5:, 2] = 0.0  # a glimpse of the face alone says little about depth
+    transl, distance = motion.place(body, params.rotmats, params.betas, obs, CAMERA)
+    assert np.linalg.norm(transl - params.transl, axis=-1).max() < 0.05
+    assert np.isnan(distance[10:14]).all()
+    assert np.isfinite(np.delete(distance, range(10, 14))).all()
+
+
+def test_nobody_is_placed_behind_the_camera(body):
+    params = moving(body, 6)
+    obs = observe(body, params)
+    rng = np.random.default_rng(0)
+    obs = replace(
+        obs,
+        landmarks2d=np.concatenate(
+            [rng.uniform(0, 700, (6, 33, 2)), np.ones((6, 33, 1))], -1
+        ).astype(np.float32),
+    )
+    transl, _ = motion.place(body, params.rotmats, params.betas, obs, CAMERA)
+    placed = replace(params, transl=transl)
+    assert body.landmarks(*tensors(placed))[..., 2].min() > 0.29
+    unseen = blank(observe(body, params), slice(None))
+    unseen.pelvis[:] = [0.1, 0.2, 3.0]
+    transl, distance = motion.place(body, params.rotmats, params.betas, unseen, CAMERA)
+    placed = replace(params, transl=transl)
+    assert np.allclose(body.joints(*tensors(placed))[:, 0], [0.1, 0.2, 3.0], atol=1e-3)
+    assert np.isnan(distance).all()
+
+
+# --- smoothing
+
+
+def swing(rate_hz: float, pts_s: np.ndarray) -> np.ndarray:
+    return np.deg2rad(40) * np.sin(2 * np.pi * rate_hz * pts_s)
+
+
+@pytest.mark.parametrize("fps", [24, 30, 60])
+def test_a_fast_swing_keeps_its_size_and_its_time(body, fps):
+    """2 Hz, 40 degrees at one elbow: through evidence, solver and rotations together."""
+    pts_s = np.arange(4 * fps) / fps
+    angles = torch.zeros(len(pts_s), 24, 3)
+    angles[:, 18, 1] = torch.from_numpy(swing(2.0, pts_s)).float()
+    still = moving(body, 1)
+    params = BodyParams(
+        rotmats=axis_angle_to_matrix(angles).numpy(),
+        betas=still.betas,
+        transl=np.repeat(still.transl, len(pts_s), 0),
+    )
+    obs = motion.steady(observe(body, params), pts_s)
+    person = motion.make_person(
+        track_of(len(pts_s)), obs, rotmats_of(body, obs), params.betas, pts_s, body, CAMERA
+    )
+    elbow = torch.from_numpy(person.body.rotmats[:, 18])
+    found = torch.atan2(elbow[:, 0, 2], elbow[:, 0, 0]).numpy()[fps:-fps]
+    truth = swing(2.0, pts_s)[fps:-fps]
+    assert found @ truth / (truth @ truth) > 0.95  # amplitude in phase
+    quarter = swing(2.0, pts_s + 1 / 8)[fps:-fps]
+    assert abs(found @ quarter) / (truth @ truth) < 0.005  # nothing out of phase: no lag
+
+
+def test_frequency_response_is_the_same_at_every_frame_rate_even_an_uneven_one():
+    rng = np.random.default_rng(0)
+    uneven = np.cumsum(rng.choice([1 / 60, 1 / 30, 1 / 20], 400))
+    for pts_s in (np.arange(300) / 60, np.arange(600) / 120, uneven):
+        for rate, cutoff in ((1.0, 4.0), (2.0, 4.0), (4.0, 4.0)):
+            wave = np.sin(2 * np.pi * rate * pts_s)
+            out = motion.smooth_series(wave[:, None], pts_s, np.ones(len(pts_s)), cutoff)[:, 0]
+            inner = slice(len(pts_s) // 6, -len(pts_s) // 6)
+            kept = out[inner] @ wave[inner] / (wave[inner] @ wave[inner])
+            assert kept == pytest.approx(1 / (1 + (rate / cutoff) ** 6), abs=0.07)
+
+
+def test_quadratics_pass_unchanged_ends_included():
+    pts_s = np.cumsum(np.random.default_rng(1).uniform(0.01, 0.05, 50))
+    curve = np.stack([3 - pts_s, 1 + 2 * pts_s - 4.9 * pts_s**2], -1)
+    out = motion.smooth_series(curve, pts_s, np.ones(50), 1.0)
+    assert np.abs(out - curve).max() < 1e-6
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_very_short_tracks_come_back_as_they_are(body, frames):
+    params = moving(body, frames)
+    pts_s = np.arange(frames) / 30
+    obs = observe(body, params)
+    assert np.array_equal(motion.steady(obs, pts_s).joints, obs.joints)
+    person = motion.make_person(
+        track_of(frames), obs, params.rotmats, params.betas, pts_s, body, CAMERA
+    )
+    assert np.abs(person.body.rotmats - params.rotmats).max() < 1e-5
+    assert np.abs(person.body.transl - params.transl).max() < 2e-3
+    assert person.reprojection_px.max() < 0.5
+
+
+def test_equal_time_stamps_do_not_break_smoothing():
+    pts_s = np.array([0, 0, 0, 0.1, 0.2, 0.2, 0.3, 0.4])
+    out = motion.smooth_series(np.ones((8, 2)), pts_s, np.ones(8), 3.0)
+    assert np.allclose(out, 1)
+
+
+def test_noise_is_smoothed_away_and_more_where_the_network_is_unsure(body):
+    params = moving(body, 120)
+    pts_s = np.arange(120) / 30
+    obs = observe(body, params, noise_m=0.02, noise_px=3)
+    truth = body.joints(*tensors(params)).numpy()
+
+    def posed(rotmats, transl):
+        return body.joints(*tensors(replace(params, rotmats=rotmats, transl=transl))).numpy()
+
+    raw_rotmats = rotmats_of(body, obs)
+    raw = posed(raw_rotmats, motion.place(body, raw_rotmats, params.betas, obs, CAMERA)[0])
+    calm = motion.steady(obs, pts_s)
+    person = motion.make_person(
+        track_of(120), calm, rotmats_of(body, calm), params.betas, pts_s, body, CAMERA
+    )
+    ours, before = (metrics.acceleration_error(x, truth, 30) for x in (person.joints, raw))
+    assert ours < before / 8
+    ours, before = (metrics.mpjpe(x, truth) for x in (person.joints, raw))
+    assert ours < before / 1.5
+    depth = np.abs(person.joints[:, 0, 2] - truth[:, 0, 2]).mean()
+    assert depth < np.abs(raw[:, 0, 2] - truth[:, 0, 2]).mean() / 2
+    assert person.reprojection_px.mean() < 6  # 3.8 is the noise itself
+
+    spoilt = replace(obs, joints=obs.joints.copy(), sigma=obs.sigma.copy())
+    spoilt.joints[50:53, 20] += 0.4  # a wrist jumps for three frames ...
+    trusting = motion.steady(spoilt, pts_s)
+    spoilt.sigma[50:53, 20] = 0.5  # ... and the network knows
+    doubting = motion.steady(spoilt, pts_s)
+    off = [
+        np.abs(x.joints[51, 20] - truth[51, 20] + truth[51, 0]).max() for x in (trusting, doubting)
+    ]
+    assert off[1] < 0.1 < 0.25 < off[0]
+
+
+def test_gaps_are_filled_steadily_and_marked(body):
+    params = moving(body, 60)
+    pts_s = np.arange(60) / 30
+    obs = motion.steady(blank(observe(body, params), slice(20, 28)), pts_s)
+    rotmats = rotmats_of(body, obs)
+    person = motion.make_person(track_of(60), obs, rotmats, params.betas, pts_s, body, CAMERA)
+    truth = body.joints(*tensors(params)).numpy()
+    assert not person.valid[20:28].any()
+    assert person.valid.sum() == 52
+    assert np.isnan(person.reprojection_px[20:28]).all()
+    assert metrics.mpjpe(person.joints[20:28], truth[20:28], root=0) < 80
+    steps = np.linalg.norm(np.diff(person.joints, axis=0), axis=-1).max(1)
+    assert steps[18:30].max() < 1.5 * np.linalg.norm(np.diff(truth, axis=0), axis=-1).max()
+
+
+def test_filling_turns_evenly_in_time_and_holds_the_ends():
+    angle = np.array([0.0, 9, 9, 9, 1.0, 9])
+    pts_s = np.array([0.0, 0.1, 0.5, 0.8, 1.0, 1.1])
+    valid = angle < 9
+    axis_angle = torch.zeros(6, 24, 3)
+    axis_angle[:, 4, 2] = torch.from_numpy(angle)
+    filled = motion.fill(axis_angle_to_matrix(axis_angle).numpy(), valid, pts_s)
+    found = np.arctan2(filled[:, 4, 1, 0], filled[:, 4, 0, 0])
+    assert np.allclose(found, [0, 0.1, 0.5, 0.8, 1, 1], atol=1e-6)
+
+
+def test_joints_and_their_projection_belong_to_the_parameters(body):
+    params = moving(body, 10)
+    person = motion.make_person(
+        track_of(10),
+        observe(body, params),
+        params.rotmats,
+        params.betas,
+        np.arange(10) / 30,
+        body,
+        CAMERA,
+    )
+    joints = body.joints(*tensors(person.body))
+    assert torch.allclose(torch.from_numpy(person.joints), joints, atol=1e-6)
+    K = torch.from_numpy(CAMERA.K).float()
+    assert np.allclose(person.joints2d, project(joints, K).numpy(), atol=1e-2)
