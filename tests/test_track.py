@@ -1,0 +1,255 @@
+"""The tracker on scripted people, whose true identity is known, and the cut detector."""
+
+import numpy as np
+import pytest
+
+from hpsvid.errors import InputError
+from hpsvid.track import CutDetector, Tracker, select_tracks
+from hpsvid.types import Detections, Track
+
+HEIGHT, WIDTH = 200.0, 80.0  # px of a scripted person
+
+
+def person_box(x: float, y: float = 300.0, scale: float = 1.0) -> list[float]:
+    """A standing person centred at (x, y)."""
+    w, h = WIDTH * scale / 2, HEIGHT * scale / 2
+    return [x - w, y - h, x + w, y + h]
+
+
+def detections(frame: int, boxes: list[list[float]], scores: list[float] | None = None):
+    return Detections(
+        frame_index=frame,
+        boxes=np.array(boxes, np.float32).reshape(-1, 4),
+        scores=np.array(scores or [0.8] * len(boxes), np.float32),
+    )
+
+
+def follow(frames, *, fps: float, cuts=(), **options) -> list[Track]:
+    """Track a list of boxes (or of (boxes, scores)) per frame."""
+    tracker = Tracker(fps=fps, **options)
+    for index, frame in enumerate(frames):
+        boxes, scores = frame if isinstance(frame, tuple) else (frame, None)
+        tracker.update(detections(index, boxes, scores), cut=index in cuts)
+    return tracker.finish()
+
+
+def centre_x(track: Track) -> np.ndarray:
+    return (track.boxes[:, 0] + track.boxes[:, 2]) / 2
+
+
+def noisy(rng: np.random.Generator, box: list[float]) -> list[float]:
+    return [side + rng.normal(0, 3) for side in box]
+
+
+@pytest.mark.parametrize("fps", [5.0, 24.0, 60.0])
+@pytest.mark.parametrize("hidden", [False, True])
+def test_two_people_who_cross_keep_their_ids(fps: float, hidden: bool) -> None:
+    """One walks left to right, one right to left, 0.8 heights a second; at the crossing the
+    detector sees both, or only the one in front."""
+    rng = np.random.default_rng(7)
+    frames = []
+    times = np.arange(0, 4, 1 / fps)
+    for t in times:
+        left, right = 180 + 160 * t, 820 - 160 * t
+        boxes = [noisy(rng, person_box(left)), noisy(rng, person_box(right, 310))]
+        if hidden and abs(left - right) < 0.5 * WIDTH:
+            boxes.pop()
+        frames.append(boxes)
+    tracks = follow(frames, fps=fps)
+    assert [track.id for track in tracks] == [0, 1]
+    ends = sorted((centre_x(t)[0] < 500, centre_x(t)[-1] < 500) for t in tracks)
+    assert ends == [(False, True), (True, False)]
+    assert all(len(track) == len(times) for track in tracks)
+
+
+def test_a_second_behind_a_post_is_bridged_and_marked() -> None:
+    fps = 25.0
+    frames = [[person_box(100 + 5 * k)] if not 40 <= k < 65 else [] for k in range(100)]
+    (track,) = follow(frames, fps=fps)
+    assert track.frame_index.tolist() == list(range(100))
+    assert np.flatnonzero(~track.detected).tolist() == list(range(40, 65))
+    np.testing.assert_allclose(centre_x(track), 100 + 5 * np.arange(100), atol=1e-3)
+    assert (track.scores[~track.detected] == 0).all()
+
+
+def test_too_long_a_gap_makes_a_new_person() -> None:
+    frames = [[person_box(300)] if not 40 <= k < 90 else [] for k in range(130)]
+    tracks = follow(frames, fps=25.0, max_gap_s=1.0)
+    assert [(t.frame_index[0], t.frame_index[-1]) for t in tracks] == [(0, 39), (90, 129)]
+
+
+def test_a_track_ends_at_its_last_detection() -> None:
+    (track,) = follow([[person_box(300)]] * 30 + [[]] * 20, fps=25.0)
+    assert track.frame_index[-1] == 29
+    assert track.detected.all()
+
+
+def test_a_runner_at_five_frames_a_second_is_one_person() -> None:
+    """4 heights a second: 160 px a frame, boxes 80 px wide never overlap."""
+    frames = [[person_box(100 + 160 * k), person_box(600, 600)] for k in range(12)]
+    tracks = follow(frames, fps=5.0)
+    assert len(tracks) == 2
+    runner = max(tracks, key=lambda t: np.ptp(centre_x(t)))
+    np.testing.assert_allclose(centre_x(runner), 100 + 160 * np.arange(12), atol=1e-3)
+
+
+def test_people_enter_and_leave() -> None:
+    """One leaves at the right edge, another enters there 0.8 s later: two people."""
+    width = 1000.0
+
+    def cut_off(x: float) -> list[list[float]]:
+        x0, y0, x1, y1 = person_box(x)
+        return [[x0, y0, min(x1, width), y1]] if x0 < width - 20 else []
+
+    frames = [cut_off(700 + 20 * k) for k in range(35)] + [
+        cut_off(1030 - 20 * k) for k in range(20)
+    ]
+    tracks = follow(frames, fps=25.0, picture=(1000, 600))
+    assert len(tracks) == 2
+    assert centre_x(tracks[0])[-1] > 900 and centre_x(tracks[1])[0] > 900
+    assert tracks[0].frame_index[-1] < tracks[1].frame_index[0]
+
+
+def test_weak_detections_hold_on_to_a_person_but_start_none() -> None:
+    frames = [
+        ([person_box(300 + k), person_box(800)], [0.2 if 20 <= k < 40 else 0.8, 0.2])
+        for k in range(60)
+    ]
+    (track,) = follow(frames, fps=25.0)
+    assert len(track) == 60
+    assert track.detected.all()
+
+
+def test_false_alarms_are_left_out_and_ids_close_the_gap() -> None:
+    """A flicker, and a post that is now and then just sure enough, around two people."""
+    frames = []
+    for k in range(60):
+        boxes, scores = [person_box(300)], [0.8]
+        if k < 3:
+            boxes, scores = [*boxes, person_box(600)], [*scores, 0.7]
+        boxes, scores = [*boxes, person_box(900)], [*scores, 0.55 if k % 5 == 0 else 0.2]
+        if k >= 10:
+            boxes, scores = [*boxes, person_box(1200)], [*scores, 0.7]
+        frames.append((boxes, scores))
+    tracks = follow(frames, fps=25.0)
+    assert [(t.id, round(float(centre_x(t)[0]))) for t in tracks] == [(0, 300), (1, 1200)]
+
+
+@pytest.mark.parametrize(("score", "people"), [(0.38, 1), (0.2, 0)])
+def test_a_single_picture_gives_its_person(score: float, people: int) -> None:
+    tracks = follow([([person_box(300)], [score])], fps=25.0)
+    assert [len(t) for t in tracks] == [1] * people
+
+
+def test_the_larger_of_two_who_appear_together_comes_first() -> None:
+    tracks = follow([[person_box(300), person_box(700, scale=1.5)]] * 10, fps=10.0)
+    assert [round(float(centre_x(t)[0])) for t in tracks] == [700, 300]
+
+
+def test_a_cut_ends_every_track() -> None:
+    """The same boxes go on after the cut, on somebody else."""
+    tracks = follow([[person_box(300)]] * 40, fps=25.0, cuts=(15,))
+    assert [(t.frame_index[0], t.frame_index[-1]) for t in tracks] == [(0, 14), (15, 39)]
+
+
+def test_tracking_is_deterministic() -> None:
+    rng = np.random.default_rng(0)
+    frames = [
+        (
+            [noisy(rng, person_box(200 * p + 4 * k)) for p in range(5)],
+            rng.uniform(0.1, 1, 5).tolist(),
+        )
+        for k in range(50)
+    ]
+    first, second = follow(frames, fps=25.0), follow(frames, fps=25.0)
+    assert len(first) == len(second) > 0
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a.boxes, b.boxes)
+
+
+def test_boxes_without_area_are_ignored() -> None:
+    frames = [[person_box(300), [50.0, 50.0, 50.0, 90.0]]] * 10
+    assert len(follow(frames, fps=10.0)) == 1
+
+
+def test_frames_must_come_in_order() -> None:
+    tracker = Tracker(fps=25.0)
+    tracker.update(detections(3, []))
+    with pytest.raises(ValueError, match="frame 3 comes after frame 3"):
+        tracker.update(detections(3, []))
+
+
+def test_select_by_id_and_by_cover() -> None:
+    small_long = [person_box(200, scale=0.5)]
+    tracks = follow(
+        [small_long + ([person_box(700)] if k >= 10 else []) for k in range(60)]
+        + [[*small_long, person_box(1200, scale=0.4)]] * 20,
+        fps=25.0,
+    )
+    assert [t.id for t in tracks] == [0, 1, 2]
+    assert [t.id for t in select_tracks(tracks, person=1)] == [1]
+    assert [t.id for t in select_tracks(tracks, max_people=1)] == [1]
+    assert [t.id for t in select_tracks(tracks, max_people=2)] == [0, 1]
+    assert len(select_tracks(tracks)) == 3
+    with pytest.raises(InputError, match="--person 7: no such person; the clip has 0, 1, 2"):
+        select_tracks(tracks, person=7)
+    with pytest.raises(InputError, match="--max-people 0"):
+        select_tracks(tracks, max_people=0)
+
+
+def scene(seed: int) -> np.ndarray:
+    """A textured picture with large and small shapes, (480, 640, 3) uint8."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (6, 8, 3)).repeat(80, 0).repeat(80, 1)
+    fine = rng.integers(-40, 40, (48, 64, 1)).repeat(10, 0).repeat(10, 1)
+    return (coarse + fine).clip(0, 255).astype(np.uint8)
+
+
+def cuts_in(pictures: list[np.ndarray]) -> list[int]:
+    is_cut = CutDetector()
+    return [k for k, picture in enumerate(pictures) if is_cut(picture)]
+
+
+def test_scripted_cut_is_found_where_it_is() -> None:
+    assert cuts_in([scene(1)] * 5 + [scene(2)] * 5 + [scene(1)] * 5) == [5, 10]
+
+
+@pytest.mark.parametrize("change", ["dim", "pan", "flash", "black", "noise", "person"])
+def test_no_false_cut(change: str) -> None:
+    base = np.concatenate([scene(1), scene(2)], axis=1)
+    rng = np.random.default_rng(0)
+    pictures = []
+    for k in range(12):
+        shift = 60 * k if change == "pan" else 0  # px; a tenth of the picture each frame
+        picture = base[:, shift : shift + 640].copy()
+        if change == "dim" and k >= 6:
+            picture = (picture * 0.3).astype(np.uint8)
+        if change == "flash" and k == 6:
+            picture[:] = 255
+        if change == "black" and k == 6:
+            picture[:] = 0
+        if change == "noise":
+            picture = (picture + rng.normal(0, 20, picture.shape)).clip(0, 255).astype(np.uint8)
+        if change == "person" and k >= 6:
+            picture[60:, 200:420] = (30, 30, 120)
+        pictures.append(picture)
+    assert cuts_in(pictures) == []
+
+
+def test_real_clips_joined(shared) -> None:
+    """No cut inside a moving camera, few frames a second or sun glare; one at each joint."""
+    av = pytest.importorskip("av")
+    pictures, joints = [], []
+    for name in (
+        "pexels_walk_away_moving_camera.mp4",
+        "squats_portrait_5fps.mp4",
+        "derived/juggle.gif",
+        "walk_across_occluded_vp9.mp4",
+    ):
+        joints.append(len(pictures))
+        with av.open(str(shared / "data" / "clips" / name)) as clip:
+            for k, frame in enumerate(clip.decode(video=0)):
+                if k == 30:
+                    break
+                pictures.append(frame.to_ndarray(format="rgb24"))
+    assert cuts_in(pictures) == joints[1:]
