@@ -354,7 +354,7 @@ class VideoWriter:
             self._process.stdin.close()
 
     def _death(self) -> HpsvidError:
-        """What the encoder said last, as an error of one line."""
+        """What the encoder said first, as an error of one line."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=5)
         code = self._process.poll()
@@ -362,7 +362,7 @@ class VideoWriter:
         said = self._log.read().decode(errors="replace").strip().splitlines()
         return HpsvidError(
             f"{self.path}: the encoder (ffmpeg) stopped after {self.frames} frames, exit code "
-            f"{code}: {said[-1] if said else 'it gave no reason'}; "
+            f"{code}: {said[0] if said else 'it gave no reason'}; "
             "check free disk space and memory, then run again"
         )
 
@@ -557,16 +557,15 @@ def _check_whole(
     clip: Clip, container: InputContainer, stream: VideoStream, decoded: int, end_s: float
 ) -> None:
     """Raise InputError when clearly less was decoded than the container announces."""
-    announced_s = _announced_duration_s(container, stream)
+    announced_s = _announced_duration_s(clip, container, stream)
     if stream.frames:
-        whole = decoded >= stream.frames - max(3, 0.01 * stream.frames)
-        if announced_s is not None:
-            slack_s = max(3 / float(clip.fps), 0.01 * announced_s)
-            whole = whole or end_s >= announced_s - slack_s
+        enough = stream.frames - max(3, 0.01 * stream.frames)
+        enough_s = announced_s - max(3 / float(clip.fps), 0.01 * announced_s)
+        whole = decoded >= enough or end_s >= enough_s > 0
     else:
-        whole = announced_s is None or end_s >= announced_s - max(1.0, 0.02 * announced_s)
+        whole = end_s >= announced_s - max(1.0, 0.02 * announced_s)
     if not whole:
-        announced = stream.frames or f"about {round((announced_s or 0) * clip.fps)}"
+        announced = stream.frames or f"about {round(announced_s * clip.fps)}"
         raise InputError(
             f"{clip.path}: cut off or damaged: {decoded} frames could be decoded, {announced} are "
             f"announced; get a whole copy, or keep the readable part with "
@@ -574,19 +573,19 @@ def _check_whole(
         )
 
 
-def _announced_duration_s(container: InputContainer, stream: VideoStream) -> float | None:
-    """How long the container says that the video lasts, s; None when it does not say.
-
-    The whole file's duration counts as a bound, and alone only when there is nothing but video.
-    """
-    known = []
+def _announced_duration_s(clip: Clip, container: InputContainer, stream: VideoStream) -> float:
+    """How long the container says that the video lasts, s; 0 when it does not say."""
+    if stream.frames and not container.format.name.startswith("mov"):
+        return float(stream.frames / clip.fps)  # a cut AVI's duration is reckoned from its bytes
     if stream.duration and stream.time_base:
-        known.append(float(stream.duration * stream.time_base))
+        return float(stream.duration * stream.time_base)  # edit lists already applied
+    # Matroska counts both from the file's zero, and the whole file's may be another stream's
+    start_s = float((stream.start_time or 0) * (stream.time_base or 0))
     if tag := re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", "")):
-        known.append(int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3]))  # Matroska
-    if container.duration and (known or len(container.streams) == 1):
-        known.append(container.duration / av.time_base)
-    return min(known, default=None)
+        return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3]) - start_s
+    if container.duration and len(container.streams) == 1:
+        return container.duration / av.time_base - start_s
+    return 0.0
 
 
 # ---- audio
@@ -605,15 +604,16 @@ def _audio_options(source: Path | None, suffix: str) -> tuple[tuple[str, ...], t
             audio = container.streams.best("audio")
             if audio is None:
                 return (), ()
-            codec = audio.codec_context.name if audio.codec_context else ""
+            # a stream must not be asked anything after its container is closed
+            track, codec = audio.index, audio.codec.canonical_name if audio.codec_context else ""
             frame = next(container.decode(video=0), None) if container.streams.video else None
     except FFmpegError as error:
         raise InputError(f"{source}: its audio cannot be read ({error.strerror})") from error
     start_s = frame.time if frame is not None and frame.pts is not None else 0.0
     write = ("copy",) if codec in _COPIED_AUDIO[suffix] else ("aac", "-b:a", "192k")
     return (
-        ("-itsoffset", f"{-start_s:.6f}", "-i", f"file:{source}"),
-        ("-map", f"1:{audio.index}", "-c:a", *write),
+        ("-itsoffset", f"{0 - start_s:.6f}", "-i", f"file:{source}"),
+        ("-map", f"1:{track}", "-c:a", *write),
     )
 
 
