@@ -233,10 +233,16 @@ def steady(obs: Observations, pts_s: Array) -> Observations:
 
 
 def _certainty(variance: Array, valid: Array) -> Array:
-    """Weights (T, J) in time: 1 at the track's median variance, low where filled."""
+    """Weights (T, J) in time: 1 where a joint is as certain as it usually is, low where filled.
+
+    A joint that is usually four times (in variance) less certain than the track's median, such
+    as an arm that is hidden all along, is smoothed more for it.
+    """
+    if not valid.any():
+        return np.full(variance.shape, FILLED_WEIGHT)
     variance = np.maximum(variance, 1e-8)
-    middle = np.median(variance[valid]) if valid.any() else 1.0
-    weight = np.clip(middle / variance, *WEIGHT_RANGE)
+    usual = np.minimum(np.median(variance[valid], axis=0), 4 * np.median(variance[valid]))
+    weight = np.clip(usual / variance, *WEIGHT_RANGE)
     return np.where(valid[:, None], weight, FILLED_WEIGHT)
 
 
