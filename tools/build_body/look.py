@@ -53,7 +53,7 @@ def suit_colours(template: np.ndarray, joints: np.ndarray, eyes: np.ndarray) -> 
 
 
 def texture_coordinates(
-    faces: np.ndarray, corners: dict[int, list[int]], points: np.ndarray
+    faces: np.ndarray, corners: dict[int, set[int]], points: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Texture points (U, 2) and their triangles (F, 3) for a mesh thinned from a textured one.
 
@@ -64,7 +64,7 @@ def texture_coordinates(
     """
     picked = np.empty(faces.shape, np.int64)
     for row, face in enumerate(faces):
-        choices = itertools.product(*(corners[int(vertex)] for vertex in face))
+        choices = itertools.product(*(sorted(corners[int(vertex)]) for vertex in face))
         picked[row] = min(choices, key=lambda c: (_outline(points[list(c)]), c))
     used, triangles = np.unique(picked, return_inverse=True)
     return points[used], triangles.reshape(faces.shape)
