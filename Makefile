@@ -1,23 +1,46 @@
 # Two commands do all the set-up: `make demo` and `make test`. Each makes its own virtual
 # environment and reaches nothing but the package registries.
 PYTHON ?= python3
-VENV ?= .venv
-BIN := $(VENV)/bin
+# Extra pip arguments for torch, e.g. TORCH_ARGS="--index-url https://download.pytorch.org/whl/cpu"
+TORCH_ARGS ?=
+DEMO := .venv-demo
+DEV := .venv
+PIP := -m pip install --disable-pip-version-check --quiet
 
-.PHONY: demo test lint fmt
+.PHONY: demo test lint fmt bench clean
 
-demo: $(VENV)/.installed
-	$(BIN)/hpsvid run samples/studio_walk.mp4 --out out/studio_walk_overlay.mp4
+demo: $(DEMO)/.installed  ## the main job on a clip that the project rendered itself
+	$(DEMO)/bin/hpsvid run samples/studio_walk.mp4 --out out/studio_walk_overlay.mp4
 
-test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+test: $(DEV)/.installed  ## the whole test suite
+	$(DEV)/bin/python -m pytest
 
-lint: $(VENV)/.installed-dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/pyright
-	$(BIN)/lint-imports
+lint: $(DEV)/.installed
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/pyright
+	$(DEV)/bin/lint-imports
 
-fmt: $(VENV)/.installed-dev
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
+fmt: $(DEV)/.installed
+	$(DEV)/bin/ruff check --fix .
+	$(DEV)/bin/ruff format .
+
+bench: $(DEV)/.installed  ## speed of each stage on a sample clip
+	$(DEV)/bin/python -m tools.benchmark
+
+# torch comes first and pinned: a later package that wants torchvision would otherwise replace a
+# CPU build of torch by several GB of CUDA.
+$(DEMO)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEMO)
+	$(DEMO)/bin/python $(PIP) $(TORCH_ARGS) -r constraints.txt
+	$(DEMO)/bin/python $(PIP) -c constraints.txt -e .
+	touch $@
+
+$(DEV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEV)
+	$(DEV)/bin/python $(PIP) $(TORCH_ARGS) -r constraints.txt
+	$(DEV)/bin/python $(PIP) -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(DEMO) $(DEV) out build dist

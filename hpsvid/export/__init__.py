@@ -5,10 +5,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from hpsvid.body import Body
+from hpsvid.choices import FormatName
 from hpsvid.errors import InputError
 from hpsvid.export.amass import write_amass
 from hpsvid.export.bvh import write_bvh
-from hpsvid.export.common import ExportOptions, RigName
+from hpsvid.export.common import ExportOptions
 from hpsvid.export.npz import read_motion, write_motion, write_result
 from hpsvid.types import Motion
 
@@ -16,7 +17,6 @@ __all__ = [
     "FORMATS",
     "ExportOptions",
     "Format",
-    "RigName",
     "check_options",
     "read_motion",
     "write_motion",
@@ -33,14 +33,14 @@ class Format:
     write: Callable[[Motion, Body, Path, str, ExportOptions], list[Path]]
 
 
-FORMATS: dict[str, Format] = {
+FORMATS: dict[FormatName, Format] = {
     "npz": Format(suffix=".npz", heeds=frozenset(), write=write_result),
     "bvh": Format(suffix=".bvh", heeds=frozenset({"fps", "rig"}), write=write_bvh),
     "amass": Format(suffix=".npz", heeds=frozenset({"fps"}), write=write_amass),
 }
 
 
-def check_options(name: str, options: ExportOptions) -> Format:
+def check_options(name: FormatName, options: ExportOptions) -> Format:
     """The format's row, for use before any work is done.
 
     Raises InputError when the format is unknown or would pass over an option that was set.

@@ -6,18 +6,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Literal, get_args
+from typing import IO, get_args
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import numpy as np
 import torch
 
 from hpsvid.body import JOINT, Body
+from hpsvid.choices import RigName
 from hpsvid.errors import InputError
 from hpsvid.geometry import axis_angle_to_matrix, matrix_to_axis_angle
 from hpsvid.types import Array, BodyParams, Motion, Person
-
-RigName = Literal["smpl", "hik", "mixamo", "cmu"]
 
 # Matroska counts time in whole milliseconds: frames this near to an even grid lie on it
 _CLOCK_TICK_S = 1e-3

@@ -1,0 +1,5 @@
+"""`python -m hpsvid`."""
+
+from hpsvid.cli import main
+
+main()

@@ -1,0 +1,9 @@
+"""The names a user can choose from, once, as Literals; importing this costs nothing."""
+
+from typing import Literal
+
+SolverName = Literal["hybrik", "hybrik-naive"]
+RendererName = Literal["auto", "raster", "pyrender"]
+FormatName = Literal["npz", "bvh", "amass"]
+
+RigName = Literal["smpl", "hik", "mixamo", "cmu"]

@@ -1,0 +1,244 @@
+"""The command line: options in, one clear line out when something is wrong.
+
+Nothing heavy is imported here at the top, so that every `--help` is instant.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hpsvid.choices import FormatName, RendererName, RigName, SolverName
+from hpsvid.errors import HpsvidError, InputError
+
+if TYPE_CHECKING:
+    from hpsvid.pipeline import Options, Progress, StageClock
+    from hpsvid.types import Motion
+
+app = typer.Typer(
+    help="Video of people in, smooth 3D human motion out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+InputArg = Annotated[Path, typer.Argument(help="Video, picture or folder of pictures.")]
+DetectorOpt = Annotated[
+    str, typer.Option(help="'embedded', or an ultralytics YOLO: a name or a .pt/.onnx file.")
+]
+IkOpt = Annotated[SolverName, typer.Option("--ik", help="Solver that turns joints into a body.")]
+FastOpt = Annotated[bool, typer.Option("--fast", help="Smaller landmark network: faster, rougher.")]
+FocalOpt = Annotated[
+    float | None, typer.Option(help="Focal length in pixels; guessed when not given.", min=1)
+]
+PersonOpt = Annotated[
+    int | None, typer.Option(help="Only this person (the id that the summary shows).", min=0)
+]
+MaxPeopleOpt = Annotated[
+    int | None, typer.Option(help="At most so many people, the most prominent first.", min=1)
+]
+SmplOpt = Annotated[
+    Path | None, typer.Option(help="Your own SMPL file or folder (default: $HPSVID_SMPL).")
+]
+ThreadsOpt = Annotated[int | None, typer.Option(help="Threads a network may use.", min=1)]
+QuietOpt = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+JsonOpt = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        import hpsvid
+
+        print(hpsvid.__version__)
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    input: InputArg,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Overlay video (.mp4 .mov .mkv) or picture; result .npz beside it."),
+    ] = None,
+    detector: DetectorOpt = "embedded",
+    solver: IkOpt = "hybrik",
+    fast: FastOpt = False,
+    focal: FocalOpt = None,
+    person: PersonOpt = None,
+    max_people: MaxPeopleOpt = None,
+    renderer: Annotated[RendererName, typer.Option(help="What draws the meshes.")] = "auto",
+    alpha: Annotated[
+        float, typer.Option(help="Opacity of the meshes, 0 to 1.", min=0.0, max=1.0)
+    ] = 0.85,
+    smpl: SmplOpt = None,
+    threads: ThreadsOpt = None,
+    quiet: QuietOpt = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """Find and follow the people of a video and draw their bodies over it."""
+    with _one_line_errors():
+        from hpsvid import pipeline, video
+        from hpsvid.export import npz
+        from hpsvid.render import load_renderer
+
+        clip = video.probe(input)
+        out = out or Path(f"{input.stem or input.resolve().name}_overlay{video.suffix_for(clip)}")
+        video.check_output(out, clip)
+        result_path = out.with_suffix(".npz")
+        load_renderer(renderer)
+        options = pipeline.Options(
+            detector=detector, solver=solver, fast=fast, focal_px=focal, person=person,
+            max_people=max_people, smpl=smpl, threads=threads,
+        )  # fmt: skip
+        clock = pipeline.StageClock()
+        body = pipeline.load_chosen_body(smpl)
+        with _progress(shown=not quiet and not as_json) as progress:
+            motion = pipeline.make_motion(clip, body, options, clock, progress)
+            pipeline.render_overlay(
+                motion, body, out, renderer=renderer, alpha=alpha, clock=clock, progress=progress
+            )
+        npz.write_motion(motion, result_path)
+        _report(motion, clock, [out, result_path], quiet=quiet, as_json=as_json)
+
+
+@app.command()
+def export(
+    input: Annotated[Path, typer.Argument(help="Video, picture, folder, or a result .npz.")],
+    format: Annotated[FormatName, typer.Option(help="File format.")] = "bvh",
+    out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path(),
+    rig: Annotated[RigName, typer.Option(help="Joint names of a .bvh.")] = "smpl",
+    fps: Annotated[
+        int | None, typer.Option(help="Resample to so many frames a second.", min=1)
+    ] = None,
+    detector: DetectorOpt = "embedded",
+    solver: IkOpt = "hybrik",
+    fast: FastOpt = False,
+    focal: FocalOpt = None,
+    person: PersonOpt = None,
+    max_people: MaxPeopleOpt = None,
+    smpl: SmplOpt = None,
+    threads: ThreadsOpt = None,
+    quiet: QuietOpt = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """Write the motion of a video, or of a saved result, as files for other programs."""
+    with _one_line_errors():
+        from hpsvid import pipeline
+        from hpsvid.export import ExportOptions, check_options
+
+        wanted = ExportOptions(fps=fps, rig=rig)
+        chosen = check_options(format, wanted)
+        _check_folder(out)
+        options = pipeline.Options(
+            detector=detector, solver=solver, fast=fast, focal_px=focal, person=person,
+            max_people=max_people, smpl=smpl, threads=threads,
+        )  # fmt: skip
+        clock = pipeline.StageClock()
+        body = pipeline.load_chosen_body(smpl)
+        with _progress(shown=not quiet and not as_json) as progress:
+            motion = _motion_of(input, body, options, clock, progress)
+        out.mkdir(parents=True, exist_ok=True)
+        stem = input.stem or input.resolve().name
+        files = chosen.write(motion, body, out, stem, wanted)
+        _report(motion, clock, files, quiet=quiet, as_json=as_json)
+
+
+@app.command()
+def doctor(as_json: JsonOpt = False) -> None:
+    """Say what is installed, which weights and body models were found, and what to mend."""
+    with _one_line_errors():
+        from hpsvid import doctor as examination
+
+        findings = examination.examine()
+        if as_json:
+            print(json.dumps([finding.as_dict() for finding in findings], indent=2))
+        else:
+            examination.show(findings)
+        if any(finding.state == "broken" for finding in findings):
+            raise typer.Exit(1)
+
+
+def _motion_of(
+    path: Path, body: Any, options: "Options", clock: "StageClock", progress: "Progress"
+) -> "Motion":
+    from hpsvid import pipeline, video
+    from hpsvid.export import npz
+
+    if path.suffix.lower() == ".npz":
+        return pipeline.keep_people(npz.read_motion(path), options)
+    return pipeline.make_motion(video.probe(path), body, options, clock, progress)
+
+
+def _check_folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; expected a folder for the files: give --out DIR")
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn errors raised on purpose into one line on stderr and exit code 1."""
+    try:
+        yield
+    except HpsvidError as error:
+        print(f"hpsvid: {' '.join(str(error).split())}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        print("hpsvid: interrupted; nothing was written", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+@contextmanager
+def _progress(*, shown: bool) -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar a pass, with frames a second and the time left; nothing when not `shown`."""
+    if not shown:
+        yield lambda stage, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = (
+        TextColumn("{task.description:<15}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        Remaining(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        known: dict[str, Any] = {}
+
+        def update(stage: str, done: int, total: int | None) -> None:
+            if stage not in known:
+                known[stage] = bars.add_task(stage, total=total, rate="")
+            task = bars.tasks[bars.task_ids.index(known[stage])]
+            rate = f"{done / task.elapsed:.1f} fps" if task.elapsed else ""
+            bars.update(known[stage], completed=done, rate=rate)
+
+        yield update
+        for stage, task_id in known.items():
+            done = bars.tasks[bars.task_ids.index(known[stage])].completed
+            bars.update(task_id, total=done)
+
+
+def _report(
+    motion: "Motion", clock: "StageClock", files: list[Path], *, quiet: bool, as_json: bool
+) -> None:
+    from hpsvid import summary
+
+    facts = summary.summarise(motion, clock, files)
+    if as_json:
+        print(json.dumps(facts, indent=2))
+    elif not quiet:
+        summary.show(facts)
+
+
+def main() -> None:
+    """Entry point of the `hpsvid` script."""
+    app()

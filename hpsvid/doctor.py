@@ -1,0 +1,145 @@
+"""`hpsvid doctor`: what is installed, which weights and bodies were found, what to do."""
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+import hpsvid
+from hpsvid.body_files import find_smpl, load_smpl
+from hpsvid.errors import HpsvidError
+from hpsvid.weights import read_manifest, weights_path
+
+CORE = (
+    "typer", "rich", "numpy", "torch", "opencv-python-headless", "onnxruntime", "av",
+    "imageio-ffmpeg", "pyrender", "numba", "roma", "safetensors", "scipy", "lap",
+)  # fmt: skip
+EXTRAS = {"ultralytics": "yolo", "smplx": "smpl"}
+
+State = Literal["ok", "absent", "broken"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line of the report; `absent` is a choice, `broken` needs mending."""
+
+    part: str
+    state: State
+    found: str
+    advice: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for --json."""
+        return asdict(self)
+
+
+def examine() -> list[Finding]:
+    """Look at everything; never raises for what it finds."""
+    findings = [
+        Finding(part="hpsvid", state="ok", found=hpsvid.__version__),
+        Finding(part="python", state="ok", found=sys.version.split()[0]),
+    ]
+    findings += [_package(name) for name in CORE]
+    findings += [_extra(name, extra) for name, extra in EXTRAS.items()]
+    findings += [_torch_device(), _onnx_providers()]
+    findings += _weights()
+    findings += [_smpl(), _renderer("raster"), _renderer("pyrender"), _ffmpeg()]
+    return findings
+
+
+def show(findings: list[Finding]) -> None:
+    """Print the findings as a table on stdout."""
+    colour = {"ok": "green", "absent": "yellow", "broken": "red"}
+    table = Table("part", "state", "found", "what to do")
+    for finding in findings:
+        state = f"[{colour[finding.state]}]{finding.state}[/]"
+        table.add_row(finding.part, state, finding.found, finding.advice)
+    Console().print(table)
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(part=name, state="ok", found=version(name))
+    except PackageNotFoundError:
+        return Finding(
+            part=name, state="broken", found="not installed", advice=f"pip install {name}"
+        )
+
+
+def _extra(name: str, extra: str) -> Finding:
+    if importlib.util.find_spec(name) is None:
+        advice = f"optional: pip install 'hpsvid[{extra}]' (see README, Licences)"
+        return Finding(part=name, state="absent", found="not installed", advice=advice)
+    return Finding(part=name, state="ok", found=version(name))
+
+
+def _guarded(part: str, look: Callable[[], str], *, otherwise: State) -> Finding:
+    try:
+        return Finding(part=part, state="ok", found=look())
+    except HpsvidError as error:
+        return Finding(part=part, state=otherwise, found="not usable", advice=str(error))
+
+
+def _torch_device() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        return Finding(part="torch device", state="ok", found=torch.cuda.get_device_name(0))
+    return Finding(
+        part="torch device", state="ok", found=f"CPU, {os.cpu_count()} cores",
+        advice="a GPU is optional: README, GPU",
+    )  # fmt: skip
+
+
+def _onnx_providers() -> Finding:
+    import onnxruntime
+
+    found = ", ".join(onnxruntime.get_available_providers())
+    return Finding(part="onnxruntime providers", state="ok", found=found)
+
+
+def _weights() -> list[Finding]:
+    try:
+        names = sorted(read_manifest())
+    except HpsvidError as error:
+        return [Finding(part="weights", state="broken", found="no manifest", advice=str(error))]
+    return [
+        _guarded(f"weights {name}", lambda name=name: weights_path(name).name, otherwise="broken")
+        for name in names
+    ]
+
+
+def _smpl() -> Finding:
+    def look() -> str:
+        path = find_smpl(None)
+        return "none; the free body is used" if path is None else f"{load_smpl(path).name}: {path}"
+
+    return _guarded("SMPL file ($HPSVID_SMPL)", look, otherwise="broken")
+
+
+def _renderer(choice: Literal["raster", "pyrender"]) -> Finding:
+    def look() -> str:
+        from hpsvid.render import load_renderer
+
+        return load_renderer(choice).name
+
+    return _guarded(f"renderer {choice}", look, otherwise="absent")
+
+
+def _ffmpeg() -> Finding:
+    import imageio_ffmpeg
+
+    try:
+        path = imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError as error:
+        return Finding(
+            part="ffmpeg", state="broken", found=str(error),
+            advice="pip install --force-reinstall imageio-ffmpeg",
+        )  # fmt: skip
+    return Finding(part="ffmpeg", state="ok", found=os.path.basename(path))

@@ -1,0 +1,277 @@
+"""The only file that strings the stages together: video -> Motion -> overlay or files.
+
+Pass 1 decodes, detects and tracks; pass 2 decodes again and reads landmarks inside the tracks;
+then each track is lifted, solved, placed and smoothed. Pixels are held a chunk at a time.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import hpsvid
+from hpsvid import detect, ik, motion, track, video, windows
+from hpsvid.backbone.blazepose import BlazePose
+from hpsvid.backbone.lifter import lift_geometrically
+from hpsvid.body import Body, load_body
+from hpsvid.body_files import find_smpl, load_smpl
+from hpsvid.choices import RendererName, SolverName
+from hpsvid.errors import InputError, NoPersonError
+from hpsvid.render import load_renderer
+from hpsvid.render.overlay import Overlay
+from hpsvid.types import Camera, Clip, Frames, Landmarks, Motion, Person, Track
+from hpsvid.weights import weights_path
+
+# Observations with a blank beginning or end are cut to what was seen; a person must be seen in
+# at least this share of a track's frames, otherwise the track was a false alarm.
+MIN_SEEN = 0.2
+
+Progress = Callable[[str, int, int | None], None]
+"""Called as progress(stage, frames done, frames in all or None)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a motion is made; the CLI's options, one to one."""
+
+    detector: str = "embedded"
+    solver: SolverName = "hybrik"
+    fast: bool = False
+    focal_px: float | None = None
+    person: int | None = None
+    max_people: int | None = None
+    smpl: Path | None = None
+    threads: int | None = None
+
+
+@dataclass
+class StageClock:
+    """Seconds spent in each stage, and the frames it handled."""
+
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    frames: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    @contextmanager
+    def stage(self, name: str, frames: int = 0) -> Iterator[None]:
+        """Add the time spent inside the block, and `frames`, to stage `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - start
+            self.frames[name] += frames
+
+    def read(self, clip: Clip) -> Iterator[Frames]:
+        """The clip's chunks, the time to decode them booked under "decode"."""
+        chunks = video.read_frames(clip)
+        while True:
+            start = time.perf_counter()
+            frames = next(chunks, None)
+            self.seconds["decode"] += time.perf_counter() - start
+            if frames is None:
+                return
+            self.frames["decode"] += len(frames)
+            yield frames
+
+
+def load_chosen_body(smpl: Path | None) -> Body:
+    """The user's own SMPL file when one is given or set, otherwise the free body."""
+    path = find_smpl(smpl)
+    return load_body(weights_path("free_body")) if path is None else load_smpl(path)
+
+
+def make_motion(
+    clip: Clip, body: Body, options: Options, clock: StageClock, progress: Progress
+) -> Motion:
+    """Every person of the clip as a smooth track.
+
+    Raises InputError when the clip cannot be read to its end, NoPersonError when nobody is in
+    it, WeightsError when a network's file is missing or damaged.
+    """
+    detector = detect.load_detector(options.detector, threads=options.threads)
+    solver = ik.load_solver(options.solver, body)
+    tracks, pts_s = find_people(clip, detector, clock, progress)
+    tracks = track.select_tracks(tracks, person=options.person, max_people=options.max_people)
+    if not tracks:
+        raise NoPersonError(_nobody(clip, len(pts_s), options))
+    camera = motion.guess_camera(clip, options.focal_px)
+    landmarks, network = read_landmarks(clip, tracks, options, clock, progress)
+    people = []
+    for found, seen in zip(tracks, landmarks, strict=True):
+        trimmed = trim(found, seen)
+        if trimmed is not None:
+            people.append(solve_track(*trimmed, pts_s, body, camera, solver, clock))
+    if not people:
+        raise NoPersonError(_nobody(clip, len(pts_s), options))
+    return Motion(
+        clip=clip,
+        pts_s=pts_s,
+        camera=camera,
+        people=tuple(people),
+        provenance={
+            "hpsvid_version": hpsvid.__version__,
+            "detector": detector.provenance,
+            "backbone": network,
+            "lifter": "geometric",
+            "solver": solver.name,
+            "body": body.name,
+            "seed": 0,  # nothing in the pipeline is random
+        },
+    )
+
+
+def find_people(
+    clip: Clip, detector: detect.Detector, clock: StageClock, progress: Progress
+) -> tuple[list[Track], np.ndarray]:
+    """Pass 1: all tracks of the clip, and every frame's time (F,) s."""
+    tracker = track.Tracker(fps=float(clip.fps))
+    is_cut = track.CutDetector()
+    times = []
+    done = 0
+    for frames in clock.read(clip):
+        with clock.stage("detect", len(frames)):
+            found = detector(frames)
+        with clock.stage("track", len(frames)):
+            for rgb, detections in zip(frames.rgb, found, strict=True):
+                tracker.update(detections, cut=is_cut(rgb))
+        times.append(frames.pts_s)
+        done += len(frames)
+        progress("find people", done, clip.frame_count)
+    return tracker.finish(), np.concatenate(times)
+
+
+def read_landmarks(
+    clip: Clip,
+    tracks: list[Track],
+    options: Options,
+    clock: StageClock,
+    progress: Progress,
+) -> tuple[list[Landmarks], dict[str, str]]:
+    """Pass 2: the landmarks of every track, and the network's provenance."""
+    network = BlazePose(
+        tracks, variant="full" if options.fast else "heavy", threads=options.threads
+    )
+    last = max(int(found.frame_index[-1]) for found in tracks)
+    done = 0
+    for frames in clock.read(clip):
+        with clock.stage("landmarks", len(frames)):
+            network.observe(frames)
+        done += len(frames)
+        progress("read landmarks", done, clip.frame_count)
+        if int(frames.index[-1]) >= last:
+            break
+    return network.landmarks(), network.provenance
+
+
+def trim(found: Track, seen: Landmarks) -> tuple[Track, Landmarks] | None:
+    """Cut a track's ends where the network saw nobody; None when it hardly ever saw anybody."""
+    hits = np.flatnonzero(seen.score > 0)
+    if len(hits) < max(1, MIN_SEEN * len(found)):
+        return None
+    span = slice(int(hits[0]), int(hits[-1]) + 1)
+    return (
+        replace(
+            found,
+            frame_index=found.frame_index[span],
+            boxes=found.boxes[span],
+            scores=found.scores[span],
+            detected=found.detected[span],
+        ),
+        replace(
+            seen,
+            frame_index=seen.frame_index[span],
+            image=seen.image[span],
+            world=seen.world[span],
+            visibility=seen.visibility[span],
+            presence=seen.presence[span],
+            score=seen.score[span],
+        ),
+    )
+
+
+def solve_track(
+    found: Track,
+    seen: Landmarks,
+    pts_s: np.ndarray,
+    body: Body,
+    camera: Camera,
+    solver: ik.Solver,
+    clock: StageClock,
+) -> Person:
+    """Lift, solve, place and smooth one track."""
+    with clock.stage("lift", len(found)):
+        obs = lift_geometrically(seen, camera, body)
+    with clock.stage("solve", len(found)), torch.inference_mode():
+        betas = motion.person_betas(obs)
+        parts = [
+            (window.start, solver(window, betas))
+            for window in windows.split(obs, solver.window_length)
+        ]
+        solved = windows.blend(parts, len(obs))
+    with clock.stage("place and smooth", len(found)), torch.inference_mode():
+        return motion.make_person(
+            found, obs, solved.rotmats, betas, pts_s[found.frame_index], body, camera
+        )
+
+
+def _nobody(clip: Clip, frames: int, options: Options) -> str:
+    asked = "" if options.person is None else f" with --person {options.person}"
+    return (
+        f"{clip.path}: no person found{asked} in {frames} frames of {clip.width}x{clip.height} "
+        "px; expected at least one person of about 40 px height or more"
+    )
+
+
+def keep_people(result: Motion, options: Options) -> Motion:
+    """A saved motion with only the people that `options` ask for.
+
+    Raises NoPersonError when none is left.
+    """
+    kept = track.select_tracks(
+        [person.track for person in result.people],
+        person=options.person,
+        max_people=options.max_people,
+    )
+    ids = {found.id for found in kept}
+    if not ids:
+        known = ", ".join(str(person.track.id) for person in result.people)
+        raise NoPersonError(f"--person {options.person}: not in the result; it has {known}")
+    return replace(result, people=tuple(p for p in result.people if p.track.id in ids))
+
+
+def render_overlay(
+    result: Motion,
+    body: Body,
+    out: Path,
+    *,
+    renderer: RendererName,
+    alpha: float,
+    clock: StageClock,
+    progress: Progress,
+) -> None:
+    """Draw every person's mesh over the clip and write it to `out`, whole or not at all.
+
+    Raises InputError when the clip no longer matches the motion.
+    """
+    clip = result.clip
+    overlay = Overlay(result, body, load_renderer(renderer), alpha=alpha)
+    done = 0
+    with video.open_writer(out, clip) as writer:
+        for frames in clock.read(clip):
+            with clock.stage("render", len(frames)):
+                pictures = list(overlay.draw(frames))
+            with clock.stage("encode", len(frames)):
+                for picture, pts in zip(pictures, frames.pts_s, strict=True):
+                    writer.write(picture, float(pts))
+            done += len(frames)
+            progress("render", done, len(result.pts_s))
+        if done != len(result.pts_s):
+            raise InputError(
+                f"{clip.path}: has {done} frames, the motion was made from {len(result.pts_s)}; "
+                "give the clip that the motion came from"
+            )

@@ -1,0 +1,139 @@
+"""Accuracy on real video with ground truth: the calibrated balance clips of ../shared.
+
+    python -m tools.evaluate_balance [--fast] [--ik hybrik]
+
+Prints PA-MPJPE, MPJPE (both moved to the middle of the hips) and acceleration error of the
+landmark network's own 3D, of the lifted joints' body and of the finished motion. Twelve points
+(shoulders to ankles) are compared on the body's surface, where the truth's annotator put them;
+the truth is triangulated, good to about 20 mm, and low-passed at 6 Hz before differentiating.
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from scipy.signal import butter, filtfilt
+
+from hpsvid import detect, ik, metrics, motion, pipeline, track, video
+from hpsvid.body import LANDMARK, Body
+from hpsvid.geometry import project
+from hpsvid.types import Array, Clip, Landmarks, Person, Track
+
+CLIPS = ("balance_clean_cam01", "balance_clean_cam02", "balance_occluded_cam01",
+         "balance_occluded_cam02")  # fmt: skip
+POINTS = [
+    LANDMARK[f"{side}_{part}"]
+    for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+    for side in ("left", "right")
+]
+HIPS = (6, 7)  # places in POINTS
+TRUTH_LOWPASS_HZ = 6.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Truth:
+    """The person's 12 points in one camera's axes, and that camera."""
+
+    points: Array  # (F, 12, 3) m, NaN where not known
+    K: Array  # (3, 3) px
+    fps: float
+
+
+def read_truth(path: Path, camera: str) -> Truth:
+    """The ground truth seen from `camera` ("cam01", "cam02")."""
+    with np.load(path, allow_pickle=False) as data:
+        which = [str(name) for name in data["cameras"]].index(camera)
+        rotation = cv2.Rodrigues(data["rvec"][which])[0]
+        points = data["joints3d_m"] @ rotation.T + data["t"][which]
+        return Truth(points=points, K=data["K"][which], fps=float(data["fps"]))
+
+
+def main_person(tracks: list[Track], truth: Truth) -> Track:
+    """The track whose boxes lie nearest to the truth's projection."""
+    image = project(torch.from_numpy(truth.points), torch.from_numpy(truth.K)).numpy()
+    centre = np.nanmean(image, 1)
+
+    def distance(found: Track) -> float:
+        middle = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+        gap = np.linalg.norm(middle - centre[found.frame_index], axis=1)
+        return float(np.nanmedian(gap)) - len(found)
+
+    return min(tracks, key=distance)
+
+
+def errors(points: Array, frame_index: Array, truth: Truth) -> dict[str, float]:
+    """PA-MPJPE, MPJPE (mm) and acceleration error (m/s^2) of points (T, 12, 3) m."""
+    gt = truth.points[frame_index]
+    known = np.isfinite(gt).all((1, 2))
+    smooth = gt.copy()
+    b, a = butter(2, TRUTH_LOWPASS_HZ / (truth.fps / 2))
+    smooth[known] = filtfilt(b, a, gt[known], axis=0)
+    centred = points - points[:, HIPS].mean(1, keepdims=True)
+    smooth = smooth - smooth[:, HIPS].mean(1, keepdims=True)
+    return {
+        "PA-MPJPE mm": metrics.pa_mpjpe(points, gt),
+        "MPJPE mm": metrics.mpjpe(points, gt, root=HIPS),
+        "accel m/s2": metrics.acceleration_error(centred, smooth, truth.fps) / metrics.MM,
+    }
+
+
+def body_points(person: Person, body: Body) -> Array:
+    """The 12 points (T, 12, 3) m on the surface of a finished person."""
+    params = person.body
+    return body.landmarks(
+        torch.from_numpy(params.rotmats),
+        torch.from_numpy(params.betas).expand(len(params), -1),
+        torch.from_numpy(params.transl),
+    ).numpy()[:, POINTS]
+
+
+def evaluate(clip: Clip, truth: Truth, options: pipeline.Options, body: Body) -> None:
+    """Print the rows of one clip."""
+    clock = pipeline.StageClock()
+
+    def silent(stage: str, done: int, total: int | None) -> None:
+        pass
+
+    detector = detect.load_detector(options.detector, threads=options.threads)
+    tracks, pts_s = pipeline.find_people(clip, detector, clock, silent)
+    tracks = track.select_tracks(tracks)
+    landmarks, _ = pipeline.read_landmarks(clip, tracks, options, clock, silent)
+    chosen = tracks.index(main_person(tracks, truth))
+    trimmed = pipeline.trim(tracks[chosen], landmarks[chosen])
+    if trimmed is None:
+        raise SystemExit(f"{clip.path}: the main person was not seen")
+    found, seen = trimmed
+    own = np.where(seen.score[:, None, None] > 0, seen.world[:, POINTS], np.nan)
+    _print(clip, "landmarker's own 3D", errors(own, seen.frame_index, truth), seen)
+    camera = motion.guess_camera(clip, options.focal_px)
+    solver = ik.load_solver(options.solver, body)
+    person = pipeline.solve_track(found, seen, pts_s, body, camera, solver, clock)
+    row = errors(body_points(person, body), found.frame_index, truth)
+    _print(clip, f"{solver.name}, finished", row, seen)
+
+
+def _print(clip: Clip, what: str, row: dict[str, float], seen: Landmarks) -> None:
+    figures = "  ".join(f"{name} {value:6.1f}" for name, value in row.items())
+    share = float((seen.score > 0).mean())
+    print(f"{clip.path.stem:24s} {what:22s} {figures}  seen {share:.2f}", flush=True)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--ik", default="hybrik")
+    parser.add_argument("--fast", action="store_true")
+    given = parser.parse_args()
+    options = pipeline.Options(solver=given.ik, fast=given.fast)
+    body = pipeline.load_chosen_body(None)
+    for name in CLIPS:
+        truth = read_truth(given.shared / "data/gt/balance/ground_truth.npz", name[-5:])
+        evaluate(video.probe(given.shared / f"data/clips/{name}.mp4"), truth, options, body)
+
+
+if __name__ == "__main__":
+    main()
