@@ -19,6 +19,7 @@ from hpsvid.types import Array
 
 PLATFORMS = ("egl", "osmesa")  # as PyOpenGL's variable PYOPENGL_PLATFORM names them
 PROBE_TIMEOUT_S = 60.0
+WINDOW_STEP = 128  # px; a drawing area that changes size with every frame would be made anew
 _MEND = (
     "use --renderer raster, or install the libraries: `apt-get install libegl1 libgl1-mesa-dri` "
     "for EGL, or `apt-get install libosmesa6` and `pip install --no-deps PyOpenGL==3.1.10` "
@@ -88,6 +89,11 @@ class PyrenderRenderer:
         from pyrender import Mesh as GlMesh
 
         out = rgb.copy()
+        height, width = rgb.shape[:2]
+        window = _window(meshes, K, width, height)
+        if window is None:
+            return out
+        x0, y0, x1, y1 = window
         scene = Scene(bg_color=[0.0, 0.0, 0.0, 0.0])
         for mesh in meshes:
             vertices = np.ascontiguousarray(mesh.vertices, np.float32)
@@ -95,15 +101,39 @@ class PyrenderRenderer:
             paint = np.full((len(vertices), 4), mesh.opacity, np.float32)
             paint[:, :3] *= np.minimum(1, light[:, None] * np.asarray(mesh.colours) / 255)
             scene.add(GlMesh([Primitive(positions=vertices, indices=mesh.faces, color_0=paint)]))
-        far = max((float(mesh.vertices[:, 2].max()) for mesh in meshes), default=0.0) + 1.0
-        if far <= NEAR_M + 1.0:
-            return out
-        camera = IntrinsicsCamera(K[0, 0], K[1, 1], K[0, 2], K[1, 2], znear=NEAR_M, zfar=far)
+        far = max(float(mesh.vertices[:, 2].max()) for mesh in meshes) + 1.0
+        camera = IntrinsicsCamera(
+            K[0, 0], K[1, 1], K[0, 2] - x0, K[1, 2] - y0, znear=NEAR_M, zfar=far
+        )
         scene.add(camera, pose=np.diag([1.0, -1.0, -1.0, 1.0]))  # OpenCV axes -> OpenGL axes
-        self._context.viewport_height, self._context.viewport_width = rgb.shape[:2]
+        self._context.viewport_width, self._context.viewport_height = x1 - x0, y1 - y0
         drawn, _ = self._context.render(scene, RenderFlags.FLAT | RenderFlags.RGBA)
+        drawn = drawn[: height - y0, : width - x0]  # the window may reach over the picture's edge
         hit = drawn[..., 3] > 0
+        part = out[y0:y1, x0:x1]
         over = drawn[hit].astype(np.float32)
         keep = 1 - over[:, 3:] * (alpha / 255)
-        out[hit] = (keep * out[hit] + alpha * over[:, :3] + 0.5).astype(np.uint8)
+        part[hit] = (keep * part[hit] + alpha * over[:, :3] + 0.5).astype(np.uint8)
         return out
+
+
+def _window(
+    meshes: Sequence[Mesh], K: Array, width: int, height: int
+) -> tuple[int, int, int, int] | None:
+    """Box x0 y0 x1 y1 px around the meshes, its size in whole WINDOW_STEPs; None = out of sight.
+
+    The whole picture when a mesh reaches the near plane.
+    """
+    points = np.concatenate([np.zeros((0, 3)), *(mesh.vertices for mesh in meshes)]) @ K.T
+    ahead = points[:, 2] > NEAR_M
+    if not ahead.any():
+        return None
+    low, high = np.array([0, 0]), np.array([width, height])
+    if ahead.all():
+        image = points[:, :2] / points[:, 2:]
+        low = np.maximum(low, np.floor(image.min(0)).astype(int))
+        high = np.minimum(high, np.ceil(image.max(0)).astype(int))
+    if (high <= low).any():
+        return None
+    high = low + -(-(high - low) // WINDOW_STEP) * WINDOW_STEP
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
