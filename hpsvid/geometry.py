@@ -41,12 +41,17 @@ def rotation_about(axis: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
     Rodrigues' formula; HybrIK (Li et al., CVPR 2021), Eq. 10.
     """
-    x, y, z = axis.unbind(-1)
-    zero = torch.zeros_like(x)
-    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+    cross = cross_matrix(axis)
     eye = torch.eye(3, dtype=axis.dtype, device=axis.device)
     sin, cos = sin[..., None, None], cos[..., None, None]
     return eye + sin * cross + (1 - cos) * (cross @ cross)
+
+
+def cross_matrix(vector: Tensor) -> Tensor:
+    """Matrix (..., 3, 3) that maps w to the cross product of `vector` (..., 3) with w."""
+    x, y, z = vector.unbind(-1)
+    zero = torch.zeros_like(x)
+    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
 
 
 def swing_between(source: Tensor, target: Tensor) -> Tensor:

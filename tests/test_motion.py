@@ -211,6 +211,40 @@ def test_nobody_is_placed_behind_the_camera(body):
     assert np.isnan(distance).all()
 
 
+# --- refinement
+
+
+def test_refinement_follows_the_picture_and_mends_the_pose(body):
+    """A solver that had no depth: what it got wrong, the picture still shows."""
+    params = moving(body, 20)
+    obs = observe(body, params)
+    rng = np.random.default_rng(0)
+    wrong = torch.from_numpy(rng.normal(0, 0.15, (20, 22, 3))).float()
+    rotmats = params.rotmats.copy()
+    rotmats[:, :22] = (torch.from_numpy(rotmats[:, :22]) @ axis_angle_to_matrix(wrong)).numpy()
+    transl, before = motion.place(body, rotmats, params.betas, obs, CAMERA)
+    refined, moved = motion.refine(body, rotmats, params.betas, transl, obs, CAMERA)
+    _, after = motion.place(body, refined, params.betas, obs, CAMERA)
+    assert after.mean() < before.mean() / 4
+    truth = body.joints(*tensors(params)).numpy()
+    errors = [
+        metrics.mpjpe(body.joints(*tensors(replace(params, rotmats=r, transl=t))).numpy(), truth)
+        for r, t in ((rotmats, transl), (refined, moved))
+    ]
+    assert errors[1] < 0.7 * errors[0]
+    gram = refined @ refined.swapaxes(-1, -2)
+    assert np.allclose(gram, np.eye(3), atol=1e-4)
+
+
+def test_refinement_leaves_right_and_unseen_poses_alone(body):
+    params = moving(body, 140)  # more than one chunk
+    obs = blank(observe(body, params), slice(5, 9))
+    refined, moved = motion.refine(body, params.rotmats, params.betas, params.transl, obs, CAMERA)
+    assert np.abs(refined - params.rotmats).max() < 1e-3
+    assert np.abs(moved - params.transl).max() < 1e-3
+    assert np.abs(refined[5:9] - params.rotmats[5:9]).max() < 1e-6
+
+
 # --- smoothing
 
 
