@@ -150,8 +150,13 @@ def check_output(path: Path, clip: Clip | None = None) -> None:
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not folder.is_dir():
         raise InputError(f"{path}: {folder} is a file; expected a folder")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"{path}: the folder {folder} cannot be written; choose another place")
+    try:
+        tempfile.TemporaryFile(dir=folder).close()  # without a name; asks quotas and mounts too
+    except OSError as error:
+        raise InputError(
+            f"{path}: the folder {folder} cannot be written ({error.strerror}); "
+            "choose another place"
+        ) from error
 
 
 def open_writer(path: Path, clip: Clip) -> "VideoWriter | PictureWriter":
@@ -317,11 +322,16 @@ class VideoWriter:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by _clear)
         # a session of its own: Ctrl-C must reach us alone, and we end the encoder
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stderr=self._log, start_new_session=True
-        )
-        # NUT is the one raw-video container that gives each frame its time and needs no seeking
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._log,
+            start_new_session=True,
+            pipesize=1 << 20,  # bytes; the usual 64 KiB wakes both sides 40 times a 720p frame
+        )  # fmt: skip
+        assert self._process.stdin is not None
+        # NUT is the one raw-video container that gives each frame its time and needs no seeking.
+        # libavformat writes to the descriptor itself: PyAV swallows a Ctrl-C that arrives while
+        # it calls a Python file's write
         self._pipe = av.open(
-            self._process.stdin, "w", format="nut", buffer_size=1 << 20,
+            f"pipe:{self._process.stdin.fileno()}", "w", format="nut",
             container_options={"write_index": "0"},
         )  # fmt: skip
         self._raw = self._pipe.add_stream("rawvideo", rate=self.fps)
