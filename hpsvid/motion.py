@@ -18,8 +18,8 @@ from hpsvid.geometry import axis_angle_to_matrix, cross_matrix, nearest_rotation
 from hpsvid.types import Array, BodyParams, Camera, Clip, Observations, Person, Track
 
 # Focal length over the picture's longer side where nobody says. 1.0 is a view of 53 degrees:
-# phones film at 0.75-0.95 (26-32 mm of a 36 mm frame after stabilisation's crop; the two
-# calibrated phones of Pose2Sim's balance clip: 0.876 and 0.872), cinema and stock at 1.0-1.4.
+# phones film at 0.75-0.95 (26-32 mm of a 36 mm frame after stabilisation's crop), cinema and
+# stock at 1.0-1.4; the two calibrated cameras of Pose2Sim's balance clip have 0.876 and 0.872.
 GUESSED_FOCAL = 1.0
 
 # How much a landmark counts in placement. The network puts 11 of its 33 points on the face and
@@ -458,6 +458,9 @@ def make_person(
     transl, _ = place(body, rotmats, betas, obs, camera)
     rotmats, transl = refine(body, rotmats, betas, transl, obs, camera)
     rotmats = fill(rotmats, obs.valid, pts_s)
+    if obs.valid.any():
+        moved, valid = torch.from_numpy(transl).double(), torch.from_numpy(obs.valid)
+        transl = _interpolate(moved, valid, pts_s).numpy()
     certainty = _certainty(obs.sigma.astype(np.float64) ** 2, obs.valid)
     rotmats = smooth_rotations(rotmats, _of_bones(certainty), pts_s)
     rest = body.rest_joints(torch.from_numpy(betas)).numpy()

@@ -129,7 +129,7 @@ def test_camera_is_given_or_guessed_in_the_middle():
             motion.guess_camera(CLIP, bad)
 
 
-def test_guess_is_within_a_sixth_of_two_calibrated_phones(shared):
+def test_guess_is_within_a_sixth_of_two_calibrated_cameras(shared):
     with np.load(shared / "data" / "gt" / "balance" / "ground_truth.npz") as truth:
         focal = truth["K"][:, 0, 0]
     guess = motion.guess_camera(replace(CLIP, width=1080, height=1920), None).K[0, 0]
