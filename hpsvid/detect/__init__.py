@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from hpsvid.errors import InputError
 from hpsvid.types import Detections, Frames
 
 
@@ -29,6 +30,11 @@ def _embedded(spec: str, threads: int | None) -> Detector:
 
 
 def _yolo(spec: str, threads: int | None) -> Detector:
+    if not spec.endswith((".pt", ".onnx")):
+        raise InputError(
+            f"--detector {spec}: expected 'embedded', the name of an ultralytics model such as "
+            "yolo11n.pt, or the path of a .pt or .onnx file"
+        )
     from hpsvid.detect.yolo import Yolo
 
     return Yolo(spec, threads=threads)
@@ -44,7 +50,7 @@ def load_detector(spec: str = "embedded", *, threads: int | None = None) -> Dete
     the path of a .pt or .onnx file.
     threads: CPU threads for the network; None lets the runtime choose.
 
-    Raises WeightsError when weights are missing or unusable and DependencyError when the package
-    that `spec` needs is not installed.
+    Raises InputError when `spec` is none of these, WeightsError when weights are missing or
+    unusable and DependencyError when the package that `spec` needs is not installed.
     """
     return DETECTORS.get(spec, _yolo)(spec, threads)
