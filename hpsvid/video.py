@@ -380,7 +380,8 @@ class VideoWriter:
         """End the encoder if it still runs and remove what it left; harmless after a success."""
         if hasattr(self, "_process"):
             self._process.kill()
-            with suppress(FFmpegError, OSError):
+            # AttributeError: interrupted after the encoder's start, before the pipe was opened
+            with suppress(FFmpegError, OSError, AttributeError):
                 self._close_pipe()
             self._process.wait()
         if hasattr(self, "_log"):
