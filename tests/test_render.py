@@ -12,7 +12,7 @@ import torch
 from hpsvid.body import Body, load_body
 from hpsvid.errors import DependencyError, InputError
 from hpsvid.render import Mesh, Renderer, load_renderer
-from hpsvid.render.overlay import Overlay, person_colour
+from hpsvid.render.overlay import Overlay, person_colour, tinted
 from hpsvid.render.raster import rasterise, vertex_normals
 from hpsvid.types import Array, Frames
 from hpsvid.weights import weights_path
@@ -226,6 +226,18 @@ def test_people_keep_their_colour_and_differ() -> None:
     apart = np.linalg.norm(colours[:, None] - colours[None], axis=-1)
     assert apart[np.triu_indices(21, 1)].min() > 30
     assert apart[:7, :7][np.triu_indices(7, 1)].min() > 60
+
+
+def test_clothes_stay_visible_in_a_persons_colour(body: Body) -> None:
+    assert body.colours is not None
+    colour = person_colour(1)
+    shades = tinted(body.colours, colour)
+    assert shades.min() >= 0 and shades.max() <= 255
+    brightness = shades.mean(1)
+    looks = body.colours.mean(1)
+    assert brightness[looks > 170].mean() > colour.mean() + 20  # skin and shoes
+    assert brightness[looks < 70].mean() < colour.mean() - 20  # trousers
+    np.testing.assert_allclose(np.median(shades, axis=0), colour, atol=15)
 
 
 def frames_of(which: range) -> Frames:

@@ -20,6 +20,8 @@ PALETTE = (
     (0, 114, 178),  # blue
 )
 SHADES = ((0, 0.0), (255, 0.5), (0, 0.45))  # later rounds: mixed with white, then with black
+DARKER, LIGHTER = 0.55, 0.45  # how far the darkest and lightest cloth leave a person's colour
+LUMINANCE = (0.2126, 0.7152, 0.0722)  # ITU-R BT.709
 FILLED_OPACITY = 0.45  # of a person in frames where the pose was filled without evidence
 
 
@@ -28,6 +30,18 @@ def person_colour(person_id: int) -> Array:
     towards, part = SHADES[person_id // len(PALETTE) % len(SHADES)]
     colour = np.array(PALETTE[person_id % len(PALETTE)])
     return np.round(colour * (1 - part) + towards * part).astype(np.uint8)
+
+
+def tinted(look: Array, colour: Array) -> Array:
+    """`look` (V, 3) uint8 in shades of one `colour` (3,), as (V, 3) float32.
+
+    The look's median brightness becomes the colour itself; so clothes stay visible on a person
+    of one colour.
+    """
+    brightness = look @ np.array(LUMINANCE) / 255
+    middle = np.clip(np.median(brightness), 0.01, 0.99)
+    shade = np.interp(brightness, [0, middle, 1], [-DARKER, 0, LIGHTER])[:, None]
+    return (colour * (1 - abs(shade)) + 255 * np.maximum(shade, 0)).astype(np.float32)
 
 
 class Overlay:
@@ -44,9 +58,9 @@ class Overlay:
     def draw(self, frames: Frames) -> Iterator[Array]:
         """One new picture (H, W, 3) uint8 for each frame, in order.
 
-        Everybody whose track covers a frame is in it, in their colour, fainter where the pose
-        was filled without evidence. Surfaces are computed for the whole chunk at once: about
-        0.1 MB a person and frame.
+        Everybody whose track covers a frame is in it, in shades of their colour, fainter where
+        the pose was filled without evidence. Surfaces are computed for the whole chunk at once:
+        about 0.1 MB a person and frame.
         """
         meshes: list[list[Mesh]] = [[] for _ in range(len(frames))]
         for person in self.motion.people:
@@ -69,6 +83,8 @@ class Overlay:
                 torch.from_numpy(person.body.transl[when]),
             ).numpy()
         colour = person_colour(person.track.id)
+        if self.body.colours is not None:
+            colour = tinted(self.body.colours, colour)
         for place, at, surface in zip(places, when, vertices, strict=True):
             opacity = 1.0 if person.valid[at] else FILLED_OPACITY
             yield (
