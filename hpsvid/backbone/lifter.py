@@ -1,10 +1,10 @@
 """33 landmarks of a track to the evidence that a solver reads, by geometry alone.
 
-The seam for a learned lifter: Landmarks in, Observations out. Surface landmarks of the limbs lie
-within millimetres of the body's joints (their rings are centred on them); trunk, head, hands and
-feet are placed as rigid pieces of the rest body. What the landmarks do not show (how the trunk
+The seam for a learned lifter: Landmarks in, Observations out. The landmarks of the limbs lie
+within a centimetre of the body's joints; trunk, head, hands and feet are placed as rigid pieces
+of the rest body. What the landmarks do not show (how the trunk
 bends between hips and shoulders, how a turn spreads over spine, neck and forearm) follows the
-mean of motion capture (CMU and HDM05, 8,900 frames of the training split).
+mean of motion capture (CMU and HDM05, 5,077 frames of the training split).
 """
 
 from functools import cache
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpsvid.body import JOINT, JOINT_NAMES, LANDMARK, Body, load_body
+from hpsvid.body import JOINT, JOINT_NAMES, LANDMARK, LANDMARK_NAMES, N_BODY, Body, load_body
 from hpsvid.geometry import (
     nearest_rotation,
     rotation_about,
@@ -22,23 +22,30 @@ from hpsvid.geometry import (
     swing_twist,
     unit,
 )
-from hpsvid.types import N_LANDMARKS, N_TWISTS, Array, Camera, Landmarks, Observations
+from hpsvid.types import N_LANDMARKS, Array, Camera, Landmarks, Observations
 from hpsvid.weights import weights_path
 
 SIDES = ("left", "right")
-FACE = tuple(range(LANDMARK["nose"], LANDMARK["mouth_right"] + 1))
+FACE = LANDMARK_NAMES[: LANDMARK["left_shoulder"]]
 HAND_POINTS = ("pinky", "index", "thumb")
 FOOT_POINTS = ("heel", "foot_index")
 
-# trunk frames against the plane of hips and shoulders, by least squares over motion capture
-PELVIS_PITCH = (0.070, -0.172)  # rad, and rad per rad of the thighs' summed flexion
-PELVIS_ROLL = -0.092  # rad per rad of left minus right thigh flexion
-CHEST_PITCH = (-0.204, 0.525, 0.150)  # rad, and rad per rad of head's and thighs' mean flexion
+LEFT, AHEAD = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, 1.0])  # of the rest body
+
+# Trunk frames against the plane of hips and shoulders: least squares over motion capture whose
+# landmarks carry the network's error (30 mm across and 70 mm along the view), as that noise
+# decides how far a nod or a raised knee can be believed.
+PELVIS_PITCH = (0.054, -0.149)  # rad, and rad per rad of the thighs' summed flexion
+PELVIS_ROLL = -0.058  # rad per rad of left minus right thigh flexion
+CHEST_PITCH = (-0.103, 0.203, 0.138)  # rad, and rad per rad of head's and thighs' mean flexion
 SPINE_SHARE = (0.5, 0.67)  # of the turn between pelvis and chest: at spine1, at the next (of rest)
 NECK_SHARE = 0.65  # of the turn between chest and head
 FOREARM_SHARE = 0.5  # of the turn between upper arm and hand
 
-STRAIGHT = 0.2  # sine of a bend (12 deg) that says as much about a limb's twist as no twist does
+# how strongly a piece's rotation is drawn to its parent's, against one for perfect landmarks
+HEAD_PRIOR, HAND_PRIOR, FOOT_PRIOR = 0.1, 0.1, 0.2
+
+STRAIGHT = 0.3  # sine of a bend (17 deg) that says as much about a limb's twist as no twist does
 FOOT_CUE = 0.3  # what the foot's heading says about the thigh's twist, against the knee's sine
 
 BONE_ERROR_M = 0.04  # of a landmark bone length, one frame, depth error included
@@ -84,8 +91,7 @@ def lift_geometrically(landmarks: Landmarks, camera: Camera, body: Body) -> Obse
     image = torch.from_numpy(landmarks.image[rows])
     chance = torch.from_numpy(landmarks.visibility * landmarks.presence)[rows]
     betas = fit_betas(points, chance, body)
-    joints, turned = place_joints(points, body.rest_joints(betas), body)
-    twist = find_twists(joints, turned, points, body.rest_joints(betas))
+    joints, twist = build_figure(points, body.rest_joints(betas), body)
     pelvis = joints[:, :1]
     where = place_in_camera(points - pelvis, image, chance, torch.from_numpy(camera.K).float())
     sigma = _sigma(chance)
@@ -144,123 +150,144 @@ def fit_betas(points: Tensor, chance: Tensor, body: Body) -> Tensor:
     return torch.linalg.solve(normal, right)
 
 
-def place_joints(points: Tensor, rest: Tensor, body: Body) -> tuple[Tensor, dict[str, Tensor]]:
-    """The 29 joints (T, 29, 3) m where the landmarks are, and the rigid pieces' rotations.
+def build_figure(points: Tensor, rest: Tensor, body: Body) -> tuple[Tensor, Tensor]:
+    """Joints (T, 29, 3) m where the landmarks are, and twists (cos, sin) (T, 23, 2).
 
-    points: (T, 33, 3) m; rest: (T, 29, 3) m. The rotations (T, 3, 3) take the rest body to the
-    landmarks' axes and belong to the joints pelvis, spine3, head, and left and right wrist and
-    ankle.
+    points: (T, 33, 3) m in any axes; rest: (T, 29, 3) m. Limb joints are their landmarks. The
+    other joints continue them with the rest body's own bones, turned as trunk, head, hands and
+    feet are: a short bone between two noisy points would point anywhere. Thighs and upper arms
+    twist as the plane of their bend says, the thigh also as the foot points; a limb that is
+    nearly straight tends to no twist. Other turns are shared out over their chain.
     """
-
-    def mark(name: str) -> Tensor:
-        return points[:, LANDMARK[name]]
-
-    def middle(name: str) -> Tensor:
-        return (mark(f"left_{name}") + mark(f"right_{name}")) / 2
-
-    def bone(start: str, end: str) -> Tensor:
-        return rest[:, JOINT[end]] - rest[:, JOINT[start]]
-
-    place: dict[str, Tensor] = {}
-    turned = _trunk_frames(points)
+    figure = _Figure(points, rest, _surface(body))
+    pelvis, chest = _trunk_frames(points)
+    _build_trunk(figure, pelvis, chest)
+    _build_head(figure, chest)
     for side in SIDES:
-        for part in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist"):
-            place[f"{side}_{part}"] = mark(f"{side}_{part}")
+        _build_arm(figure, side, chest)
+        _build_leg(figure, side, pelvis)
+    joints = torch.stack([figure.place[name] for name in JOINT_NAMES], 1)
+    return joints, torch.stack([figure.twists[name] for name in JOINT_NAMES[1:N_BODY]], 1)
 
-    def attach(names: tuple[str, ...], piece: str, anchor: Tensor, rest_anchor: Tensor) -> None:
+
+class _Figure:
+    """A body that is being put together; rotations are global and take rest to posed bones."""
+
+    def __init__(self, points: Tensor, rest: Tensor, surface: Tensor) -> None:
+        self.points, self.rest, self.surface = points, rest, surface
+        one = torch.ones(len(points))
+        self.untwisted = torch.stack([one, 0 * one], -1)
+        self.twists = {name: self.untwisted for name in JOINT_NAMES[1:N_BODY]}
+        self.place = {
+            f"{side}_{part}": self.mark(f"{side}_{part}")
+            for side in SIDES
+            for part in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
+        }
+
+    def mark(self, name: str) -> Tensor:
+        """A landmark (T, 3)."""
+        return self.points[:, LANDMARK[name]]
+
+    def bone(self, start: str, end: str) -> Tensor:
+        """A rest bone (T, 3)."""
+        return self.rest[:, JOINT[end]] - self.rest[:, JOINT[start]]
+
+    def grow(self, piece: Tensor, start: str, *ends: str) -> None:
+        """Place joints that move rigidly with `piece` (T, 3, 3) about joint `start`."""
+        for end in ends:
+            self.place[end] = self.place[start] + _turn(piece, self.bone(start, end))
+
+    def aim(self, parent: Tensor, start: str, end: str, twist: Tensor | None = None) -> Tensor:
+        """Rotation of joint `start` under `parent`'s, by its bone's direction and `twist`."""
+        bone = self.bone(start, end)
+        swing = swing_between(bone, _turn(parent.mT, self.place[end] - self.place[start]))
+        self.twists[start] = self.untwisted if twist is None else twist
+        cos, sin = self.twists[start].unbind(-1)
+        return parent @ swing @ rotation_about(unit(bone), cos, sin)
+
+    def turn(self, parent: Tensor, piece: Tensor, start: str, end: str) -> Tensor:
+        """Twist (T, 2) of `piece` against `parent` about a rest bone."""
+        return swing_twist(parent.mT @ piece, self.bone(start, end))[1]
+
+    def fit(self, names: tuple[str, ...], origin: Tensor, parent: Tensor, prior: float) -> Tensor:
+        """Rotation (T, 3, 3) of a rigid piece by its landmarks, drawn towards its parent's."""
+        marks = [LANDMARK[name] for name in names]
+        rest = self.surface[marks]
+        found = torch.einsum("tnc,nd->tcd", self.points[:, marks] - origin[:, None], rest)
+        return nearest_rotation(found / rest.square().sum() + prior * parent)
+
+
+def _build_trunk(figure: _Figure, pelvis: Tensor, chest: Tensor) -> None:
+    rest = figure.rest
+    for piece, part, names in (
+        (pelvis, "hip", ("pelvis", "spine1")),
+        (chest, "shoulder", ("spine3", "neck", "left_collar", "right_collar")),
+    ):
+        both = [JOINT[f"{side}_{part}"] for side in SIDES]
+        anchor = (figure.mark(f"left_{part}") + figure.mark(f"right_{part}")) / 2
         for name in names:
-            offset = rest[:, JOINT[name]] - rest_anchor
-            place[name] = anchor + _turn(turned[piece], offset)
-
-    rest_hips, rest_shoulders = (
-        (rest[:, JOINT[f"left_{part}"]] + rest[:, JOINT[f"right_{part}"]]) / 2
-        for part in ("hip", "shoulder")
+            offset = rest[:, JOINT[name]] - rest[:, both].mean(1)
+            figure.place[name] = anchor + _turn(piece, offset)
+    # from below and from above the spine meets at spine3; each side gives way by half
+    above = figure.place["spine3"]
+    between = nearest_rotation(pelvis + chest)
+    figure.grow(between, "spine1", "spine2", "spine3")
+    gap = (above - figure.place["spine3"]) / 2
+    lower, upper = (
+        figure.bone(start, end).norm(dim=-1, keepdim=True)
+        for start, end in (("spine1", "spine2"), ("spine2", "spine3"))
     )
-    attach(("pelvis", "spine1"), "pelvis", middle("hip"), rest_hips)
-    attach(
-        ("spine2", "spine3", "neck", "left_collar", "right_collar"),
-        "spine3", middle("shoulder"), rest_shoulders,
-    )  # fmt: skip
-
-    surface = _surface(body)
-    face, face_now = surface[list(FACE)], points[:, FACE]
-    turned["head"] = _fit_rotation(face - face.mean(0), face_now - face_now.mean(1, keepdim=True))
-    place["head"] = face_now.mean(1) - _turn(turned["head"], face.mean(0))
-    place["head_top"] = place["head"] + _turn(turned["head"], bone("head", "head_top"))
-
-    for side in SIDES:
-        wrist, ankle = f"{side}_wrist", f"{side}_ankle"
-        for joint, names in ((wrist, HAND_POINTS), (ankle, FOOT_POINTS)):
-            marks = [LANDMARK[f"{side}_{name}"] for name in names]
-            turned[joint] = _fit_rotation(surface[marks], points[:, marks] - place[joint][:, None])
-        attach((f"{side}_hand", f"{side}_middle_tip"), wrist, place[wrist], rest[:, JOINT[wrist]])
-        attach((f"{side}_foot",), ankle, place[ankle], rest[:, JOINT[ankle]])
-        toe = LANDMARK[f"{side}_foot_index"]
-        to_toe = bone(ankle, f"{side}_big_toe") - surface[toe]
-        place[f"{side}_big_toe"] = points[:, toe] + _turn(turned[ankle], to_toe)
-    return torch.stack([place[name] for name in JOINT_NAMES], 1), turned
+    figure.place["spine2"] = figure.place["spine2"] + gap * lower / (lower + upper)
+    figure.place["spine3"] = figure.place["spine3"] + gap
+    turn = figure.turn(pelvis, chest, "spine1", "spine2")
+    first = figure.aim(pelvis, "spine1", "spine2", _share(turn, SPINE_SHARE[0]))
+    turn = figure.turn(first, chest, "spine2", "spine3")
+    second = figure.aim(first, "spine2", "spine3", _share(turn, SPINE_SHARE[1]))
+    figure.twists["spine3"] = figure.turn(second, chest, "spine3", "neck")
 
 
-def find_twists(joints: Tensor, turned: dict[str, Tensor], points: Tensor, rest: Tensor) -> Tensor:
-    """Twist (cos, sin) (T, 23, 2) of joints 1..23 about their rest bones.
+def _build_head(figure: _Figure, chest: Tensor) -> None:
+    face = figure.points[:, [LANDMARK[name] for name in FACE]].mean(1)
+    # `_surface` centres the face, so the rotation comes first and the head's place after
+    head = figure.fit(FACE, face, chest, HEAD_PRIOR)
+    figure.grow(nearest_rotation(chest + head), "neck", "head")
+    figure.grow(head, "head", "head_top")
+    turn = figure.turn(chest, head, "neck", "head")
+    neck = figure.aim(chest, "neck", "head", _share(turn, NECK_SHARE))
+    figure.twists["head"] = figure.turn(neck, head, "head", "head_top")
 
-    joints, rest: (T, 29, 3) m; turned: from `place_joints`; points: (T, 33, 3) m. Thighs and
-    upper arms turn as the plane of their bend says, the thigh also as the foot points; a limb
-    that is nearly straight turns towards no twist. Other turns are shared out over their chain.
-    """
-    one = torch.ones(len(joints))
-    none = torch.stack([one, 0 * one], -1)
-    twists = {name: none for name in JOINT_NAMES[1:24]}
 
-    def bones(start: str, end: str) -> tuple[Tensor, Tensor]:
-        here, there = JOINT[start], JOINT[end]
-        return rest[:, there] - rest[:, here], joints[:, there] - joints[:, here]
+def _build_arm(figure: _Figure, side: str, chest: Tensor) -> None:
+    collar, shoulder, elbow, wrist, hand, tip = (
+        f"{side}_{part}" for part in ("collar", "shoulder", "elbow", "wrist", "hand", "middle_tip")
+    )
+    place = figure.place
+    base = figure.aim(chest, collar, shoulder)
+    cue = _turn(figure.aim(base, shoulder, elbow).mT, unit(place[wrist] - place[elbow]))
+    upper = figure.aim(base, shoulder, elbow, _twist_towards(cue, figure.bone(shoulder, elbow)))
+    straight = figure.aim(upper, elbow, wrist)
+    names = tuple(f"{side}_{name}" for name in HAND_POINTS)
+    piece = figure.fit(names, place[wrist], straight, HAND_PRIOR)
+    figure.grow(piece, wrist, hand, tip)
+    turn = figure.turn(upper, piece, elbow, wrist)
+    lower = figure.aim(upper, elbow, wrist, _share(turn, FOREARM_SHARE))
+    figure.twists[wrist] = figure.turn(lower, piece, wrist, hand)
 
-    def aim(parent: Tensor, start: str, end: str, twist: Tensor = none) -> Tensor:
-        """Global rotation of joint `start` under `parent`; records its twist."""
-        rest_bone, bone = bones(start, end)
-        swing = swing_between(rest_bone, _turn(parent.mT, bone))
-        twists[start] = twist
-        return parent @ swing @ rotation_about(unit(rest_bone), twist[..., 0], twist[..., 1])
 
-    def turn_between(parent: Tensor, piece: Tensor, start: str, end: str) -> Tensor:
-        return swing_twist(parent.mT @ piece, bones(start, end)[0])[1]
-
-    chest, head = turned["spine3"], turned["head"]
-    turn = turn_between(turned["pelvis"], chest, "spine1", "spine2")
-    above = aim(turned["pelvis"], "spine1", "spine2", _share(turn, SPINE_SHARE[0]))
-    turn = turn_between(above, chest, "spine2", "spine3")
-    above = aim(above, "spine2", "spine3", _share(turn, SPINE_SHARE[1]))
-    twists["spine3"] = turn_between(above, chest, "spine3", "neck")
-    turn = turn_between(chest, head, "neck", "head")
-    above = aim(chest, "neck", "head", _share(turn, NECK_SHARE))
-    twists["head"] = turn_between(above, head, "head", "head_top")
-
-    forward = torch.tensor([0.0, 0.0, 1.0])
-    for side in SIDES:
-        shoulder, elbow, wrist, hand = (
-            f"{side}_{part}" for part in ("shoulder", "elbow", "wrist", "hand")
-        )
-        collar = aim(chest, f"{side}_collar", shoulder)
-        upper_bone, _ = bones(shoulder, elbow)
-        _, forearm = bones(elbow, wrist)
-        cue = _turn(aim(collar, shoulder, elbow).mT, unit(forearm))
-        upper = aim(collar, shoulder, elbow, _twist_towards(cue, upper_bone, forward))
-        turn = turn_between(upper, turned[wrist], elbow, wrist)
-        lower = aim(upper, elbow, wrist, _share(turn, FOREARM_SHARE))
-        twists[wrist] = turn_between(lower, turned[wrist], wrist, hand)
-
-        hip, knee, ankle, foot = (f"{side}_{part}" for part in ("hip", "knee", "ankle", "foot"))
-        thigh_bone, _ = bones(hip, knee)
-        _, shank = bones(knee, ankle)
-        heading = points[:, LANDMARK[f"{side}_foot_index"]] - points[:, LANDMARK[f"{side}_heel"]]
-        cue = FOOT_CUE * unit(heading) - unit(shank)
-        cue = _turn(aim(turned["pelvis"], hip, knee).mT, cue)
-        thigh = aim(turned["pelvis"], hip, knee, _twist_towards(cue, thigh_bone, forward))
-        lower = aim(thigh, knee, ankle)
-        twists[ankle] = turn_between(lower, turned[ankle], ankle, foot)
-    assert len(twists) == N_TWISTS
-    return torch.stack([twists[name] for name in JOINT_NAMES[1:24]], 1)
+def _build_leg(figure: _Figure, side: str, pelvis: Tensor) -> None:
+    hip, knee, ankle, foot, toe = (
+        f"{side}_{part}" for part in ("hip", "knee", "ankle", "foot", "big_toe")
+    )
+    place = figure.place
+    heading = figure.mark(f"{side}_foot_index") - figure.mark(f"{side}_heel")
+    cue = FOOT_CUE * unit(heading) - unit(place[ankle] - place[knee])
+    cue = _turn(figure.aim(pelvis, hip, knee).mT, cue)
+    thigh = figure.aim(pelvis, hip, knee, _twist_towards(cue, figure.bone(hip, knee)))
+    lower = figure.aim(thigh, knee, ankle)
+    names = tuple(f"{side}_{name}" for name in FOOT_POINTS)
+    piece = figure.fit(names, place[ankle], lower, FOOT_PRIOR)
+    figure.grow(piece, ankle, foot, toe)
+    figure.twists[ankle] = figure.turn(lower, piece, ankle, foot)
 
 
 def place_in_camera(points: Tensor, image: Tensor, chance: Tensor, K: Tensor) -> Tensor:
@@ -294,7 +321,7 @@ def _nearest(seen: Array) -> Array:
     return np.where(nearer, hits[before], hits[after])
 
 
-def _trunk_frames(points: Tensor) -> dict[str, Tensor]:
+def _trunk_frames(points: Tensor) -> tuple[Tensor, Tensor]:
     """Rotations (T, 3, 3) of pelvis and chest (spine3) from hips, shoulders, knees and ears."""
     left = {name: points[:, LANDMARK[f"left_{name}"]] for name in ("hip", "shoulder", "ear")}
     right = {name: points[:, LANDMARK[f"right_{name}"]] for name in ("hip", "shoulder", "ear")}
@@ -310,13 +337,14 @@ def _trunk_frames(points: Tensor) -> dict[str, Tensor]:
     pitch = PELVIS_PITCH[0] + PELVIS_PITCH[1] * (flexion[0] + flexion[1])
     roll = PELVIS_ROLL * (flexion[0] - flexion[1])
     bend = CHEST_PITCH[0] + CHEST_PITCH[1] * nod + CHEST_PITCH[2] * (flexion[0] + flexion[1]) / 2
-    x, z = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, 1.0])
-    return {
-        "pelvis": pelvis
-        @ rotation_about(z.expand(len(roll), 3), roll.cos(), roll.sin())
-        @ rotation_about(x.expand(len(roll), 3), pitch.cos(), pitch.sin()),
-        "spine3": chest @ rotation_about(x.expand(len(roll), 3), bend.cos(), bend.sin()),
-    }
+    return (
+        pelvis @ _about(AHEAD, roll) @ _about(LEFT, pitch),
+        chest @ _about(LEFT, bend),
+    )
+
+
+def _about(axis: Tensor, angle: Tensor) -> Tensor:
+    return rotation_about(axis.expand(len(angle), 3), angle.cos(), angle.sin())
 
 
 def _pitch(frame: Tensor, direction: Tensor) -> Tensor:
@@ -336,25 +364,20 @@ def _turn(rotation: Tensor, vector: Tensor) -> Tensor:
     return (rotation @ vector[..., None])[..., 0]
 
 
-def _fit_rotation(source: Tensor, target: Tensor) -> Tensor:
-    """Rotation (T, 3, 3) that takes the vectors `source` (N, 3) to `target` (T, N, 3) best."""
-    return nearest_rotation(torch.einsum("tnc,nd->tcd", target, source))
-
-
 def _share(twist: Tensor, part: float) -> Tensor:
     """The given part of a turn (..., 2) (cos, sin)."""
     angle = part * torch.atan2(twist[..., 1], twist[..., 0])
     return torch.stack([angle.cos(), angle.sin()], -1)
 
 
-def _twist_towards(cue: Tensor, bone: Tensor, ahead: Tensor) -> Tensor:
-    """Twist (T, 2) about `bone` (T, 3) that brings the direction `ahead` (3,) towards `cue`.
+def _twist_towards(cue: Tensor, bone: Tensor) -> Tensor:
+    """Twist (T, 2) about the rest bone (T, 3) that brings the body's front towards `cue`.
 
     cue: (T, 3) as seen after the bone's swing; the shorter its part across the bone, the less
     twist.
     """
     axis = unit(bone)
-    straight = unit(ahead - (axis @ ahead)[:, None] * axis)
+    straight = unit(AHEAD - (axis @ AHEAD)[:, None] * axis)
     across = torch.linalg.cross(axis, straight)
     return unit(torch.stack([(cue * straight).sum(-1) + STRAIGHT, (cue * across).sum(-1)], -1))
 
@@ -366,13 +389,14 @@ def _free_body() -> Body:
 
 @cache
 def _surface(body: Body) -> Tensor:
-    """Rest landmarks (33, 3) m from the joint that carries them: head, wrists and ankles."""
+    """Rest landmarks (33, 3) m from their piece's origin: face middle, wrists and ankles."""
     if body.landmark_regressor is None:
         body = _free_body()  # where a nose or a heel sits is much the same on any body
     eye = torch.eye(3).expand(24, 3, 3)
     marks = body.landmarks(eye, torch.zeros(10), torch.zeros(3))
     origin = marks.clone()
-    origin[list(FACE)] = body.rest_mean[JOINT["head"]]
+    face = [LANDMARK[name] for name in FACE]
+    origin[face] = marks[face].mean(0)
     for side in SIDES:
         for joint, names in (("wrist", HAND_POINTS), ("ankle", FOOT_POINTS)):
             for name in names:
