@@ -2,14 +2,15 @@
 
 ByteTrack (Zhang et al., ECCV 2022): sure detections are matched to tracks first; the tracks left
 over may take weak ones, which are mostly people half hidden. Added here: a round by distance for
-people who move further between two frames than their box is wide (few frames a second), and an
-end to every track at a scene cut. Sizes are in body heights and times in seconds, so that one set
-of numbers serves every resolution and frame rate.
+people who move further between two frames than their box is wide (few frames a second), the
+colours of clothes for people who cross, and an end to every track at a scene cut. Sizes are in
+body heights and times in seconds, so that one set of numbers serves every resolution and frame
+rate.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import cv2
 import lap
@@ -27,6 +28,16 @@ FASTEST = 6.0  # heights/s; a sprinter covers 10 m/s
 MAX_REACH = 1.0  # heights; the distance round's limits after a brief gap
 LONG_REACH = 0.5  # and after a long one, when the expected place is vague
 MAX_SIZE_CHANGE = 1.6  # ratio of heights that the distance round accepts
+
+# One box around several people: each lies inside it by this share, together they fill it so far.
+GROUP_INSIDE = 0.7
+GROUP_FILLED = 0.6
+
+# Clothes: colour histograms of the upper and lower half of a box's middle.
+CLOTHES_WEIGHT = 0.5  # of their distance (0..1) beside 1 - IoU
+MAX_CLOTHES = 0.6  # distance from which somebody seen again after a long gap is somebody else
+LEARN_RATE = 0.1  # of the running mean, from boxes nearer than LEARN_BELOW: not from a neighbour
+LEARN_BELOW = 0.4
 
 # Kalman filter: box centre and size, constant velocity driven by white noise.
 MEASUREMENT_SD = 0.05  # heights; ByteTrack's 1/20
@@ -48,15 +59,30 @@ CUT_COLOURS = 0.68
 FLAT_SD = 4.0  # grey levels; below, a frame is a blank (flash, black frame) and decides nothing
 
 
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """One detection."""
+
+    frame: int
+    box: Array  # (4,) float64 x0 y0 x1 y1 px
+    score: float
+    clothes: Array | None  # see `_clothes`; None without a picture
+
+    @property
+    def centre_size(self) -> Array:
+        """(4,) centre x, centre y, width, height, px."""
+        return np.concatenate([(self.box[:2] + self.box[2:]) / 2, self.box[2:] - self.box[:2]])
+
+
 @dataclass(eq=False)
 class _Follow:
     """One person while being followed."""
 
     mean: Array  # (4, 2) position and speed of centre x, centre y, width, height; px, px/s
     covariance: Array  # (4, 2, 2)
-    frames: list[int] = field(default_factory=list)
-    boxes: list[Array] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
+    clothes: Array | None
+    seen: list[_Seen]  # without clothes, which would be a kilobyte a frame
+    best_score: float
 
 
 class Tracker:
@@ -82,8 +108,13 @@ class Tracker:
         self._shot_frames = 0
         self._now = -1
 
-    def update(self, detections: Detections, *, cut: bool = False) -> None:
-        """Take the next frame; with `cut` nobody seen before is followed into it."""
+    def update(
+        self, detections: Detections, *, cut: bool = False, rgb: Array | None = None
+    ) -> None:
+        """Take the next frame; with `cut` nobody seen before is followed into it.
+
+        rgb: (H, W, 3) uint8, the frame; with it people who cross are told apart by their clothes.
+        """
         if detections.frame_index <= self._now:
             raise ValueError(f"frame {detections.frame_index} comes after frame {self._now}")
         if cut:
@@ -99,7 +130,7 @@ class Tracker:
             else:
                 kept.append(follow)
         self._active = kept
-        self._associate(detections)
+        self._associate(_read(detections, rgb))
 
     def finish(self) -> list[Track]:
         """All tracks, false alarms left out, numbered from 0 by first appearance.
@@ -118,34 +149,61 @@ class Tracker:
         return unseen > self._max_gap + 1e-9 or bool(outside and unseen > 1e-9)
 
     def _unseen_s(self, follow: _Follow) -> float:
-        return (self._now - follow.frames[-1]) / self._fps
+        return (self._now - follow.seen[-1].frame) / self._fps
 
-    def _associate(self, found: Detections) -> None:
+    def _associate(self, found: list[_Seen]) -> None:
         """Three rounds; then the sure detections that nobody took start tracks."""
-        real = ((found.boxes[:, 2:] - found.boxes[:, :2]) > 0).all(axis=1)
-        sure = np.flatnonzero(real & (found.scores >= SURE_SCORE))
-        weak = np.flatnonzero(real & (found.scores < SURE_SCORE))
+        sure = [seen for seen in found if seen.score >= SURE_SCORE]
+        weak = [seen for seen in found if seen.score < SURE_SCORE]
         # Weak boxes, and tracks that may yet be no person, bridge no long gaps.
-        people = [f for f in self._active if max(f.scores) >= PERSON_SCORE]
+        people = [f for f in self._active if f.best_score >= PERSON_SCORE]
         recent = [f for f in self._active if self._unseen_s(f) <= self._brief]
-        lost, sure = _match(people, found, sure, _overlap_cost, 1 - MIN_IOU_SURE)
-        lost, sure = _match(lost, found, sure, self._distance_cost, 1.0)
+        lost, sure = self._match(people, sure, _overlap_cost, 1 - MIN_IOU_SURE)
+        lost, sure = self._match(lost, sure, self._distance_cost, 1.0)
         lost = [f for f in lost if f in recent]
-        _match(lost, found, weak, _overlap_cost, 1 - MIN_IOU_WEAK)
+        self._match(lost, weak, _overlap_cost, 1 - MIN_IOU_WEAK)
         others = [f for f in recent if f not in people]
-        _, sure = _match(others, found, sure, _overlap_cost, 1 - MIN_IOU_WEAK)
-        self._active += [_start(found, k) for k in sure]
+        _, sure = self._match(others, sure, _overlap_cost, 1 - MIN_IOU_WEAK)
+        groups = _covers_a_group(people, sure)
+        self._active += [
+            _start(seen) for seen, group in zip(sure, groups, strict=True) if not group
+        ]
 
-    def _distance_cost(self, follows: list[_Follow], boxes: Array) -> Array:
-        """(tracks, boxes) distance of the centres as a share of what a person can cover."""
+    def _match(
+        self,
+        follows: list[_Follow],
+        offered: list[_Seen],
+        cost: Callable[[list[_Follow], list[_Seen]], Array],
+        limit: float,
+    ) -> tuple[list[_Follow], list[_Seen]]:
+        """Give detections to tracks at the lowest total cost; returns the rest of both.
+
+        cost: (tracks, detections), of place alone; pairs above `limit` are never matched.
+        """
+        if not follows or not offered:
+            return follows, offered
+        place = cost(follows, offered)
+        clothes = _clothes_distance(follows, offered)
+        long_lost = np.array([[self._unseen_s(follow) > self._brief] for follow in follows])
+        possible = (place <= limit) & ~(long_lost & (clothes > MAX_CLOTHES))
+        total = np.where(possible, place + CLOTHES_WEIGHT * clothes, _NEVER)
+        _, column_of, row_of = lap.lapjv(total, extend_cost=True, cost_limit=_NEVER / 2)
+        for follow, column in zip(follows, column_of, strict=True):
+            if column >= 0:
+                _observe(follow, offered[column])
+        left = [follow for follow, column in zip(follows, column_of, strict=True) if column < 0]
+        return left, [seen for seen, row in zip(offered, row_of, strict=True) if row < 0]
+
+    def _distance_cost(self, follows: list[_Follow], offered: list[_Seen]) -> Array:
+        """Distance of the centres as a share of what a person can cover."""
         expected = np.stack([follow.mean[:, 0] for follow in follows])[:, None]
-        offered = _centre_size(boxes)[None]
-        tall = np.maximum(expected[..., 3], offered[..., 3])
-        low = np.minimum(expected[..., 3], offered[..., 3])
+        found = np.stack([seen.centre_size for seen in offered])[None]
+        tall = np.maximum(expected[..., 3], found[..., 3])
+        low = np.minimum(expected[..., 3], found[..., 3])
         unseen = np.array([[self._unseen_s(follow)] for follow in follows])
         limit = np.where(unseen <= self._brief, MAX_REACH, LONG_REACH)
         reach = np.minimum(FASTEST * unseen, limit) * tall
-        distance = np.linalg.norm(expected[..., :2] - offered[..., :2], axis=-1) / reach
+        distance = np.linalg.norm(expected[..., :2] - found[..., :2], axis=-1) / reach
         return np.where(tall <= MAX_SIZE_CHANGE * low, distance, _NEVER)
 
     def _end_shot(self) -> None:
@@ -156,7 +214,7 @@ class Tracker:
 
     def _close(self, follow: _Follow) -> None:
         """Keep a finished track if enough of it was surely a person."""
-        scores = np.array(follow.scores)
+        scores = np.array([seen.score for seen in follow.seen])
         share = np.mean(scores >= SURE_SCORE)
         needed = math.ceil(MIN_SECONDS * self._fps)
         if self._shot_frames < needed:  # an image or a very short shot: no time to make sure
@@ -170,40 +228,75 @@ class Tracker:
 _NEVER = 1e6  # a cost above every limit
 
 
-def _match(
-    follows: list[_Follow],
-    found: Detections,
-    offered: Array,
-    cost: Callable[[list[_Follow], Array], Array],
-    limit: float,
-) -> tuple[list[_Follow], Array]:
-    """Give the `offered` detections to the tracks at the lowest total cost; returns the rest."""
-    if not follows or not len(offered):
-        return follows, offered
-    costs = cost(follows, found.boxes[offered].astype(np.float64))
-    _, column_of, row_of = lap.lapjv(costs, extend_cost=True, cost_limit=limit)
-    for follow, column in zip(follows, column_of, strict=True):
-        if column >= 0:
-            _observe(follow, found, int(offered[column]))
-    left = [follow for follow, column in zip(follows, column_of, strict=True) if column < 0]
-    return left, offered[row_of < 0]
+def _read(detections: Detections, rgb: Array | None) -> list[_Seen]:
+    """The detections that have an area, with their clothes when there is a picture."""
+    boxes = detections.boxes.astype(np.float64)
+    return [
+        _Seen(
+            detections.frame_index, box, float(score), None if rgb is None else _clothes(rgb, box)
+        )
+        for box, score in zip(boxes, detections.scores, strict=True)
+        if (box[2:] > box[:2]).all()
+    ]
 
 
-def _overlap_cost(follows: list[_Follow], boxes: Array) -> Array:
-    """(tracks, boxes) 1 - IoU of expected and found boxes."""
+def _clothes(rgb: Array, box: Array) -> Array | None:
+    """Histograms in CIE Lab of the upper and lower half of a box's middle; each sums to 1/2.
+
+    None when the box lies outside the picture.
+    """
+    inset = (box[2] - box[0]) / 4
+    x0, x1 = int(max(box[0] + inset, 0)), math.ceil(box[2] - inset)
+    y0, y1 = int(max(box[1], 0)), math.ceil(box[3])
+    step = max(1, (y1 - y0) // 64)  # finer detail only costs time
+    part = rgb[y0:y1:step, x0:x1:step]
+    if not part.size:
+        return None
+    lab = cv2.cvtColor(cv2.resize(part, (16, 32), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB)
+    halves = (lab[3:16], lab[16:30])  # without hair and ground
+    lab[..., 1:] = lab[..., 1:].clip(80, 175)  # few clothes are more colourful than that
+    ranges = [0, 256, 80, 176, 80, 176]
+    counts = [cv2.calcHist([half], [0, 1, 2], None, [4, 6, 6], ranges) for half in halves]
+    return np.concatenate([count.ravel() / (2 * count.sum()) for count in counts])
+
+
+def _clothes_distance(follows: list[_Follow], offered: list[_Seen]) -> Array:
+    """(tracks, detections) in 0..1: 1 - the histograms' intersection; 0 where unknown."""
+    distance = np.zeros((len(follows), len(offered)))
+    for row, follow in enumerate(follows):
+        for column, seen in enumerate(offered):
+            if follow.clothes is not None and seen.clothes is not None:
+                distance[row, column] = 1 - np.minimum(follow.clothes, seen.clothes).sum()
+    return distance
+
+
+def _covers_a_group(follows: list[_Follow], offered: list[_Seen]) -> list[bool]:
+    """For each detection whether it is one box around two or more people already followed."""
+    if not follows or not offered:
+        return [False] * len(offered)
+    expected, boxes, shared = _shared_areas(follows, offered)
+    inside = shared > GROUP_INSIDE * _areas(expected)[:, None]
+    filled = (shared * inside).sum(axis=0) > GROUP_FILLED * _areas(boxes)
+    return list((inside.sum(axis=0) >= 2) & filled)
+
+
+def _overlap_cost(follows: list[_Follow], offered: list[_Seen]) -> Array:
+    """1 - IoU of expected and found boxes."""
+    expected, boxes, shared = _shared_areas(follows, offered)
+    return 1 - shared / (_areas(expected)[:, None] + _areas(boxes) - shared)
+
+
+def _shared_areas(follows: list[_Follow], offered: list[_Seen]) -> tuple[Array, Array, Array]:
+    """Expected boxes (F, 4), found boxes (D, 4) and the areas that they share (F, D), px."""
     expected = _corners(np.stack([follow.mean[:, 0] for follow in follows]))
+    boxes = np.stack([seen.box for seen in offered])
     low = np.maximum(expected[:, None, :2], boxes[None, :, :2])
     high = np.minimum(expected[:, None, 2:], boxes[None, :, 2:])
-    shared = (high - low).clip(0).prod(axis=-1)
-    return 1 - shared / (_areas(expected)[:, None] + _areas(boxes) - shared)
+    return expected, boxes, (high - low).clip(0).prod(axis=-1)
 
 
 def _areas(boxes: Array) -> Array:
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-
-
-def _centre_size(boxes: Array) -> Array:
-    return np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
 def _corners(centre_size: Array) -> Array:
@@ -211,19 +304,12 @@ def _corners(centre_size: Array) -> Array:
     return np.concatenate([centre_size[:, :2] - half, centre_size[:, :2] + half], axis=1)
 
 
-def _start(found: Detections, k: int) -> _Follow:
-    box = _centre_size(found.boxes[None, k].astype(np.float64))[0]
+def _start(seen: _Seen) -> _Follow:
+    box = seen.centre_size
     mean = np.stack([box, np.zeros(4)], axis=1)
     spread = np.array([MEASUREMENT_SD, START_SPEED_SD]) * box[3]
-    follow = _Follow(mean, np.broadcast_to(np.diag(spread**2), (4, 2, 2)).copy())
-    _remember(follow, found, k)
-    return follow
-
-
-def _remember(follow: _Follow, found: Detections, k: int) -> None:
-    follow.frames.append(found.frame_index)
-    follow.boxes.append(found.boxes[k])
-    follow.scores.append(float(found.scores[k]))
+    covariance = np.broadcast_to(np.diag(spread**2), (4, 2, 2)).copy()
+    return _Follow(mean, covariance, seen.clothes, [replace(seen, clothes=None)], seen.score)
 
 
 def _predict(follow: _Follow, seconds: float) -> None:
@@ -235,23 +321,32 @@ def _predict(follow: _Follow, seconds: float) -> None:
     follow.covariance = step @ follow.covariance @ step.T + strength[:, None, None] * noise
 
 
-def _observe(follow: _Follow, found: Detections, k: int) -> None:
-    """Kalman update with detection k."""
-    measured = _centre_size(found.boxes[None, k].astype(np.float64))[0]
+def _observe(follow: _Follow, seen: _Seen) -> None:
+    """Kalman update, and the running mean of the clothes."""
+    measured = seen.centre_size
     variance = (MEASUREMENT_SD * measured[3]) ** 2
     gain = follow.covariance[:, :, 0] / (follow.covariance[:, :1, 0] + variance)
     follow.mean = follow.mean + gain * (measured - follow.mean[:, 0])[:, None]
     follow.covariance = follow.covariance - gain[:, :, None] * follow.covariance[:, :1, :]
-    _remember(follow, found, k)
+    if _clothes_distance([follow], [seen]) < LEARN_BELOW:
+        follow.clothes = _learn(follow.clothes, seen.clothes)
+    follow.seen.append(replace(seen, clothes=None))
+    follow.best_score = max(follow.best_score, seen.score)
+
+
+def _learn(known: Array | None, seen: Array | None) -> Array | None:
+    if known is None or seen is None:
+        return seen if known is None else known
+    return known + LEARN_RATE * (seen - known)
 
 
 def _gap_free(follow: _Follow) -> Track:
     """The track with frames between detections filled by straight lines; ends at the last one."""
-    frames = np.arange(follow.frames[0], follow.frames[-1] + 1)
-    seen = np.array(follow.frames)
-    boxes = np.stack(follow.boxes)
+    seen = np.array([seen.frame for seen in follow.seen])
+    frames = np.arange(seen[0], seen[-1] + 1)
+    boxes = np.stack([seen.box for seen in follow.seen])
     scores = np.zeros(len(frames), np.float32)
-    scores[seen - seen[0]] = follow.scores
+    scores[seen - seen[0]] = [seen.score for seen in follow.seen]
     return Track(
         id=-1,
         frame_index=frames,

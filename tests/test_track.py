@@ -135,6 +135,37 @@ def test_false_alarms_are_left_out_and_ids_close_the_gap() -> None:
     assert [(t.id, round(float(centre_x(t)[0]))) for t in tracks] == [(0, 300), (1, 1200)]
 
 
+def test_people_who_meet_and_turn_back_are_told_by_their_clothes() -> None:
+    """They meet, one box stands for both for half a second, and each goes back the way it came:
+    by movement alone they would seem to have crossed."""
+    tracker = Tracker(fps=25.0)
+    for k in range(75):
+        apart = 30 + 4.0 * abs(k - 37)
+        boxes = [person_box(500 - apart), person_box(500 + apart)]
+        picture = np.full((600, 1000, 3), 120, np.uint8)
+        for box, colour in zip(boxes, ((200, 40, 40), (230, 210, 60)), strict=True):
+            x0, y0, x1, y1 = (int(side) for side in box)
+            picture[y0:y1, x0 : x1 + 1] = colour
+        if 31 <= k <= 43:
+            (x0, y0, _, _), (_, _, x1, y1) = boxes
+            boxes = [[x0, y0, x1, y1]]
+        tracker.update(detections(k, boxes), rgb=picture)
+    tracks = tracker.finish()
+    assert [len(track) for track in tracks] == [75, 75]
+    assert all((centre_x(t)[0] < 500) == (centre_x(t)[-1] < 500) for t in tracks)
+
+
+def test_one_box_around_two_known_people_starts_nobody() -> None:
+    frames = []
+    for k in range(60):
+        boxes = [person_box(300), person_box(390)]
+        if 20 <= k < 50:
+            boxes = [[255, 190, 435, 410], *([boxes[0]] if k % 2 else [])]
+        frames.append(boxes)
+    tracks = follow(frames, fps=25.0)
+    assert [len(t) for t in tracks] == [60, 60]
+
+
 @pytest.mark.parametrize(("score", "people"), [(0.38, 1), (0.2, 0)])
 def test_a_single_picture_gives_its_person(score: float, people: int) -> None:
     tracks = follow([([person_box(300)], [score])], fps=25.0)
