@@ -40,6 +40,9 @@ $(DEV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEV)
 	$(DEV)/bin/python $(PIP) $(TORCH_ARGS) -r constraints.txt
 	$(DEV)/bin/python $(PIP) -c constraints.txt -e '.[dev]'
+	# ultralytics brings the opencv that needs a desktop's libGL; it shares files with ours
+	$(DEV)/bin/python -m pip uninstall --quiet --yes opencv-python
+	$(DEV)/bin/python $(PIP) --force-reinstall --no-deps opencv-python-headless
 	touch $@
 
 clean:

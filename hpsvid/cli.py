@@ -84,15 +84,17 @@ def run(
 ) -> None:
     """Find and follow the people of a video and draw their bodies over it."""
     with _one_line_errors():
-        from hpsvid import pipeline, video
+        from hpsvid import pipeline, video, video_writer
         from hpsvid.export import npz
         from hpsvid.render import load_renderer
 
         clip = video.probe(input)
-        out = out or Path(f"{input.stem or input.resolve().name}_overlay{video.suffix_for(clip)}")
-        video.check_output(out, clip)
+        out = out or Path(
+            f"{input.stem or input.resolve().name}_overlay{video_writer.suffix_for(clip)}"
+        )
+        video_writer.check_output(out, clip)
         result_path = out.with_suffix(".npz")
-        load_renderer(renderer)
+        painter = load_renderer(renderer)
         options = pipeline.Options(
             detector=detector, solver=solver, fast=fast, focal_px=focal, person=person,
             max_people=max_people, smpl=smpl, threads=threads,
@@ -102,7 +104,7 @@ def run(
         with _progress(shown=not quiet and not as_json) as progress:
             motion = pipeline.make_motion(clip, body, options, clock, progress)
             pipeline.render_overlay(
-                motion, body, out, renderer=renderer, alpha=alpha, clock=clock, progress=progress
+                motion, body, out, renderer=painter, alpha=alpha, clock=clock, progress=progress
             )
         npz.write_motion(motion, result_path)
         _report(motion, clock, [out, result_path], quiet=quiet, as_json=as_json)
@@ -145,8 +147,7 @@ def export(
         with _progress(shown=not quiet and not as_json) as progress:
             motion = _motion_of(input, body, options, clock, progress)
         out.mkdir(parents=True, exist_ok=True)
-        stem = input.stem or input.resolve().name
-        files = chosen.write(motion, body, out, stem, wanted)
+        files = chosen.write(motion, body, out, _stem(input), wanted)
         _report(motion, clock, files, quiet=quiet, as_json=as_json)
 
 
@@ -174,6 +175,11 @@ def _motion_of(
     if path.suffix.lower() == ".npz":
         return pipeline.keep_people(npz.read_motion(path), options)
     return pipeline.make_motion(video.probe(path), body, options, clock, progress)
+
+
+def _stem(path: Path) -> str:
+    """What files made from `path` are called; "." and ".." take their folder's own name."""
+    return path.stem if path.stem.strip(".") else path.resolve().name
 
 
 def _check_folder(out: Path) -> None:
@@ -211,20 +217,24 @@ def _progress(*, shown: bool) -> Iterator[Callable[[str, int, int | None], None]
         TextColumn("{task.fields[rate]}"),
         Remaining(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        known: dict[str, Any] = {}
+    bars = Progress(*columns, console=Console(stderr=True))
+    known: dict[str, Any] = {}
 
-        def update(stage: str, done: int, total: int | None) -> None:
-            if stage not in known:
-                known[stage] = bars.add_task(stage, total=total, rate="")
-            task = bars.tasks[bars.task_ids.index(known[stage])]
-            rate = f"{done / task.elapsed:.1f} fps" if task.elapsed else ""
-            bars.update(known[stage], completed=done, rate=rate)
+    def update(stage: str, done: int, total: int | None) -> None:
+        bars.start()  # only now: an input that is refused at once shows no bar
+        if stage not in known:
+            known[stage] = bars.add_task(stage, total=total, rate="")
+        task = bars.tasks[bars.task_ids.index(known[stage])]
+        rate = f"{done / task.elapsed:.1f} fps" if task.elapsed else ""
+        bars.update(known[stage], completed=done, rate=rate)
 
+    try:
         yield update
-        for stage, task_id in known.items():
-            done = bars.tasks[bars.task_ids.index(known[stage])].completed
-            bars.update(task_id, total=done)
+        for task in bars.tasks:  # a container may announce another count than it holds
+            bars.update(task.id, total=task.completed)
+    finally:
+        if known:
+            bars.stop()
 
 
 def _report(

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 
 import hpsvid
-from hpsvid import detect, ik, motion, track, video, windows
+from hpsvid import detect, ik, motion, track, video, video_writer, windows
 from hpsvid.backbone.blazepose import BlazePose
 from hpsvid.backbone.lifter import lift_geometrically
 from hpsvid.body import Body, load_body
 from hpsvid.body_files import find_smpl, load_smpl
-from hpsvid.choices import RendererName, SolverName
+from hpsvid.choices import SolverName
 from hpsvid.errors import InputError, NoPersonError
-from hpsvid.render import load_renderer
+from hpsvid.render import Renderer
 from hpsvid.render.overlay import Overlay
 from hpsvid.types import Camera, Clip, Frames, Landmarks, Motion, Person, Track
 from hpsvid.weights import weights_path
@@ -129,7 +129,7 @@ def find_people(
     clip: Clip, detector: detect.Detector, clock: StageClock, progress: Progress
 ) -> tuple[list[Track], np.ndarray]:
     """Pass 1: all tracks of the clip, and every frame's time (F,) s."""
-    tracker = track.Tracker(fps=float(clip.fps))
+    tracker = track.Tracker(fps=float(clip.fps), picture=(clip.width, clip.height))
     is_cut = track.CutDetector()
     times = []
     done = 0
@@ -138,7 +138,7 @@ def find_people(
             found = detector(frames)
         with clock.stage("track", len(frames)):
             for rgb, detections in zip(frames.rgb, found, strict=True):
-                tracker.update(detections, cut=is_cut(rgb))
+                tracker.update(detections, cut=is_cut(rgb), rgb=rgb)
         times.append(frames.pts_s)
         done += len(frames)
         progress("find people", done, clip.frame_count)
@@ -203,9 +203,10 @@ def solve_track(
     solver: ik.Solver,
     clock: StageClock,
 ) -> Person:
-    """Lift, solve, place and smooth one track."""
+    """Lift, smooth, solve and place one track."""
     with clock.stage("lift", len(found)):
         obs = lift_geometrically(seen, camera, body)
+        obs = motion.steady(obs, pts_s[found.frame_index])
     with clock.stage("solve", len(found)), torch.inference_mode():
         betas = motion.person_betas(obs)
         parts = [
@@ -213,7 +214,7 @@ def solve_track(
             for window in windows.split(obs, solver.window_length)
         ]
         solved = windows.blend(parts, len(obs))
-    with clock.stage("place and smooth", len(found)), torch.inference_mode():
+    with clock.stage("place", len(found)), torch.inference_mode():
         return motion.make_person(
             found, obs, solved.rotmats, betas, pts_s[found.frame_index], body, camera
         )
@@ -249,7 +250,7 @@ def render_overlay(
     body: Body,
     out: Path,
     *,
-    renderer: RendererName,
+    renderer: Renderer,
     alpha: float,
     clock: StageClock,
     progress: Progress,
@@ -259,9 +260,9 @@ def render_overlay(
     Raises InputError when the clip no longer matches the motion.
     """
     clip = result.clip
-    overlay = Overlay(result, body, load_renderer(renderer), alpha=alpha)
+    overlay = Overlay(result, body, renderer, alpha=alpha)
     done = 0
-    with video.open_writer(out, clip) as writer:
+    with video_writer.open_writer(out, clip) as writer:
         for frames in clock.read(clip):
             with clock.stage("render", len(frames)):
                 pictures = list(overlay.draw(frames))

@@ -16,7 +16,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from hpsvid import video
+from hpsvid import video, video_writer
 from hpsvid.errors import DependencyError, HpsvidError, InputError
 from hpsvid.types import Array, Clip
 
@@ -102,13 +102,13 @@ def cut(folder: Path) -> Path:
 
 def picture_folder(folder: Path) -> Path:
     for i in range(N):
-        video.write_image(folder / "pictures" / f"frame{i}.png", picture(i))
+        video_writer.write_image(folder / "pictures" / f"frame{i}.png", picture(i))
     (folder / "pictures" / "notes.txt").write_text("not a picture")
     return folder / "pictures"
 
 
 def single_picture(folder: Path) -> Path:
-    video.write_image(folder / "photo.PNG", picture(21))
+    video_writer.write_image(folder / "photo.PNG", picture(21))
     return folder / "photo.PNG"
 
 
@@ -179,7 +179,7 @@ def read(clip: Clip, chunk: int = 16) -> tuple[Array, Array]:
 
 
 def write(path: Path, times: Array = EVEN, audio_from: Path | None = None) -> Path:
-    with video.VideoWriter(
+    with video_writer.VideoWriter(
         path, width=WIDTH, height=HEIGHT, fps=Fraction(RATE), audio_from=audio_from
     ) as writer:
         for i, time_s in enumerate(times):
@@ -266,7 +266,7 @@ def test_a_clock_that_starts_again_goes_on(tmp_path: Path) -> None:
 
 def test_pictures_come_in_natural_order_and_turned_by_exif(tmp_path: Path) -> None:
     for i in (1, 2, 10, 11):
-        video.write_image(tmp_path / "in" / f"shot {i}.png", picture(i))
+        video_writer.write_image(tmp_path / "in" / f"shot {i}.png", picture(i))
     rgb, _ = read(video.probe(tmp_path / "in"))
     assert [code(frame) for frame in rgb] == [1, 2, 10, 11]
 
@@ -359,8 +359,8 @@ def test_a_damaged_packet_does_not_end_the_clip(plain: Path, tmp_path: Path) -> 
 
 
 def test_pictures_of_another_size_and_changed_files_are_named(tmp_path: Path, plain: Path) -> None:
-    video.write_image(tmp_path / "in" / "1.png", picture(1))
-    video.write_image(tmp_path / "in" / "2.png", picture(2, 80, 60))
+    video_writer.write_image(tmp_path / "in" / "1.png", picture(1))
+    video_writer.write_image(tmp_path / "in" / "2.png", picture(2, 80, 60))
     with pytest.raises(InputError, match=r"2\.png: 80x60 px, the others are 96x64"):
         read(video.probe(tmp_path / "in"))
 
@@ -391,7 +391,7 @@ def test_frames_come_back_as_many_and_at_their_times(
 
 @pytest.mark.parametrize("fps", [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(60)])
 def test_an_even_rate_stays_exactly_even(tmp_path: Path, fps: Fraction) -> None:
-    with video.VideoWriter(tmp_path / "a.mp4", width=32, height=32, fps=fps) as writer:
+    with video_writer.VideoWriter(tmp_path / "a.mp4", width=32, height=32, fps=fps) as writer:
         for i in range(50):
             writer.write(np.full((32, 32, 3), 5 * i, np.uint8), float(i / fps))
     with av.open(str(tmp_path / "a.mp4")) as container:
@@ -406,7 +406,9 @@ def test_an_even_rate_stays_exactly_even(tmp_path: Path, fps: Fraction) -> None:
 def test_an_odd_size_grows_by_a_repeated_edge(tmp_path: Path) -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (33, 45, 3)).astype(np.uint8)
     rgb = cv2.GaussianBlur(rgb, (0, 0), 6)
-    with video.VideoWriter(tmp_path / "a.mp4", width=45, height=33, fps=Fraction(5)) as writer:
+    with video_writer.VideoWriter(
+        tmp_path / "a.mp4", width=45, height=33, fps=Fraction(5)
+    ) as writer:
         writer.write(rgb, 0.0)
     clip = video.probe(tmp_path / "a.mp4")
     assert (clip.width, clip.height) == (46, 34)
@@ -444,7 +446,7 @@ def test_audio_is_copied_and_stays_in_time(tmp_path: Path, suffix: str, shift: s
     )  # starts with, after or before the pictures
     clip = video.probe(heard)
     assert clip.audio
-    with video.open_writer(tmp_path / f"out{suffix}", clip) as writer:
+    with video_writer.open_writer(tmp_path / f"out{suffix}", clip) as writer:
         for frames in video.read_frames(clip):
             for rgb, time_s in zip(frames.rgb, frames.pts_s, strict=True):
                 writer.write(rgb, float(time_s))
@@ -479,7 +481,7 @@ def test_audio_is_reencoded_only_where_the_container_asks(
 
 
 def test_a_source_without_audio_adds_none(tmp_path: Path, plain: Path) -> None:
-    video.write_image(tmp_path / "in" / "1.png", picture(1))
+    video_writer.write_image(tmp_path / "in" / "1.png", picture(1))
     for silent in (plain, tmp_path / "in"):
         assert not video.probe(write(tmp_path / "out.mp4", audio_from=silent)).audio
 
@@ -497,7 +499,7 @@ def test_a_crash_leaves_what_was_there(tmp_path: Path, error: type[BaseException
     (tmp_path / "out.mp4").write_text("from before")
     with (
         pytest.raises(error),
-        video.VideoWriter(
+        video_writer.VideoWriter(
             tmp_path / "out.mp4", width=WIDTH, height=HEIGHT, fps=Fraction(25)
         ) as writer,
     ):
@@ -514,9 +516,9 @@ import itertools, sys
 from fractions import Fraction
 from pathlib import Path
 import numpy as np
-from hpsvid import video
+from hpsvid import video, video_writer
 rgb = np.zeros((480, 640, 3), np.uint8)
-with video.VideoWriter(Path(sys.argv[1]), width=640, height=480, fps=Fraction(25)) as writer:
+with video_writer.VideoWriter(Path(sys.argv[1]), width=640, height=480, fps=Fraction(25)) as writer:
     for i in itertools.count():
         writer.write(rgb, i / 25)
         if i == 30:
@@ -543,13 +545,15 @@ def test_ctrl_c_ends_writer_and_encoder_and_leaves_nothing(tmp_path: Path) -> No
 
 
 def test_nothing_appears_before_the_end_and_nothing_without_frames(tmp_path: Path) -> None:
-    with video.VideoWriter(tmp_path / "a.mp4", width=WIDTH, height=HEIGHT, fps=Fraction(25)) as w:
+    with video_writer.VideoWriter(
+        tmp_path / "a.mp4", width=WIDTH, height=HEIGHT, fps=Fraction(25)
+    ) as w:
         w.write(picture(0), 0.0)
         assert not (tmp_path / "a.mp4").exists()
     assert (tmp_path / "a.mp4").exists()
     with (
         pytest.raises(HpsvidError, match="no frame was given"),
-        video.VideoWriter(tmp_path / "b.mp4", width=WIDTH, height=HEIGHT, fps=Fraction(25)),
+        video_writer.VideoWriter(tmp_path / "b.mp4", width=WIDTH, height=HEIGHT, fps=Fraction(25)),
     ):
         pass
     assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"]
@@ -582,7 +586,9 @@ def test_no_encoder_says_how_to_get_one(tmp_path: Path, monkeypatch: pytest.Monk
 def test_wrong_frames_are_named(tmp_path: Path) -> None:
     with (
         pytest.raises(ValueError, match=r"frame 0: expected uint8 \(64, 96, 3\), found .*32"),
-        video.VideoWriter(tmp_path / "a.mp4", width=WIDTH, height=HEIGHT, fps=Fraction(25)) as w,
+        video_writer.VideoWriter(
+            tmp_path / "a.mp4", width=WIDTH, height=HEIGHT, fps=Fraction(25)
+        ) as w,
     ):
         w.write(picture(0).astype(np.float32), 0.0)
     with pytest.raises(ValueError, match=r"frame 2: its time 0\.04 s does not increase"):
@@ -596,10 +602,10 @@ def test_wrong_frames_are_named(tmp_path: Path) -> None:
 def test_outputs_are_checked_before_any_work(tmp_path: Path, plain: Path) -> None:
     clip = video.probe(plain)
     photo = video.probe(single_picture(tmp_path))
-    video.check_output(tmp_path / "not yet" / "there" / "a.MKV", clip)
+    video_writer.check_output(tmp_path / "not yet" / "there" / "a.MKV", clip)
     assert not (tmp_path / "not yet").exists()
-    video.check_output(tmp_path / "a.jpg", photo)
-    video.check_output(tmp_path / "a.png")
+    video_writer.check_output(tmp_path / "a.jpg", photo)
+    video_writer.check_output(tmp_path / "a.png")
     (tmp_path / "folder.mp4").mkdir()
     (tmp_path / "file").write_text("")
     refused = [
@@ -613,16 +619,16 @@ def test_outputs_are_checked_before_any_work(tmp_path: Path, plain: Path) -> Non
     ]
     for name, of, reason in refused:
         with pytest.raises(InputError, match=reason):
-            video.check_output(tmp_path / name, of)
+            video_writer.check_output(tmp_path / name, of)
     with pytest.raises(InputError, match="cannot be written"):
-        video.check_output(Path("/proc/a.mp4"), clip)
+        video_writer.check_output(Path("/proc/a.mp4"), clip)
 
 
 def test_a_picture_in_gives_a_picture_or_a_video_out(tmp_path: Path) -> None:
     clip = video.probe(single_picture(tmp_path))
-    assert video.suffix_for(clip) == ".png"
+    assert video_writer.suffix_for(clip) == ".png"
     for name in ("out.png", "out.jpg", "out.mp4"):
-        with video.open_writer(tmp_path / "out" / name, clip) as writer:
+        with video_writer.open_writer(tmp_path / "out" / name, clip) as writer:
             for frames in video.read_frames(clip):
                 writer.write(frames.rgb[0], float(frames.pts_s[0]))
         rgb, _ = read(video.probe(tmp_path / "out" / name))
@@ -642,7 +648,7 @@ def test_the_suffix_follows_the_input(name: str, suffix: str) -> None:
         path=Path(name), width=2, height=2, fps=Fraction(25), rotation=0, audio=False,
         frame_count=None,
     )  # fmt: skip
-    assert video.suffix_for(clip) == suffix
+    assert video_writer.suffix_for(clip) == suffix
 
 
 # ---- memory
@@ -652,15 +658,15 @@ import json, resource, sys
 from fractions import Fraction
 from pathlib import Path
 import numpy as np
-from hpsvid import video
+from hpsvid import video, video_writer
 count, folder = int(sys.argv[1]), Path(sys.argv[2])
 rng = np.random.default_rng(0)
 base = rng.integers(0, 256, (240, 320, 3)).astype(np.uint8)
-with video.VideoWriter(folder / "a.mp4", width=320, height=240, fps=Fraction(30)) as writer:
+with video_writer.VideoWriter(folder / "a.mp4", width=320, height=240, fps=Fraction(30)) as writer:
     for i in range(count):
         writer.write(np.roll(base, i, 1), i / 30)
 clip = video.probe(folder / "a.mp4")
-with video.open_writer(folder / "b.mp4", clip) as writer:
+with video_writer.open_writer(folder / "b.mp4", clip) as writer:
     for frames in video.read_frames(clip):
         for rgb, time_s in zip(frames.rgb, frames.pts_s):
             writer.write(rgb, float(time_s))

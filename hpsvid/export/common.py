@@ -1,12 +1,9 @@
 """What the writers share: options, even timing, y-up or z-up axes, files that appear whole."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import IO, get_args
+from typing import get_args
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import numpy as np
@@ -15,6 +12,7 @@ import torch
 from hpsvid.body import JOINT, Body
 from hpsvid.choices import RigName
 from hpsvid.errors import InputError
+from hpsvid.files import written_whole
 from hpsvid.geometry import axis_angle_to_matrix, matrix_to_axis_angle
 from hpsvid.types import Array, BodyParams, Motion, Person
 
@@ -84,23 +82,6 @@ def in_world_axes(params: BodyParams, body: Body, axes: Array) -> tuple[Array, A
     rotmats[:, 0] = axes @ rotmats[:, 0]
     pelvis = (rest[JOINT["pelvis"]] + params.transl) @ axes.T
     return rotmats, pelvis, rest
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[IO[bytes]]:
-    """A stream whose bytes become `path` when the block ends well, and vanish when it fails.
-
-    Raises InputError when the folder cannot be written.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("wb") as stream:
-            yield stream
-        beside.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def write_npz(path: Path, arrays: dict[str, Array]) -> None:

@@ -1,0 +1,212 @@
+"""The command line as a user meets it: files, exit codes, the one line on stderr."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from hpsvid import video, video_writer
+from hpsvid.cli import app
+from hpsvid.export import read_motion
+
+SAMPLES = Path(__file__).resolve().parents[1] / "samples"
+FIRST, FRAMES = 60, 12  # of the sample: the person is large and well seen
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few frames of a sample clip, as a file of their own."""
+    path = tmp_path_factory.mktemp("clip") / "walk.mp4"
+    source = video.probe(SAMPLES / "studio_walk.mp4")
+    chunks = video.read_frames(source, chunk=FRAMES)
+    frames = next(frames for frames in chunks if frames.index[0] == FIRST)
+    with video_writer.VideoWriter(
+        path, width=source.width, height=source.height, fps=source.fps
+    ) as writer:
+        for rgb, pts in zip(frames.rgb, frames.pts_s - frames.pts_s[0], strict=True):
+            writer.write(rgb, float(pts))
+    return path
+
+
+@pytest.fixture(scope="module")
+def result(clip: Path) -> Path:
+    """`hpsvid run` on that clip; the folder it wrote to."""
+    folder = clip.parent / "result"
+    ran = call("run", clip, "--out", folder / "walk.mp4", "--fast", "--json")
+    assert ran.exit_code == 0, ran.output
+    facts = json.loads(ran.stdout)
+    assert facts["frames"] == FRAMES
+    assert [person["frames"] for person in facts["people"]] == [FRAMES]
+    assert facts["files"] == [str(folder / "walk.mp4"), str(folder / "walk.npz")]
+    return folder
+
+
+def test_run_writes_an_overlay_of_every_frame_and_the_motion_beside_it(
+    clip: Path, result: Path
+) -> None:
+    source, overlay = video.probe(clip), video.probe(result / "walk.mp4")
+    assert (overlay.width, overlay.height, overlay.fps) == (
+        source.width,
+        source.height,
+        source.fps,
+    )
+    before = np.concatenate([f.rgb for f in video.read_frames(source)]).astype(int)
+    after = np.concatenate([f.rgb for f in video.read_frames(overlay)]).astype(int)
+    assert before.shape == after.shape
+    drawn = np.abs(before - after).max(-1) > 40
+    boxes = read_motion(result / "walk.npz").people[0].track.boxes.round().astype(int)
+    for picture, (x0, y0, x1, y1) in zip(drawn, boxes, strict=True):
+        assert picture[y0:y1, x0:x1].mean() > 0.15  # the body fills a good part of its box
+        outside = picture.copy()
+        outside[max(y0 - 40, 0) : y1 + 40, max(x0 - 40, 0) : x1 + 40] = False
+        assert outside.mean() < 0.001  # and nothing is drawn elsewhere
+
+
+def test_the_motion_lies_on_the_truth_of_the_sample(result: Path) -> None:
+    truth = read_motion(SAMPLES / "studio_walk.npz").people[0]
+    found = read_motion(result / "walk.npz").people[0]
+    expected = truth.joints2d[FIRST : FIRST + FRAMES]
+    size = np.ptp(expected, axis=1).max(-1)
+    apart = np.linalg.norm(found.joints2d - expected, axis=-1).mean(1)
+    assert (apart < 0.06 * size).all()
+
+
+def test_the_same_input_gives_the_same_bytes(clip: Path, result: Path, tmp_path: Path) -> None:
+    ran = call("run", clip, "--out", tmp_path / "walk.mp4", "--fast", "--quiet")
+    assert (ran.exit_code, ran.output) == (0, "")
+    assert (tmp_path / "walk.npz").read_bytes() == (result / "walk.npz").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["npz", "bvh", "amass"])
+def test_export_from_a_saved_result(result: Path, tmp_path: Path, name: str) -> None:
+    ran = call("export", result / "walk.npz", "--format", name, "--out", tmp_path / name, "--json")
+    assert ran.exit_code == 0, ran.output
+    files = [Path(file) for file in json.loads(ran.stdout)["files"]]
+    assert files == list((tmp_path / name).iterdir())
+    assert all(file.stat().st_size > 1000 for file in files)
+
+
+def test_export_from_a_video_equals_export_from_its_result(
+    clip: Path, result: Path, tmp_path: Path
+) -> None:
+    for source, folder in ((clip, "a"), (result / "walk.npz", "b")):
+        ran = call("export", source, "--fast", "--out", tmp_path / folder, "-q")
+        assert (ran.exit_code, ran.output) == (0, "")
+    one, other = (tmp_path / folder / "walk_person00.bvh" for folder in "ab")
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_picture_of_a_person_gives_a_picture(clip: Path, tmp_path: Path) -> None:
+    frames = next(video.read_frames(video.probe(clip)))
+    video_writer.write_image(tmp_path / "still.png", frames.rgb[0])
+    ran = call("run", tmp_path / "still.png", "--out", tmp_path / "drawn.png", "--fast", "-q")
+    assert ran.exit_code == 0, ran.output
+    assert len(read_motion(tmp_path / "drawn.npz").people[0].track) == 1
+    assert video.probe(tmp_path / "drawn.png").width == frames.rgb.shape[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("run", "missing.mp4"), "missing.mp4"),
+        (("run", "{clip}", "--out", "{tmp}/x.webm"), ".webm"),
+        (("run", "{clip}", "--out", "{clip}"), "input"),
+        (("run", "{clip}", "--out", "{tmp}/x.mp4", "--person", "7"), "--person 7"),
+        (("run", "{clip}", "--out", "{tmp}/x.mp4", "--smpl", "{tmp}/no.pkl"), "no.pkl"),
+        (("export", "{clip}", "--out", "{clip}"), "folder"),
+        (("export", "{clip}", "--format", "npz", "--fps", "30"), "--fps"),
+        (("export", "{tmp}/other.npz"), "other.npz"),
+    ],
+)
+def test_bad_input_is_one_line_exit_1_and_nothing_written(
+    clip: Path, tmp_path: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    np.savez(tmp_path / "other.npz", something=np.zeros(3))
+    before = sorted(tmp_path.iterdir())
+    ran = call(*(argument.format(clip=clip, tmp=tmp_path) for argument in arguments))
+    assert ran.exit_code == 1
+    bars, _, line = ran.stderr.rpartition("hpsvid: ")  # bars of passes that came before
+    assert "hpsvid: " not in bars and line.count("\n") == 1
+    assert says in line
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_empty_scene_is_one_line_and_nothing_written(tmp_path: Path) -> None:
+    blank = tmp_path / "blank.mp4"
+    source = video.probe(SAMPLES / "studio_walk.mp4")
+    with video_writer.VideoWriter(blank, width=320, height=240, fps=source.fps) as writer:
+        for t in range(4):
+            writer.write(np.full((240, 320, 3), 90, np.uint8), t / 30)
+    ran = call("run", blank, "--out", tmp_path / "out.mp4")
+    assert ran.exit_code == 1
+    assert "no person" in ran.stderr
+    assert list(tmp_path.iterdir()) == [blank]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("audio_only.mp4", "no video"),
+        ("juggle_truncated_broken.mp4", "juggle_truncated_broken"),
+        ("no_person.mp4", "no person"),
+    ],
+)
+def test_hostile_real_files(shared: Path, tmp_path: Path, name: str, says: str) -> None:
+    ran = call("run", shared / "data/clips/derived" / name, "--out", tmp_path / "x.mp4", "--fast")
+    assert ran.exit_code == 1
+    assert says in ran.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_use_is_exit_2() -> None:
+    assert call("run").exit_code == 2
+    assert call("run", "a.mp4", "--ik", "guess").exit_code == 2
+    assert call("export", "a.mp4", "--format", "fbx").exit_code == 2
+
+
+def test_doctor_finds_a_sound_installation() -> None:
+    ran = call("doctor", "--json")
+    findings = json.loads(ran.stdout)
+    broken = [finding for finding in findings if finding["state"] == "broken"]
+    assert (ran.exit_code, broken) == (0, [])
+    parts = {finding["part"] for finding in findings}
+    assert {"weights free_body", "weights nanodet", "weights blazepose_heavy"} <= parts
+    assert "weights free_body" in call("doctor").stdout
+
+
+def test_doctor_reports_damaged_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hpsvid import weights
+
+    for path in weights.weights_dir().iterdir():
+        if path.suffix == ".toml":
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+        elif path.suffix != ".md":
+            (tmp_path / path.name).write_bytes(b"damaged")
+    monkeypatch.setattr(weights, "weights_dir", lambda: tmp_path)
+    ran = call("doctor", "--json")
+    states = {row["part"]: row["state"] for row in json.loads(ran.stdout)}
+    assert ran.exit_code == 1
+    assert states["weights nanodet"] == "broken"
+
+
+@pytest.mark.parametrize("command", [(), ("run",), ("export",), ("doctor",)])
+def test_help_is_instant_because_it_imports_nothing_heavy(command: tuple[str, ...]) -> None:
+    code = (
+        "import sys\n"
+        f"sys.argv = ['hpsvid', *{command!r}, '--help']\n"
+        "from hpsvid.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'torch', 'numpy', 'cv2', 'onnxruntime', 'numba', 'scipy', 'av'}\n"
+        "print('loaded:', sorted(heavy & set(sys.modules)))\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Usage" in ran.stdout
+    assert "loaded: []" in ran.stdout
