@@ -49,7 +49,9 @@ STRAIGHT = 0.3  # sine of a bend (17 deg) that says as much about a limb's twist
 FOOT_CUE = 0.3  # what the foot's heading says about the thigh's twist, against the knee's sine
 
 BONE_ERROR_M = 0.04  # of a landmark bone length, one frame, depth error included
-BETA_SPREAD = 0.5  # prior standard deviation of betas: one frame must not make a giant
+# prior standard deviation of betas: stature varies by 1 between people, the rest is held tighter
+# than that because bone lengths hardly show it
+BETA_SPREAD = torch.tensor([1.0] + [0.5] * 9)
 
 HIDDEN_SIGMA_M = 0.3  # a hidden joint can be anywhere within a limb's reach
 UNSEEN_SIGMA_M = 1.0
@@ -145,7 +147,7 @@ def fit_betas(points: Tensor, chance: Tensor, body: Body) -> Tensor:
     miss = (found - bones.norm(dim=-1)) / BONE_ERROR_M
     weight = chance[:, from_mark] * chance[:, to_mark]
     normal = torch.einsum("tb,bk,bl->tkl", weight, slope, slope)
-    normal = normal + torch.eye(slope.shape[1]) / BETA_SPREAD**2
+    normal = normal + torch.diag(BETA_SPREAD**-2)
     right = torch.einsum("tb,bk->tk", weight * miss, slope)
     return torch.linalg.solve(normal, right)
 
