@@ -38,7 +38,7 @@ def run_clip(path: Path, out: Path, extra: list[str]) -> str:
 
 def main() -> None:
     """Run all, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="Run the main job on a folder of clips.")
     parser.add_argument("clips", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", default="", help="part of the file names to run")
