@@ -25,14 +25,25 @@ from hpsvid.geometry import project
 from hpsvid.mocap import MotionCapture, read_mocap, seen_by_camera
 from hpsvid.types import Array, BodyParams, Camera, Clip, Motion, Person, Track
 from hpsvid.weights import file_sha256, weights_path
-from tools.scene import Light, Mesh, Picture, Room, View
-from tools.scene import box_mesh, draw, dress, look_at, make_room, person_mesh  # isort: skip
+from tools.scene import (
+    Light,
+    Mesh,
+    Picture,
+    Room,
+    View,
+    box_mesh,
+    draw,
+    dress,
+    look_at,
+    make_room,
+    person_mesh,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = (1280, 720)  # px
 FPS = 30  # Hz, as the motion capture
 SAMPLE_RATE = 48_000  # Hz
-SEEN = 0.5  # share of a silhouette above which the truth says "detected"
+SEEN = 0.5  # share of a body above which the truth says "detected"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,6 +56,8 @@ class Actor:
     suit: dict[str, tuple[int, int, int]]  # arguments of `dress`, sRGB
     place: tuple[float, float]  # m, where the middle of the path lies (x, z)
     yaw_deg: float  # turn of the captured motion about the vertical
+    enter: int = 0  # frame of the clip in which the motion begins; before and after its stretch
+    # the actor stands still, which should be out of the picture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,11 +85,12 @@ def _studio_view(index: int) -> View:
 
 
 def _studio_props(index: int) -> list[Mesh]:
+    """Two crates and a bench at the wall."""
     return [
-        box_mesh(np.array([2.3, 0.3, 2.9]), np.array([0.9, 0.6, 0.6]), 12, np.array([150, 120, 84])),
-        box_mesh(np.array([2.2, 0.8, 2.9]), np.array([0.5, 0.4, 0.4]), -8, np.array([92, 116, 124])),
-        box_mesh(np.array([-2.2, 0.22, 2.9]), np.array([1.6, 0.44, 0.4]), 3, np.array([70, 74, 82])),
-    ]  # fmt: skip
+        box_mesh((2.3, 0.3, 2.9), (0.9, 0.6, 0.6), 12, (150, 120, 84)),
+        box_mesh((2.2, 0.8, 2.9), (0.5, 0.4, 0.4), -8, (92, 116, 124)),
+        box_mesh((-2.2, 0.22, 2.9), (1.6, 0.44, 0.4), 3, (70, 74, 82)),
+    ]
 
 
 def _two_room() -> Room:
@@ -87,18 +101,18 @@ def _two_view(index: int) -> View:
     """A camera held by hand: rolled by 5 degrees, drifting by centimetres and a few degrees."""
     t = index / FPS
     eye = np.array([0.1 + 0.16 * np.sin(0.9 * t), 1.5 + 0.02 * np.sin(1.7 * t), -4.6])
-    target = np.array([-0.15 + 0.06 * t + 0.03 * np.sin(2.3 * t), 0.86, 0.0])
+    target = np.array([-0.12 + 0.03 * t + 0.03 * np.sin(2.3 * t), 0.82, 0.0])
     roll = 5 + 1.2 * np.sin(0.8 * t)
     return look_at(eye, target, focal_px=1120, size=SIZE, roll_deg=roll)
 
 
 def _two_props(index: int) -> list[Mesh]:
     """A cupboard at the wall, and a pillar on castors that slides through the foreground."""
-    x = 1.55 - 0.95 * index / FPS
+    x = 1.95 - 1.55 * (index - 62) / FPS
     return [
-        box_mesh(np.array([-2.9, 0.55, 3.0]), np.array([1.2, 1.1, 0.6]), 0, np.array([168, 160, 146])),
-        box_mesh(np.array([x, 0.95, -1.5]), np.array([0.3, 1.9, 0.3]), 20, np.array([146, 152, 138])),
-    ]  # fmt: skip
+        box_mesh((-2.9, 0.55, 3.0), (1.2, 1.1, 0.6), 0, (168, 160, 146)),
+        box_mesh((x, 0.95, -1.5), (0.3, 1.9, 0.3), 20, (146, 152, 138)),
+    ]
 
 
 SCRIPTS = (
@@ -126,29 +140,30 @@ SCRIPTS = (
     ),
     Script(
         name="two_people",
-        frames=168,
+        frames=156,
         actors=(
             Actor(
                 capture="cmu_papagina/salsa_15_p1",
                 start=90,
-                betas=(1.1, 1.3, 0.4, -0.6, 0.3, 0, 0, 0, 0, 0),
+                betas=(-0.8, 1.3, 0.4, -0.6, 0.3, 0, 0, 0, 0, 0),
                 suit={
                     "jersey": (214, 178, 70), "trousers": (66, 62, 58), "shoes": (140, 60, 48),
                     "skin": (128, 88, 64), "hair": (30, 26, 24),
                 },
-                place=(0.15, 0.9),
+                place=(0.2, 1.1),
                 yaw_deg=125,
             ),
             Actor(
-                capture="cmu_expmap8/train_walking_20",
+                capture="cmu_expmap8/train_walking_44",
                 start=0,
-                betas=(-1.2, -0.9, 0.6, 0.4, 0, -0.3, 0, 0, 0, 0),
+                betas=(0.8, -0.9, 0.6, 0.4, 0, -0.3, 0, 0, 0, 0),
                 suit={
                     "jersey": (70, 132, 150), "trousers": (196, 190, 180), "shoes": (40, 42, 50),
                     "skin": (226, 184, 158), "hair": (122, 84, 48),
                 },
-                place=(0.0, -0.5),
+                place=(0.02, -1.2),
                 yaw_deg=90,
+                enter=6,
             ),
         ),
         light=Light(towards=np.array([0.6, 1.0, -0.6]), key=0.55, fill=0.55),
@@ -174,7 +189,8 @@ def cast(script: Script, body: Body, mocap: Path) -> list[BodyParams]:
     people = []
     for actor in script.actors:
         whole = read_mocap(mocap / f"{actor.capture}.npz", body)[0]
-        part = slice(actor.start, actor.start + script.frames)
+        part = np.arange(script.frames) - actor.enter + actor.start
+        part = part.clip(actor.start, len(whole) - 1)
         capture = replace(whole, rotmats=whole.rotmats[part], transl=whole.transl[part])
         capture = reshape(capture, np.array(actor.betas, np.float32), body)
         pelvis = _joints(body, capture)[:, JOINT["pelvis"]]
@@ -247,17 +263,20 @@ def frame_of(params: BodyParams, index: int) -> BodyParams:
     return replace(params, rotmats=params.rotmats[part], transl=params.transl[part])
 
 
-def _boxed(surface: Array, view: View) -> Array:
-    """Box x0 y0 x1 y1 (4,) px around camera points (V, 3), cut at the picture's edges."""
+def _framed(surface: Array, view: View) -> tuple[Array, float]:
+    """Box x0 y0 x1 y1 (4,) px around camera points (V, 3), cut at the picture's edges, and the
+    share of the points that lie inside the picture.
+    """
     image = project(torch.from_numpy(surface), torch.from_numpy(view.K).float()).numpy()
-    box = np.concatenate([image.min(0), image.max(0)])
-    return box.clip(0, [view.width, view.height] * 2).astype(np.float32)
+    edge = np.array([view.width, view.height])
+    box = np.concatenate([image.min(0).clip(0, edge), image.max(0).clip(0, edge)])
+    return box.astype(np.float32), float(((image > 0) & (image < edge)).all(1).mean())
 
 
 def truth_of(
     script: Script, body: Body, people: list[BodyParams], boxes: Array, visible: Array
 ) -> Motion:
-    """The clip's Motion; boxes: (F, P, 4) px; visible: (F, P) share of the silhouette seen.
+    """The clip's Motion; boxes: (F, P, 4) px; visible: (F, P) share of the body that is seen.
 
     A person's track runs from the first to the last frame with any part in the picture; scores
     hold the share seen.
@@ -318,9 +337,9 @@ def sound(script: Script, body: Body, people: list[BodyParams]) -> Array:
     rng = np.random.default_rng(len(script.name))
     n = script.frames * SAMPLE_RATE // FPS
     t = np.arange(n) / SAMPLE_RATE
-    swell = np.sin(np.pi * t / t[-1]) ** 0.5
-    wave_ = sum(np.sin(2 * np.pi * hz * t) / len(script.chord_hz) for hz in script.chord_hz)
-    track = 0.05 * swell * wave_
+    swell = np.sin(np.pi * t * SAMPLE_RATE / n).clip(0) ** 0.5
+    tones = np.sin(2 * np.pi * np.outer(script.chord_hz, t)).mean(0)
+    track = 0.05 * swell * tones
     fade = np.arange(int(0.16 * SAMPLE_RATE)) / SAMPLE_RATE
     for index in footfalls(script, body, people):
         hiss = np.convolve(rng.normal(size=len(fade)), np.ones(24) / 24, "same")
@@ -392,8 +411,9 @@ def render(script: Script, body: Body, mocap: Path, out: Path) -> None:
         for index in range(script.frames):
             now = [frame_of(person, index) for person in people]
             picture, surfaces = draw_frame(script, room, body, now, index)
-            visible[index] = picture.visible[: len(people)]
-            boxes[index] = [_boxed(surface, script.view(index)) for surface in surfaces]
+            for number, surface in enumerate(surfaces):
+                boxes[index, number], inside = _framed(surface, script.view(index))
+                visible[index, number] = picture.visible[number] * inside
             yield picture.rgb
 
     encode(frames(), sound(script, body, people), out / f"{script.name}.mp4")

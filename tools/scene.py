@@ -6,6 +6,7 @@ light, room, clothes, shapes, things in the way) is an argument, and nothing is 
 except by the seed that makes a room.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -23,6 +24,7 @@ _TEXEL_M = 0.006  # finest texture grain; a 720p camera at 3 m sees about 3 mm a
 _SHADOW_CELL_M = 0.02
 _PENUMBRA_M = 0.07  # blur of the key light's shadow: a lamp of half a metre
 _CONTACT_M = 0.25  # things this far above the floor still darken it a third as much
+_AXES = np.array([[2, 1], [0, 2], [0, 1]])  # of a side's texture: columns, rows; by its normal
 _SURFACES = ("left", "right", "floor", "ceiling", "back", "front")  # low x, high x, low y, ...
 
 
@@ -228,93 +230,104 @@ def _pyramid(picture: Array) -> list[Array]:
 
 
 @numba.njit(cache=True)
-def _add_texel(texels, offset, height, width, u, v, weight, into):  # noqa: ANN001, ANN202 - numba
-    """Add weight times the texture at (u, v) in [0, 1], bilinear, its edges repeated."""
-    x = min(max(u * width - 0.5, 0.0), width - 1.0)
-    y = min(max(v * height - 0.5, 0.0), height - 1.0)
-    x0, y0 = int(x), int(y)
-    x1, y1 = min(x0 + 1, width - 1), min(y0 + 1, height - 1)
-    fx, fy = x - x0, (y - y0) * weight
-    gx, gy = 1 - fx, weight - fy
-    above, below = offset + y0 * width, offset + y1 * width
-    for k in range(into.shape[0]):
-        into[k] += gy * (gx * texels[above + x0, k] + fx * texels[above + x1, k])
-        into[k] += fy * (gx * texels[below + x0, k] + fx * texels[below + x1, k])
+def _cast_rays(points, pixel, eye, rays, low, high, texels, levels, lit, dark):  # noqa: ANN001, ANN202
+    """What the rays from `eye` through picture points (N, 2) px see of the room's inside.
 
-
-@numba.njit(cache=True)
-def _cast_room(eye, rays, pixel, low, high, texels, levels, lit, dark, out):  # noqa: ANN001, ANN202
-    """Fill `out` (H, W, 3) float32 with the room's inside as seen along rays from `eye`.
-
-    rays: (3, 3), world direction = rays @ (column + .5, row + .5, 1); pixel: a pixel's size at
-    depth 1; lit: (6,) light on each side; dark: (nz, nx) share of the floor's light blocked.
+    pixel: a sample's size at depth 1; rays: (3, 3), world direction = rays @ (x, y, 1); lit: (6,)
+    light on each side; dark: (nz, nx) share of the floor's light blocked. Returns colours (N, 3)
+    float32 in 0..255 and the side each ray meets (N,).
     """
-    way, edge, colour, shade = np.empty(3), np.empty(2), np.empty(3), np.empty(1)
-    blocked = dark.reshape(-1, 1)
-    for row in range(out.shape[0]):
-        for column in range(out.shape[1]):
-            x, y = column + 0.5, row + 0.5
-            nearest, side = np.inf, 0
-            for axis in range(3):
-                way[axis] = rays[axis, 0] * x + rays[axis, 1] * y + rays[axis, 2]
-                if abs(way[axis]) > 1e-9:
-                    wall = high[axis] if way[axis] > 0 else low[axis]
-                    reach = (wall - eye[axis]) / way[axis]
-                    if reach < nearest:
-                        nearest, side = reach, 2 * axis + (1 if way[axis] > 0 else 0)
-            length = np.sqrt(way[0] ** 2 + way[1] ** 2 + way[2] ** 2)
-            slant = max(abs(way[side // 2]) / length, 0.05)
-            light = lit[side]
-            for which in range(2):  # the side's own axes: its texture's columns, then its rows
-                if which == 0:
-                    axis = 2 if side < 2 else 0
-                else:
-                    axis = 2 if side == 2 or side == 3 else 1
-                span = high[axis] - low[axis]
-                place = eye[axis] + way[axis] * nearest - low[axis]
-                edge[which] = place / span
-                # corners see less of the room and are darker
-                light *= 1 - 0.28 * np.exp(-max(min(place, span - place), 0.0) / 0.3)
-            if side == 2:
-                shade[0] = 0
-                _add_texel(blocked, 0, dark.shape[0], dark.shape[1], edge[0], edge[1], 1, shade)
-                light *= 1 - shade[0]
-            # a pixel's footprint is long along the slant: take the mean of length and width
-            footprint = nearest * pixel / np.sqrt(slant) / _TEXEL_M
-            level = min(max(np.log2(max(footprint, 1e-6)), 0.0), levels.shape[1] - 1.001)
-            fine = int(level)
-            colour[:] = 0
-            for step in range(2):
-                share = level - fine if step else 1 - (level - fine)
-                if share > 0:
-                    at = levels[side, fine + step]
-                    _add_texel(texels, at[0], at[1], at[2], edge[0], edge[1], share, colour)
+    colours = np.zeros((len(points), 3), np.float32)
+    sides = np.empty(len(points), np.int8)
+    way, place = np.empty(3), np.empty(2)
+    for index in range(len(points)):
+        nearest, side = np.inf, 0
+        for axis in range(3):
+            way[axis] = (
+                rays[axis, 0] * points[index, 0] + rays[axis, 1] * points[index, 1] + rays[axis, 2]
+            )
+            if abs(way[axis]) > 1e-9:
+                wall = high[axis] if way[axis] > 0 else low[axis]
+                reach = (wall - eye[axis]) / way[axis]
+                if reach < nearest:
+                    nearest, side = reach, 2 * axis + (1 if way[axis] > 0 else 0)
+        sides[index] = side
+        length = np.sqrt(way[0] ** 2 + way[1] ** 2 + way[2] ** 2)
+        slant = max(abs(way[side // 2]) / length, 0.05)
+        light = lit[side]
+        for which in range(2):  # the side's own axes: its texture's columns, then its rows
+            axis = _AXES[side // 2, which]
+            span = high[axis] - low[axis]
+            along = eye[axis] + way[axis] * nearest - low[axis]
+            place[which] = along / span
+            # corners see less of the room and are darker
+            light *= 1 - 0.28 * np.exp(-max(min(along, span - along), 0.0) / 0.3)
+        if side == 2:
+            row = min(int(place[1] * dark.shape[0]), dark.shape[0] - 1)
+            column = min(int(place[0] * dark.shape[1]), dark.shape[1] - 1)
+            light *= 1 - dark[row, column]
+        # a sample's footprint is long along the slant: take the mean of length and width
+        footprint = nearest * pixel / np.sqrt(slant) / _TEXEL_M
+        level = min(max(np.log2(max(footprint, 1e-6)), 0.0), levels.shape[1] - 1.001)
+        fine = int(level)
+        for step in range(2):
+            share = level - fine if step else 1 - (level - fine)
+            if share == 0:
+                continue
+            offset, height, width = (
+                levels[side, fine + step, 0], levels[side, fine + step, 1],
+                levels[side, fine + step, 2],
+            )  # fmt: skip
+            # bilinear, the texture's edges repeated
+            x = min(max(place[0] * width - 0.5, 0.0), width - 1.0)
+            y = min(max(place[1] * height - 0.5, 0.0), height - 1.0)
+            x0, y0 = int(x), int(y)
+            x1, y1 = min(x0 + 1, width - 1), min(y0 + 1, height - 1)
+            fx, fy = x - x0, y - y0
+            above, below = offset + y0 * width, offset + y1 * width
             for k in range(3):
-                out[row, column, k] = colour[k] * light
+                upper = (1 - fx) * texels[above + x0, k] + fx * texels[above + x1, k]
+                lower = (1 - fx) * texels[below + x0, k] + fx * texels[below + x1, k]
+                colours[index, k] += light * share * ((1 - fy) * upper + fy * lower)
+    return colours, sides
 
 
 def draw_room(room: Room, view: View, light: Light, dark: Array) -> Array:
     """The empty room, supersampled: (H * S, W * S, 3) float32 in 0..255.
 
     dark: (nz, nx) share of the light on the floor that is blocked, over the whole floor.
+    A pixel is sampled once, for the textures are smoothed to its size; only where two sides of
+    the room meet are all its subpixels sampled.
     """
-    fine = _finer(view)
     normals = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1.0]])
-    out = np.empty((fine.height, fine.width, 3), np.float32)
-    _cast_room(
-        fine.eye, fine.rotation.T @ np.linalg.inv(fine.K), 1 / fine.K[0, 0],
-        room.low, room.high, room.texels, room.levels, _irradiance(normals, light),
-        np.ascontiguousarray(dark, np.float32), out,
+    scene = (
+        view.eye, view.rotation.T @ np.linalg.inv(view.K), room.low, room.high, room.texels,
+        room.levels, _irradiance(normals, light), np.ascontiguousarray(dark, np.float32),
     )  # fmt: skip
-    return out
+    pixel = 1 / view.K[0, 0]
+    rows, columns = np.mgrid[: view.height, : view.width]
+    middles = np.column_stack([columns.ravel(), rows.ravel()]) + 0.5
+    colours, sides = _cast_rays(middles, pixel, *scene)
+    sides = sides.reshape(rows.shape)
+    whole = np.ones((3, 3), np.uint8)
+    border = cv2.dilate(sides.view(np.uint8), whole) != cv2.erode(sides.view(np.uint8), whole)
+    fine = np.repeat(colours.reshape(*rows.shape, 3), SUPERSAMPLE, 0).repeat(SUPERSAMPLE, 1)
+    row, column = np.nonzero(border)
+    for part in range(SUPERSAMPLE**2):
+        down, right = divmod(part, SUPERSAMPLE)
+        points = np.column_stack(
+            [column + (right + 0.5) / SUPERSAMPLE, row + (down + 0.5) / SUPERSAMPLE]
+        )
+        fine[row * SUPERSAMPLE + down, column * SUPERSAMPLE + right], _ = _cast_rays(
+            points, pixel / SUPERSAMPLE, *scene
+        )
+    return fine
 
 
 def _finer(view: View) -> View:
     """The same view on the grid of subpixels."""
     K = np.diag([SUPERSAMPLE, SUPERSAMPLE, 1.0]) @ view.K
-    return replace(
-        view, K=K, width=view.width * SUPERSAMPLE, height=view.height * SUPERSAMPLE
-    )
+    return replace(view, K=K, width=view.width * SUPERSAMPLE, height=view.height * SUPERSAMPLE)
 
 
 def _irradiance(normals: Array, light: Light) -> Array:
@@ -329,7 +342,9 @@ def _irradiance(normals: Array, light: Light) -> Array:
 # --------------------------------------------------------------------------- things and people
 
 
-def box_mesh(centre: Array, size: Array, yaw_deg: float, colour: Array) -> Mesh:
+def box_mesh(
+    centre: Sequence[float], size: Sequence[float], yaw_deg: float, colour: Sequence[int]
+) -> Mesh:
     """A box with flat sides; centre, size: (3,) m; colour: (3,) sRGB."""
     square = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) / 2
     corners, normals = np.empty((6, 4, 3)), np.zeros((6, 4, 3))
@@ -340,11 +355,11 @@ def box_mesh(centre: Array, size: Array, yaw_deg: float, colour: Array) -> Mesh:
         normals[side][:, axis] = sign
     cos, sin = np.cos(np.radians(yaw_deg)), np.sin(np.radians(yaw_deg))
     turn = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
-    first = np.arange(6)[:, None] * 4
+    halves = np.array([[0, 1, 2], [0, 2, 3]])
     return Mesh(
-        vertices=(corners * size).reshape(-1, 3) @ turn.T + centre,
+        vertices=(corners * np.array(size)).reshape(-1, 3) @ turn.T + np.array(centre),
         normals=normals.reshape(-1, 3) @ turn.T,
-        faces=np.concatenate([first + [0, 1, 2], first + [0, 2, 3]]),
+        faces=(np.arange(6)[:, None, None] * 4 + halves).reshape(-1, 3),
         colours=np.tile(np.asarray(colour, np.uint8), (24, 1)),
     )
 
@@ -356,7 +371,13 @@ def person_mesh(body: Body, vertices: Array, colours: Array) -> Mesh:
 
 
 def dress(
-    body: Body, *, jersey: Array, trousers: Array, shoes: Array, skin: Array, hair: Array
+    body: Body,
+    *,
+    jersey: Sequence[int],
+    trousers: Sequence[int],
+    shoes: Sequence[int],
+    skin: Sequence[int],
+    hair: Sequence[int],
 ) -> Array:
     """The free body's suit in other colours (3,) sRGB each: vertex colours (V, 3) uint8.
 

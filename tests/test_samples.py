@@ -1,0 +1,175 @@
+"""The shipped clips, their exact truth, and that the one shows the other."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from hpsvid import video
+from hpsvid.body import JOINT, Body, load_body
+from hpsvid.export.npz import read_motion
+from hpsvid.types import Array, Motion
+from hpsvid.weights import file_sha256, weights_path
+from tools import render_samples
+from tools.render_samples import ROOT, SCRIPTS, Script, draw_frame, frame_of
+from tools.scene import SUPERSAMPLE, draw, person_mesh
+
+SAMPLES = ROOT / "samples"
+# Mean difference that H.264 at this quality leaves, of 255; a frame's shift of a moving person
+# or a wrong colour matrix gives more than 6 on the person.
+CODEC_ERROR = 4.0
+
+
+@pytest.fixture(scope="module")
+def body() -> Body:
+    return load_body(weights_path("free_body"))
+
+
+@pytest.fixture(params=SCRIPTS, ids=lambda script: script.name)
+def script(request: pytest.FixtureRequest) -> Script:
+    return request.param
+
+
+@pytest.fixture
+def truth(script: Script) -> Motion:
+    return read_motion(SAMPLES / f"{script.name}.npz")
+
+
+def decoded(script: Script, wanted: set[int]) -> Iterator[tuple[int, Array]]:
+    clip = video.probe(SAMPLES / f"{script.name}.mp4")
+    for frames in video.read_frames(clip):
+        for index, rgb in zip(frames.index, frames.rgb, strict=True):
+            if int(index) in wanted:
+                yield int(index), rgb
+        if int(frames.index[-1]) >= max(wanted):
+            return
+
+
+def test_clip_is_short_light_and_audible(script):
+    path = SAMPLES / f"{script.name}.mp4"
+    assert path.stat().st_size < 3_000_000
+    clip = video.probe(path)
+    assert (clip.width, clip.height, clip.fps, clip.audio) == (1280, 720, 30, True)
+    assert clip.frame_count == script.frames
+    assert 5 <= script.frames / 30 <= 10
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].codec_context.name == "h264"
+        heard = [frame.to_ndarray() for frame in container.decode(audio=0)]
+    loudness = np.abs(np.concatenate(heard, -1))
+    assert 0.05 < loudness.max() < 1
+    assert loudness.shape[-1] / 48_000 == pytest.approx(script.frames / 30, abs=0.1)
+
+
+def test_truth_belongs_to_the_clip_and_to_the_shipped_body(script, truth):
+    assert truth.clip.path.name == f"{script.name}.mp4"
+    assert len(truth.pts_s) == script.frames
+    assert truth.pts_s == pytest.approx(np.arange(script.frames) / 30)
+    assert [person.track.id for person in truth.people] == list(range(len(script.actors)))
+    shipped = file_sha256(weights_path("free_body"))
+    assert truth.provenance["body_sha256"] == shipped, "run python -m tools.render_samples again"
+
+
+def test_joints_are_those_of_the_parameters(script, truth, body):
+    for person in truth.people:
+        n = len(person.track)
+        params = person.body
+        joints = body.joints(
+            torch.from_numpy(params.rotmats),
+            torch.from_numpy(params.betas).expand(n, -1),
+            torch.from_numpy(params.transl),
+        ).numpy()
+        assert np.abs(person.joints - joints).max() < 1e-6
+        image = joints @ truth.camera.K.T.astype(np.float32)
+        assert np.abs(person.joints2d - image[..., :2] / image[..., 2:]).max() < 0.01
+        identity = params.rotmats @ params.rotmats.swapaxes(-1, -2)
+        assert np.abs(identity - np.eye(3)).max() < 1e-5
+        assert (person.sigma == 0).all()
+        assert person.valid.all()
+
+
+def test_video_shows_the_truth(script, truth, body):
+    """A frame drawn again from the npz alone is the frame in the video; joints lie in it."""
+    room = script.room()
+    for index, rgb in decoded(script, {22, 70}):
+        present = [
+            (script.actors[person.track.id], frame_of(person.body, place), person, place)
+            for person in truth.people
+            if 0 <= (place := index - int(person.track.frame_index[0])) < len(person.track)
+        ]
+        cast = replace(script, actors=tuple(actor for actor, *_ in present))
+        picture, surfaces = draw_frame(cast, room, body, [now for _, now, *_ in present], index)
+        off = np.abs(rgb.astype(int) - picture.rgb)
+        assert off.mean() < CODEC_ERROR
+        for number, (_, _, person, place) in enumerate(present):
+            shown = picture.owner[::SUPERSAMPLE, ::SUPERSAMPLE] == number
+            if shown.sum() < 3000:
+                continue
+            assert off[shown].mean() < CODEC_ERROR
+            view = script.view(index)
+            mesh = person_mesh(
+                body,
+                (surfaces[number] - view.translation) @ view.rotation,
+                np.zeros((len(body.template), 3), np.uint8),
+            )
+            alone = draw(room, view, script.light, [mesh]).owner == 0
+            for column, row in np.floor(person.joints2d[place][:24] * SUPERSAMPLE).astype(int):
+                if 0 <= column < alone.shape[1] and 0 <= row < alone.shape[0]:
+                    assert alone[row, column]
+
+
+def test_people_stand_on_the_floor(script, truth):
+    """In world axes the soles rest at height 0, and no foot hovers throughout."""
+    for person in truth.people:
+        heights = []
+        for place, index in enumerate(person.track.frame_index):
+            view = script.view(int(index))
+            feet = person.joints[place, [JOINT["left_big_toe"], JOINT["right_big_toe"]]]
+            heights.append(((feet - view.translation) @ view.rotation)[:, 1].min())
+        assert -0.04 < np.percentile(heights, 10) < 0.06
+
+
+def test_second_clip_has_a_crossing_and_full_occlusions():
+    truth = read_motion(SAMPLES / "two_people.npz")
+    dancer, walker = truth.people
+    assert dancer.track.scores.min() < 0.1  # behind the pillar
+    assert dancer.track.detected.mean() > 0.8
+    at = walker.track.frame_index - dancer.track.frame_index[0]
+    apart = dancer.joints2d[at, 0, 0] - walker.joints2d[:, 0, 0]
+    assert apart[0] < -300 and apart[-1] > 300  # from one side to the other
+    assert (walker.joints[:, 0, 2] < dancer.joints[at, 0, 2] - 1).all()  # in front
+    assert np.abs(walker.body.betas - dancer.body.betas).max() > 1
+
+
+def test_rendering_again_gives_the_same_bytes(shared, body, tmp_path):
+    """Three frames of a clip, twice, and their truth is the shipped one's beginning."""
+    mocap = shared / "data/mocap/free/train"
+    script = replace(SCRIPTS[0], frames=3)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        render_samples.render(script, body, mocap, tmp_path / name)
+    for suffix in ("mp4", "npz"):
+        first, second = (
+            (tmp_path / name / f"{script.name}.{suffix}").read_bytes() for name in ("one", "two")
+        )
+        assert first == second
+
+
+def test_truth_is_the_motion_capture(shared, script, truth, body):
+    people = render_samples.cast(script, body, shared / "data/mocap/free/train")
+    for person, made in zip(truth.people, people, strict=True):
+        at = person.track.frame_index
+        assert (person.body.rotmats == made.rotmats[at]).all()
+        assert (person.body.transl == made.transl[at]).all()
+
+
+def test_footsteps_are_heard_when_feet_come_down(shared, body):
+    script = SCRIPTS[0]
+    people = render_samples.cast(script, body, shared / "data/mocap/free/train")
+    steps = render_samples.footfalls(script, body, people)
+    assert 6 <= len(steps) <= 20
+    track = render_samples.sound(script, body, people).astype(float)
+    loud = np.abs(track).reshape(script.frames, -1).max(1)
+    assert loud[steps].min() > 2 * np.median(loud)
