@@ -8,6 +8,7 @@ import numpy as np
 from hpsvid.body import Body
 from hpsvid.errors import InputError
 from hpsvid.types import BodyParams, Window
+from hpsvid.weights import weights_path
 
 
 class Solver(Protocol):
@@ -43,9 +44,19 @@ def _hybrik_naive(body: Body) -> Solver:
     return HybrIK(body, "naive")
 
 
+def _niki(name: str) -> Callable[[Body], Solver]:
+    def load(body: Body) -> Solver:
+        from hpsvid.ik.solver_niki import load_niki
+
+        return load_niki(weights_path(name.replace("-", "_")), name, body)
+
+    return load
+
+
 SOLVERS: dict[str, Callable[[Body], Solver]] = {
     "hybrik": _hybrik,
     "hybrik-naive": _hybrik_naive,
+    "niki-temporal": _niki("niki-temporal"),
 }
 
 

@@ -1,0 +1,156 @@
+"""The protocols that compare solvers on held-back motion; every number with its seed fixed."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hpsvid.body import Body
+from hpsvid.ik.hybrik import solve
+from hpsvid.ik.niki import Evidence, Niki, Person, posed_joints
+from hpsvid.metrics import MM, acceleration_error, mpjpe, pa_mpjpe
+from hpsvid.synthetic import Noise, hidden_joints, observe
+
+NOISE_LEVELS_MM = (0, 10, 20, 30, 50, 80)  # NIKI supplement D
+SEEN_MM, HIDDEN_MM = 20, 150  # what a joint that is seen, and one that is not, is off by
+SMPL_JOINTS = 24  # the errors are over SMPL's joints, as in the papers
+
+Method = Callable[[Evidence, Person], Tensor]
+"""Evidence of windows, with its errors -> rotations (B, T, 24, 3, 3) in the evidence's axes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """Errors of one method under one protocol."""
+
+    mpjpe: float  # mm, the pelvises together
+    pa_mpjpe: float  # mm
+    acceleration: float  # mm/frame^2, as the papers give it
+
+
+def hybrik_method(evidence: Evidence, person: Person) -> Tensor:
+    """Analytic IK, adaptive."""
+    return solve(evidence.joints, person.rest.expand_as(evidence.joints), evidence.twist)
+
+
+def niki_method(model: Niki, windows: int = 16) -> Method:
+    """NIKI, so many windows at a time."""
+
+    def method(evidence: Evidence, person: Person) -> Tensor:
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(evidence.joints), windows):
+                rows = slice(start, start + windows)
+                part = Evidence(joints=evidence.joints[rows], twist=evidence.twist[rows])
+                parts.append(model.rotations(part, _some(person, rows))[0])
+        return torch.cat(parts)
+
+    return method
+
+
+def _some(person: Person, rows: slice) -> Person:
+    return Person(**{name: getattr(person, name)[rows] for name in Person.__dataclass_fields__})
+
+
+def score(rotmats: Tensor, truth: Tensor, rest: Tensor) -> Score:
+    """Errors of rotations (B, T, 24, 3, 3) against the true ones on one skeleton."""
+    rest = rest.expand(*truth.shape[:2], *rest.shape[-2:])
+    found, wanted = (
+        posed_joints(r, rest)[:, :, :SMPL_JOINTS].double().numpy() for r in (rotmats, truth)
+    )
+    pred, gt = (joints.reshape(-1, SMPL_JOINTS, 3) for joints in (found, wanted))
+    pace = [acceleration_error(f, w, 1.0) for f, w in zip(found, wanted, strict=True)]
+    return Score(
+        mpjpe=mpjpe(pred, gt), pa_mpjpe=pa_mpjpe(pred, gt), acceleration=float(np.mean(pace))
+    )
+
+
+def noisy_windows(
+    poses: Tensor, body: Body, *, level_mm: float | None, told: bool, seed: int
+) -> tuple[Evidence, Person]:
+    """Windows (B, T, 24, 3, 3) seen with errors of one protocol.
+
+    level_mm: independent Gaussian error of every joint and axis (the noise curve), twists exact
+    as in the papers; None: occlusion on motion (XOCC), 20 mm where seen and 150 mm where hidden,
+    twists to match. told: sigmas say the true size within 20 %; otherwise they are 30 mm
+    throughout, whatever the error is.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    b, t = poses.shape[:2]
+    betas = torch.randn(b, 1, 10, generator=generator)
+    rest = body.rest_joints(betas)
+    angle = 2 * torch.pi * torch.rand(b, 1, generator=generator)
+    view = torch.stack([angle.sin(), 0 * angle - 0.2, angle.cos()], -1).expand(b, t, 3)
+    view = view / view.norm(dim=-1, keepdim=True)
+    one = torch.ones(b, 1, 1)
+    if level_mm is None:
+        joints = posed_joints(poses, rest.expand(b, t, 29, 3))
+        up = torch.tensor([0.0, 1.0, 0.0])
+        hidden = hidden_joints(joints, view, up, generator, phase=False)
+        sigma = torch.where(hidden, HIDDEN_MM / MM, SEEN_MM / MM)
+        noise = Noise(
+            sigma=sigma, rho=0.5 * one[..., None], depth=one, doubt=0.2 * one, twist=4 * one
+        )
+    else:
+        sigma = torch.full((b, t, 29), level_mm / MM)
+        noise = Noise(
+            sigma=sigma, rho=0 * one[..., None], depth=one, doubt=0.2 * one, twist=0 * one
+        )
+    evidence, reported = observe(poses, rest, view, noise, generator)
+    person = Person(
+        rest=rest,
+        betas=betas,
+        view=view,
+        sigma=reported if told else torch.full_like(reported, 0.03),
+        valid=torch.ones(b, t, dtype=torch.bool),
+    )
+    return evidence, person
+
+
+def compare(
+    methods: Mapping[str, Method],
+    poses: Tensor,
+    body: Body,
+    *,
+    levels: Sequence[float | None] = (*NOISE_LEVELS_MM, None),
+    told: bool = True,
+    seed: int = 0,
+) -> dict[tuple[str, float | None], Score]:
+    """Every method under every noise level (None: XOCC on motion), by (method, level)."""
+    scores = {}
+    for level in levels:
+        evidence, person = noisy_windows(poses, body, level_mm=level, told=told, seed=seed)
+        for name, method in methods.items():
+            scores[name, level] = score(method(evidence, person), poses, person.rest)
+    return scores
+
+
+def table(scores: Mapping[tuple[str, float | None], Score]) -> str:
+    """The scores as Markdown: MPJPE (PA-MPJPE, acceleration error), a row for each method."""
+    names = list(dict.fromkeys(name for name, _ in scores))
+    levels = list(dict.fromkeys(level for _, level in scores))
+    heads = ["XOCC" if level is None else f"{level:g} mm" for level in levels]
+    lines = ["| MPJPE (PA-MPJPE, accel) mm | " + " | ".join(heads) + " |"]
+    lines.append("|---" * (len(heads) + 1) + "|")
+    for name in names:
+        cells = []
+        for level in levels:
+            s = scores[name, level]
+            cells.append(f"{s.mpjpe:.1f} ({s.pa_mpjpe:.1f}, {s.acceleration:.1f})")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def solve_time_ms(method: Method, evidence: Evidence, person: Person, repeats: int = 5) -> float:
+    """Milliseconds a frame for one window, the median of `repeats` runs after one to warm up."""
+    one = Evidence(joints=evidence.joints[:1], twist=evidence.twist[:1])
+    some = _some(person, slice(0, 1))
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        method(one, some)
+        times.append(time.perf_counter() - start)
+    return float(np.median(times[1:]) * 1e3 / one.joints.shape[1])

@@ -1,0 +1,305 @@
+"""Conditional invertible networks: affine coupling over features and over time, and lifting.
+
+Every layer maps (B, T, D) to (B, T, D), inverts exactly and reports its log-determinant, so that
+stacks of them are flows. Frames that `Given.valid` marks False pass through unchanged and are
+never looked at. RealNVP (Dinh et al., ICLR 2017) as NIKI uses it (Li et al., CVPR 2023, Sec. 3.4;
+supplement A and C).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+Split = Literal["halves", "interleaved"]
+
+# a value may have moved by about this share of its unit between neighbouring frames before the
+# network learns each feature's own pace
+PACE = 0.04
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Given:
+    """What a flow is conditioned on; both directions read the same."""
+
+    condition: Tensor  # (B, T, C)
+    precision: Tensor  # (B, T, D) 1 / variance of each feature of the flow's input
+    rest: Tensor  # (B, T, 29, 3) m, the rest skeleton of the person's shape
+    valid: Tensor  # (B, T) bool; the padding comes last
+    padded: bool = True  # False: an inverse may leave the evidence's zero padding out (as zeros)
+
+
+class Layer(Protocol):
+    """An invertible layer."""
+
+    def __call__(self, u: Tensor, given: Given) -> tuple[Tensor, Tensor]:
+        """Transformed (B, T, D) and log-determinant (B,)."""
+        ...
+
+    def inverse(self, v: Tensor, given: Given) -> Tensor:
+        """The input (B, T, D) that the layer takes to `v`."""
+        ...
+
+
+def mlp(n_in: int, hidden: int, n_out: int) -> nn.Sequential:
+    """Three linear layers with LeakyReLU(0.01); the last starts at zero: the identity flow."""
+    last = nn.Linear(hidden, n_out)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(
+        nn.Linear(n_in, hidden), nn.LeakyReLU(0.01),
+        nn.Linear(hidden, hidden), nn.LeakyReLU(0.01),
+        last,
+    )  # fmt: skip
+
+
+class SpatialCoupling(nn.Module):
+    """Some features rescale and shift others, frame by frame.
+
+    v_move = u_move * exp(tanh(scale(u_keep, c))) + shift(u_keep, c); NIKI, Eq. 19-20 with the
+    tanh on the scale, as released (the text puts it on the shift). Scale and shift are two
+    outputs of one MLP.
+    """
+
+    keep: Tensor
+    move: Tensor
+
+    def __init__(self, keep: Tensor, move: Tensor, n_condition: int, hidden: int) -> None:
+        super().__init__()
+        self.register_buffer("keep", keep, persistent=False)
+        self.register_buffer("move", move, persistent=False)
+        self.network = mlp(len(keep) + n_condition, hidden, 2 * len(move))
+
+    def _affine(self, u: Tensor, given: Given) -> tuple[Tensor, Tensor]:
+        out = self.network(torch.cat([u[..., self.keep], given.condition], -1))
+        scale, shift = (out * given.valid[..., None].to(u.dtype)).chunk(2, -1)
+        return torch.tanh(scale), shift
+
+    def forward(self, u: Tensor, given: Given) -> tuple[Tensor, Tensor]:
+        """Transformed (B, T, D) and log-determinant (B,)."""
+        scale, shift = self._affine(u, given)
+        moved = u[..., self.move] * torch.exp(scale) + shift
+        return u.index_copy(-1, self.move, moved), scale.sum((-1, -2))
+
+    def inverse(self, v: Tensor, given: Given) -> Tensor:
+        """The input (B, T, D) that `forward` takes to `v`."""
+        scale, shift = self._affine(v, given)
+        moved = (v[..., self.move] - shift) * torch.exp(-scale)
+        return v.index_copy(-1, self.move, moved)
+
+
+def frame_positions(valid: Tensor) -> Tensor:
+    """Place (B, T) of each frame relative to the middle of its window's valid frames.
+
+    valid: (B, T) bool, the valid frames first.
+    """
+    count = valid.sum(1, keepdim=True)
+    return torch.arange(valid.shape[1], device=valid.device)[None] - count // 2
+
+
+def sinusoids(position: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
+    """Sine and cosine features (..., dim) of integer positions (Vaswani et al., 2017)."""
+    rate = torch.exp(
+        torch.arange(0, dim, 2, device=position.device, dtype=dtype) * (-math.log(1e4) / dim)
+    )
+    angle = position[..., None].to(dtype) * rate
+    return torch.cat([torch.sin(angle), torch.cos(angle)], -1)
+
+
+class TemporalCoupling(nn.Module):
+    """One half of a window's frames rescales and shifts the other half by attention.
+
+    The moving frames, known only by their place in time and their condition, attend to the kept
+    ones (NIKI supplement C, Eq. 1-2 over time). "halves" are the first and second half of the
+    valid frames, as in the paper; "interleaved" are every other frame, so that a moving frame
+    sees its neighbours on both sides. Padding never changes a result.
+
+    The same attention, weighted by the features' precision, also averages the kept frames'
+    features. Scale and shift start as the fusion of that average with the frame's own value, each
+    by its variance (a Kalman update); the network's part of both starts at zero. Attention falls
+    off with distance at each head's own slope (ALiBi, Press et al., ICLR 2022).
+    """
+
+    features: Tensor
+
+    def __init__(
+        self,
+        features: Tensor,
+        n_condition: int,
+        width: int,
+        heads: int,
+        *,
+        split: Split,
+        moves_first: bool,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("features", features, persistent=False)
+        self.split: Split = split
+        self.moves_first = moves_first
+        self.width, self.heads = width, heads
+        dim = len(features)
+        self.embed = nn.Linear(dim + n_condition, width)
+        self.feed = nn.Sequential(nn.LeakyReLU(0.01), nn.Linear(width, width))
+        self.key_value = nn.Linear(width, 2 * width)
+        self.query = nn.Linear(n_condition + width, width)
+        self.readout = mlp(width + n_condition, width, 2 * dim)
+        # slopes 1 ... 1/32: half of the attention within one frame ... within twenty
+        self.log_slope = nn.Parameter(-torch.linspace(0, math.log(32), heads))
+        self.mix = nn.Parameter(torch.zeros(heads, dim))
+        self.log_pace = nn.Parameter(torch.full((dim,), math.log(PACE)))
+
+    def _moving(self, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Positions (B, T) and which frames move (B, T) bool."""
+        position = frame_positions(valid)
+        first = position < 0 if self.split == "halves" else position % 2 == 0
+        return position, (first if self.moves_first else ~first) & valid
+
+    def _attend(
+        self, u: Tensor, given: Given, position: Tensor, keeping: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What the frames read (B, T, width), and their attention (B, heads, T, T)."""
+        where = sinusoids(position, self.width, u.dtype)
+        kept = u * keeping[..., None].to(u.dtype)
+        tokens = self.embed(torch.cat([kept, given.condition], -1)) + where
+        key, value = self.key_value(tokens + self.feed(tokens)).chunk(2, -1)
+        query = self.query(torch.cat([given.condition, where], -1))
+        query, key, value = (
+            x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (query, key, value)
+        )
+        away = (position[:, None, :] - position[:, :, None]).abs().to(u.dtype)
+        logits = query @ key.mT / math.sqrt(query.shape[-1])
+        logits = logits - self.log_slope.exp()[:, None, None] * away[:, None]
+        # with nobody to look at, softmax would be 0/0: look at anything, `_affine` voids it
+        seen = keeping | ~keeping.any(1, keepdim=True)
+        attention = logits.masked_fill(~seen[:, None, None], -torch.inf).softmax(-1)
+        return (attention @ value).transpose(1, 2).flatten(-2), attention
+
+    def _affine(self, u: Tensor, given: Given) -> tuple[Tensor, Tensor]:
+        position, moving = self._moving(given.valid)
+        keeping = given.valid & ~moving
+        read, attention = self._attend(u, given, position, keeping)
+        mine, shift = self.readout(torch.cat([read, given.condition], -1)).chunk(2, -1)
+        precision = given.precision[..., self.features]
+        distance = (position[:, None, :] - position[:, :, None]).abs().to(u.dtype)[:, None]
+        kept = keeping[..., None].to(u.dtype)
+        weighed = torch.cat([precision * u * kept, precision], -1)[:, None]
+        share = self.mix.softmax(0)[:, None]
+        total, weight = (attention @ weighed).chunk(2, -1)
+        gap = (attention * distance) @ precision[:, None]
+        total, weight, gap = ((share * x).sum(1) for x in (total, weight, gap))
+        # noise is correlated in time, so averaging frames is not counted as less noise
+        others = 1 / weight + (self.log_pace.exp() * gap / weight).square()
+        trust = torch.log(others) - torch.log(others + 1 / precision)
+        mask = (moving & keeping.any(1, keepdim=True))[..., None].to(u.dtype)
+        scale = torch.tanh(trust + mine) * mask
+        return scale, ((1 - torch.exp(scale)) * total / weight + shift) * mask
+
+    def forward(self, u: Tensor, given: Given) -> tuple[Tensor, Tensor]:
+        """Transformed (B, T, D) and log-determinant (B,)."""
+        part = u[..., self.features]
+        scale, shift = self._affine(part, given)
+        moved = part * torch.exp(scale) + shift
+        return u.index_copy(-1, self.features, moved), scale.sum((-1, -2))
+
+    def inverse(self, v: Tensor, given: Given) -> Tensor:
+        """The input (B, T, D) that `forward` takes to `v`."""
+        part = v[..., self.features]
+        scale, shift = self._affine(part, given)
+        moved = (part - shift) * torch.exp(-scale)
+        return v.index_copy(-1, self.features, moved)
+
+
+class Lift(nn.Module):
+    """Kinematics as an invertible layer: [evidence, padding] -> [error, pose].
+
+    pose = padding + predict(evidence), error = evidence - explain(pose): two additive couplings
+    (a lifting step), so the layer inverts exactly whatever the two functions are. With `predict`
+    an analytic IK and `explain` its FK, padding of zero and evidence without error, the pose is
+    the truth and the error is zero: NIKI's boundary conditions (Eq. 5-6) hold by construction.
+    """
+
+    def __init__(
+        self,
+        n_evidence: int,
+        predict: Callable[[Tensor, Tensor], Tensor],
+        explain: Callable[[Tensor, Tensor], Tensor],
+    ) -> None:
+        super().__init__()
+        self.n_evidence = n_evidence
+        self.predict, self.explain = predict, explain
+
+    def forward(self, u: Tensor, given: Given) -> tuple[Tensor, Tensor]:
+        """Transformed (B, T, D) and log-determinant (B,), which is zero."""
+        evidence, padding = u.tensor_split([self.n_evidence], -1)
+        pose = padding + self.predict(evidence, given.rest)
+        error = evidence - self.explain(pose, given.rest)
+        out = torch.where(given.valid[..., None], torch.cat([error, pose], -1), u)
+        return out, u.new_zeros(len(u))
+
+    def inverse(self, v: Tensor, given: Given) -> Tensor:
+        """The input (B, T, D) that `forward` takes to `v`."""
+        error, pose = v.tensor_split([self.n_evidence], -1)
+        evidence = error + self.explain(pose, given.rest)
+        padding = pose - self.predict(evidence, given.rest) if given.padded else 0 * pose
+        return torch.where(given.valid[..., None], torch.cat([evidence, padding], -1), v)
+
+
+class Flow(nn.Module):
+    """A stack of invertible layers with one shared condition; see the module's docstring."""
+
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, u: Tensor, given: Given) -> tuple[Tensor, Tensor]:
+        """Features u (B, T, D) -> v (B, T, D) and log-determinant (B,)."""
+        log_det = u.new_zeros(len(u))
+        for layer in self.layers:
+            u, part = layer(u, given)
+            log_det = log_det + part
+        return u, log_det
+
+    def inverse(self, v: Tensor, given: Given) -> Tensor:
+        """The u (B, T, D) that `forward` takes to `v`."""
+        for layer in reversed(self.layers):
+            v = layer.inverse(v, given)  # type: ignore[operator]
+        return v
+
+
+def couplings(
+    features: Tensor,
+    keep_also: Tensor,
+    group: int,
+    *,
+    n_condition: int,
+    blocks: int,
+    hidden: int,
+    attention: int = 0,
+    heads: int = 4,
+) -> list[nn.Module]:
+    """`blocks` pairs of spatial couplings over `features`, each followed by a temporal pair.
+
+    features: (N,) indices; keep_also: indices that the spatial couplings may read besides; group:
+    features of one joint or bone. Even blocks split whole groups, odd blocks single features.
+    attention: width of the temporal couplings (NIKI supplement, Fig. 3), 0 for none; even blocks
+    interleave the frames, odd ones split the window in the middle.
+    """
+    layers: list[nn.Module] = []
+    place = torch.arange(len(features))
+    for block in range(blocks):
+        odd = (place // (group if block % 2 == 0 else 1)) % 2 == 1
+        for move in (odd, ~odd):
+            keep = torch.cat([keep_also, features[~move]])
+            layers.append(SpatialCoupling(keep, features[move], n_condition, hidden))
+        split: Split = "interleaved" if block % 2 == 0 else "halves"
+        layers += [
+            TemporalCoupling(
+                features, n_condition, attention, heads, split=split, moves_first=first
+            )
+            for first in (True, False)
+            if attention
+        ]
+    return layers

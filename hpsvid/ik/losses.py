@@ -1,0 +1,171 @@
+"""The losses that train NIKI in both directions: Li et al., CVPR 2023, Eq. 7-16.
+
+A norm is the sum over a frame's features, a loss the mean over the valid frames of a batch.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hpsvid.ik.hybrik import twists
+from hpsvid.ik.niki import (
+    UNIT_M,
+    Evidence,
+    Niki,
+    Person,
+    Pose,
+    posed_joints,
+    rotation_6d_to_rotmat,
+    rotmat_to_6d,
+    swings_of,
+)
+
+# inverse multiquadratics, widths in squared distance per feature (Ardizzone et al., ICLR 2019,
+# use 0.05, 0.2, 0.9 for a handful of features)
+KERNEL_WIDTHS = (0.05, 0.2, 0.9)
+MMD_FRAMES = 256  # frames that enter the discrepancy; its cost is quadratic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossWeights:
+    """Weights of Eq. 16 as in supplement B; 0 switches a term off."""
+
+    inv: float = 1.0
+    fwd: float = 1.0
+    ind: float = 1.0
+    bnd_i: float = 0.1
+    bnd_f: float = 1.0
+    swing: float = 1.0  # of the swings inside the other terms, both ways (Sec. 3.4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Batch:
+    """Windows of evidence with the truth behind it, in the windows' own axes."""
+
+    evidence: Evidence
+    person: Person
+    exact: Person  # as `person`, but of the truth: with its sigmas, what a boundary is given
+    rotmats: Tensor  # (B, T, 24, 3, 3) true rotations
+
+
+def niki_loss(
+    model: Niki, batch: Batch, weights: LossWeights, generator: torch.Generator | None = None
+) -> tuple[Tensor, dict[str, float]]:
+    """Total loss of a batch (Eq. 16) and its unweighted terms; `generator` draws z of Eq. 11.
+
+    The boundaries (Eq. 12-15) are drawn on the first quarter of the windows.
+    """
+    person, truth = batch.person, rotmat_to_6d(batch.rotmats)
+    rest = person.rest.expand(*person.valid.shape, *person.rest.shape[-2:])
+    joints = posed_joints(batch.rotmats, rest)
+    swings = rotmat_to_6d(swings_of(joints, rest)) if model.second is not None else None
+    size = len(truth)
+    few = slice(0, (size + 3) // 4)
+    exact = _take(batch.exact, few)
+    clean = Evidence(joints=joints[few], twist=twists(batch.rotmats[few], rest[few]))
+    terms: dict[str, Tensor] = {}
+
+    def mean(errors: Tensor, at: slice = slice(None)) -> Tensor:
+        valid = person.valid[at]
+        return (errors.flatten(2).sum(-1) * valid).sum() / valid.sum()
+
+    def pose_error(found: Pose, at: slice = slice(None)) -> Tensor:
+        error = mean((found.rotations - truth[at]).square(), at)
+        if found.swings is not None and swings is not None:
+            error = error + weights.swing * mean((found.swings - swings[at]).square(), at)
+        return error
+
+    # inverse direction; the boundary goes along in the same pass, as more windows
+    if weights.bnd_i:
+        both = model.solve(_join(batch.evidence, clean), _join(person, exact))
+        solved, solved_clean = _take(both, slice(0, size)), _take(both, slice(size, None))
+        terms["bnd_i"] = mean(solved_clean.z.square(), few) + pose_error(solved_clean, few)
+    else:
+        solved = model.solve(batch.evidence, person)
+    posed = posed_joints(rotation_6d_to_rotmat(solved.rotations), rest)
+    terms["inv"] = pose_error(solved) + mean((posed - joints).abs() / UNIT_M)
+    if weights.ind:
+        terms["ind"] = independence(solved, truth, person.valid, generator)
+
+    # forward direction, from the true rotations, the boundary along with it
+    rows = []
+    if weights.fwd:
+        rows.append(("fwd", slice(0, size), solved.z, batch.evidence, person))
+    if weights.bnd_f:
+        rows.append(("bnd_f", few, torch.zeros_like(solved.z[few]), clean, exact))
+    if rows:
+        pose = Pose(
+            rotations=torch.cat([truth[at] for _, at, *_ in rows]),
+            swings=None if swings is None else torch.cat([swings[at] for _, at, *_ in rows]),
+            z=torch.cat([z for _, _, z, *_ in rows]),
+        )
+        people = _join(*(row[-1] for row in rows))
+        found, _, turned = model.explain(pose, people, teach_swings=True, padded=False)
+        start = 0
+        for name, at, z, target, _ in rows:
+            part = slice(start, start + len(z))
+            start += len(z)
+            error = mean((found.joints[part] - target.joints).abs() / UNIT_M, at)
+            error = error + mean((found.twist[part] - target.twist).square(), at)
+            if turned is not None and swings is not None:
+                error = error + weights.swing * mean((turned[part] - swings[at]).square(), at)
+            terms[name] = error
+    total = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
+    return total, {name: term.item() for name, term in terms.items()}
+
+
+def _join(*batches: Any) -> Any:
+    """Dataclasses of tensors with the same frames, one after the other along the batch."""
+    first = batches[0]
+    return type(first)(
+        **{
+            name: torch.cat([getattr(batch, name) for batch in batches])
+            for name in first.__dataclass_fields__
+        }
+    )
+
+
+def _take(batch: Any, rows: slice) -> Any:
+    """Some windows of a dataclass of tensors; None stays None."""
+    fields = {name: getattr(batch, name) for name in batch.__dataclass_fields__}
+    return type(batch)(
+        **{name: None if value is None else value[rows] for name, value in fields.items()}
+    )
+
+
+def independence(
+    solved: Pose, truth: Tensor, valid: Tensor, generator: torch.Generator | None = None
+) -> Tensor:
+    """L_ind (Eq. 11): MMD between (R, z) as solved and true R with z of N(0, 1).
+
+    The rotations are not taught by it, only z (as Ardizzone et al. do): being independent must
+    not be bought with worse poses.
+    """
+    rotations, z = solved.rotations.detach()[valid], solved.z[valid]
+    keep = torch.randperm(len(z), generator=generator)[:MMD_FRAMES]
+    other = torch.randperm(len(z), generator=generator)[:MMD_FRAMES]
+    noise = torch.randn(len(other), z.shape[-1], generator=generator).to(z)
+    found = torch.cat([rotations[keep], z[keep]], -1)
+    wanted = torch.cat([truth[valid][other], noise], -1)
+    return mmd(found, wanted)
+
+
+def mmd(first: Tensor, second: Tensor) -> Tensor:
+    """Squared maximum mean discrepancy of two samples (N, D), (M, D); Gretton et al., JMLR 2012."""
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        distance = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square()
+        distance = distance / a.shape[-1]
+        return torch.stack([c / (c + distance) for c in KERNEL_WIDTHS]).sum(0).mean()
+
+    return kernel(first, first) + kernel(second, second) - 2 * kernel(first, second)
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """A dataclass of tensors (or of such dataclasses) on `device`."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    fields = {name: getattr(batch, name) for name in batch.__dataclass_fields__}
+    return type(batch)(**{name: to_device(value, device) for name, value in fields.items()})

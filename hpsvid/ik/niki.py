@@ -1,0 +1,308 @@
+"""NIKI: neural inverse kinematics with invertible networks and decoupled errors.
+
+Li et al., CVPR 2023 (paper and supplement). The same class serves the frame-based and the
+temporal model: a config with `attention` > 0 alternates spatial with temporal couplings. Where
+paper and released code differ, this follows the paper: conditioned on betas, confidences in,
+error embedding out.
+
+`analytic` goes one step further in the paper's "emulate the analytical IK": couplings clean the
+evidence, then a lifting layer (`flow.Lift`) holds HybrIK's closed form and FK. A model that has
+learned nothing is then HybrIK, and z is what the pose does not explain of the evidence.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from hpsvid.body import JOINT, N_BODY, PARENTS, forward_kinematics
+from hpsvid.geometry import nearest_rotation
+from hpsvid.ik.flow import Flow, Given, Lift, couplings
+from hpsvid.ik.hybrik import CHILDREN, solve, twists
+
+N_JOINTS = len(PARENTS)
+N_TWIST = N_BODY - 1
+POSE_DIM = N_BODY * 6
+JOINT_DIM = N_JOINTS * 3
+TWIST_DIM = N_TWIST * 2
+CONDITION_DIM = 10 + 3 + N_JOINTS  # betas, direction of view, sigmas
+# Inputs are brought to about unit size: a joint lies within 1 m of the pelvis, a joint's sigma is
+# 0.01-0.3 m (its logarithm is given), betas are standard normal.
+UNIT_M = 0.25
+SIGMA_UNIT_M = 0.05
+BETA_SCALE = 2.0
+FLOOR_M = 0.004  # no joint is known better than this
+CEILING_M = 0.5  # nor worse: a joint this uncertain can be anywhere already
+TWIST_ERROR = 4.0  # rad of twist error per m of error of the joint that the bone leads to
+BONE_ENDS = [CHILDREN[joint][0] for joint in range(1, N_BODY)]  # of the twists' bones
+TORSO = tuple(
+    JOINT[name]
+    for name in (
+        "spine1", "spine2", "spine3", "neck", "left_hip", "right_hip", "left_shoulder",
+        "right_shoulder",
+    )
+)  # fmt: skip
+
+Kind = Literal["one-stage", "twist-and-swing"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NikiConfig:
+    """Size and kind of a model; stored in its checkpoint."""
+
+    kind: Kind = "twist-and-swing"
+    blocks: int = 8
+    twist_blocks: int = 4  # of the second flow
+    hidden: int = 512
+    attention: int = 0  # width of the temporal couplings; 0 = frame-based
+    heads: int = 4
+    analytic: bool = True
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for the checkpoint's metadata."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Person:
+    """What a window's poses are conditioned on."""
+
+    rest: Tensor  # (B, T or 1, 29, 3) m, rest joints of the person's shape
+    betas: Tensor  # (B, T or 1, 10)
+    view: Tensor  # (B, T, 3) unit vector from the camera to the person, in the joints' axes
+    sigma: Tensor  # (B, T, 29) m
+    valid: Tensor  # (B, T) bool; the padding comes last
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Evidence:
+    """A window of joints and twists, with or without errors."""
+
+    joints: Tensor  # (B, T, 29, 3) m, relative to the pelvis
+    twist: Tensor  # (B, T, 23, 2) cos, sin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Pose:
+    """A window of body poses in the network's terms: rotations and the swings inside them."""
+
+    rotations: Tensor  # (B, T, 144) 6D
+    swings: Tensor | None  # (B, T, 144) 6D; None for the one-stage model
+    z: Tensor  # (B, T, Z) error embedding; 0 = the evidence lies on the manifold of poses
+
+
+def rotmat_to_6d(rotmats: Tensor) -> Tensor:
+    """(..., 24, 3, 3) -> (..., 144): the first two rows of each (Zhou et al., CVPR 2019)."""
+    return rotmats[..., :2, :].flatten(-3)
+
+
+def rotation_6d_to_rotmat(rotations: Tensor) -> Tensor:
+    """(..., 144) -> (..., 24, 3, 3) by Gram-Schmidt on the two rows."""
+    rows = rotations.unflatten(-1, (N_BODY, 2, 3))
+    first = nn.functional.normalize(rows[..., 0, :], dim=-1, eps=1e-6)
+    second = rows[..., 1, :] - (first * rows[..., 1, :]).sum(-1, keepdim=True) * first
+    second = nn.functional.normalize(second, dim=-1, eps=1e-6)
+    return torch.stack([first, second, torch.linalg.cross(first, second)], -2)
+
+
+def posed_joints(rotmats: Tensor, rest: Tensor) -> Tensor:
+    """Joints (..., 29, 3) m relative to the pelvis; see `hpsvid.body.forward_kinematics`."""
+    joints = forward_kinematics(rotmats, rest)[0]
+    return joints - joints[..., :1, :]
+
+
+def swings_of(joints: Tensor, rest: Tensor) -> Tensor:
+    """Rotations (..., 24, 3, 3) that reach `joints` (..., 29, 3) m without any twist.
+
+    They are a function of the joints alone, which makes them the first flow's target (Eq. 17).
+    """
+    none = torch.zeros(*joints.shape[:-2], N_TWIST, 2, dtype=joints.dtype, device=joints.device)
+    return solve(joints, rest, none)
+
+
+def to_rest_axes(
+    evidence: Evidence, person: Person, *, framewise: bool
+) -> tuple[Tensor, Evidence, Person]:
+    """Turn each window, or with `framewise` each frame by itself, to the rest body's axes.
+
+    The torso's joints of all valid frames together are rotated onto the rest torso, each by its
+    precision. So a solver is equivariant: its network never sees which way the person faces.
+    Returns the rotation (B, 1 or T, 3, 3) too; `turn_root` takes rotations there and back.
+    """
+    torso = list(TORSO)
+    rest = person.rest.expand(*person.valid.shape, N_JOINTS, 3)
+    sigma = person.sigma[..., torso].clamp(FLOOR_M, CEILING_M)
+    weight = sigma.square().reciprocal() * (person.valid[..., None] | framewise)
+    moment = (rest[..., torso, :] - rest[..., :1, :]).mT @ (
+        evidence.joints[..., torso, :] * weight[..., None]
+    )
+    turn = nearest_rotation(moment if framewise else moment.sum(1, keepdim=True))
+    turned = Evidence(joints=evidence.joints @ turn.mT, twist=evidence.twist)
+    return turn, turned, replace(person, view=(turn @ person.view[..., None])[..., 0])
+
+
+def turn_root(turn: Tensor, rotmats: Tensor) -> Tensor:
+    """Rotations (B, T, 24, 3, 3) of a body after it is turned by `turn` (B, 1 or T, 3, 3)."""
+    return torch.cat([(turn @ rotmats[:, :, 0])[:, :, None], rotmats[:, :, 1:]], 2)
+
+
+class Niki(nn.Module):
+    """Inverse and forward kinematics in one invertible network.
+
+    `solve` is g of the paper's Eq. 4 (evidence -> rotations and error embedding); `explain` is
+    f of Eq. 3 (rotations and error embedding -> evidence). They are exact inverses.
+    """
+
+    def __init__(self, config: NikiConfig) -> None:
+        super().__init__()
+        self.config = config
+        both = config.kind == "twist-and-swing"
+        size = {
+            "n_condition": CONDITION_DIM,
+            "hidden": config.hidden,
+            "attention": config.attention,
+            "heads": config.heads,
+        }
+        evidence = JOINT_DIM + (0 if both else TWIST_DIM)
+        # the pelvis is the origin: nothing to move there
+        used = torch.arange(3, evidence if config.analytic else evidence + POSE_DIM)
+        first = couplings(used, used[:0], 3, blocks=config.blocks, **size)
+        if config.analytic:
+            first.append(Lift(evidence, *((_swing, _posed) if both else (_solved, _observed))))
+        self.first = Flow(first)
+        self.evidence_dim = evidence
+        self.second: Flow | None = None
+        if both:
+            swings, twist = torch.arange(POSE_DIM), POSE_DIM + torch.arange(TWIST_DIM)
+            if config.analytic:
+                second = couplings(twist, swings, 2, blocks=config.twist_blocks, **size)
+                second.append(Lift(POSE_DIM + TWIST_DIM, _twisted, _untwisted))
+            else:
+                every = torch.cat([swings, twist])
+                second = couplings(every, every[:0], 2, blocks=config.twist_blocks, **size)
+            self.second = Flow(second)
+
+    def _given(self, person: Person, *, second: bool, padded: bool = True) -> Given:
+        shape = (*person.sigma.shape[:2], -1)
+        sigma = person.sigma.clamp(FLOOR_M, CEILING_M)
+        condition = [
+            (person.betas / BETA_SCALE).expand(shape),
+            person.view,
+            torch.log(sigma / SIGMA_UNIT_M),
+        ]
+        joint = (sigma / UNIT_M).square().reciprocal()
+        turn = TWIST_ERROR * sigma[..., BONE_ENDS]
+        twist = turn.square().reciprocal().repeat_interleave(2, -1)
+        free = joint.new_ones(*person.sigma.shape[:2], POSE_DIM)
+        parts = [free, twist, free] if second else [joint.repeat_interleave(3, -1), twist, free]
+        if not second and self.second is not None:
+            del parts[1]
+        return Given(
+            condition=torch.cat(condition, -1),
+            precision=torch.cat(parts, -1),
+            rest=person.rest.expand(*person.sigma.shape[:2], N_JOINTS, 3),
+            valid=person.valid,
+            padded=padded,
+        )
+
+    def solve(self, evidence: Evidence, person: Person) -> Pose:
+        """Evidence -> pose."""
+        return self.solve_padded(evidence, person, None)
+
+    def solve_padded(self, evidence: Evidence, person: Person, padding: Tensor | None) -> Pose:
+        """As `solve`; `padding` (B, T, P) other than zero shows that all of it is invertible."""
+        packed = [evidence.joints.flatten(-2) / UNIT_M]
+        if self.second is None:
+            packed.append(evidence.twist.flatten(-2))
+        pads = packed[0].new_zeros(*packed[0].shape[:-1], self.pad_dim)
+        pads = pads if padding is None else padding
+        inner, outer = pads.tensor_split([POSE_DIM], -1)
+        out = self.first(torch.cat([*packed, inner], -1), self._given(person, second=False))[0]
+        z, pose = out.tensor_split([self.evidence_dim], -1)
+        if self.second is None:
+            return Pose(rotations=pose, swings=None, z=z)
+        packed = torch.cat([pose, evidence.twist.flatten(-2), outer], -1)
+        out = self.second(packed, self._given(person, second=True))[0]
+        if self.config.analytic:
+            rest, rotations = out.tensor_split([POSE_DIM + TWIST_DIM], -1)
+        else:
+            rotations, rest = out.tensor_split([POSE_DIM], -1)
+        return Pose(rotations=rotations, swings=pose, z=torch.cat([z, rest], -1))
+
+    def rotations(self, evidence: Evidence, person: Person) -> tuple[Tensor, Tensor]:
+        """Solve windows in any axes: rotations (B, T, 24, 3, 3) in those axes, and z."""
+        turn, evidence, person = to_rest_axes(
+            evidence, person, framewise=self.config.attention == 0
+        )
+        pose = self.solve(evidence, person)
+        return turn_root(turn.mT, rotation_6d_to_rotmat(pose.rotations)), pose.z
+
+    @property
+    def pad_dim(self) -> int:
+        """Width P of the zeros that the evidence is padded with."""
+        return POSE_DIM * (2 if self.second is not None and self.config.analytic else 1)
+
+    def explain(
+        self, pose: Pose, person: Person, *, teach_swings: bool = False, padded: bool = True
+    ) -> tuple[Evidence, Tensor, Tensor | None]:
+        """Pose -> evidence, the padding (B, T, P) that should come out zero, and the swings.
+
+        With `teach_swings` the first flow starts from the swings given in `pose` instead of those
+        that the second flow puts out, so that each flow is supervised by itself. `padded` False
+        saves the work of finding the padding where nobody asks for it.
+        """
+        z, rest = pose.z.tensor_split([self.evidence_dim], -1)
+        swings, twist, found = pose.rotations, None, None
+        padding: list[Tensor] = []
+        if self.second is not None:
+            order = (rest, pose.rotations) if self.config.analytic else (pose.rotations, rest)
+            given = self._given(person, second=True, padded=padded)
+            out = self.second.inverse(torch.cat(order, -1), given)
+            found, twist, outer = out.tensor_split([POSE_DIM, POSE_DIM + TWIST_DIM], -1)
+            padding.append(outer)
+            swings = pose.swings if teach_swings and pose.swings is not None else found
+        given = self._given(person, second=False, padded=padded)
+        out = self.first.inverse(torch.cat([z, swings], -1), given)
+        packed, inner = out.tensor_split([self.evidence_dim], -1)
+        joints, more = packed.tensor_split([JOINT_DIM], -1)
+        evidence = Evidence(
+            joints=joints.unflatten(-1, (N_JOINTS, 3)) * UNIT_M,
+            twist=(more if twist is None else twist).unflatten(-1, (N_TWIST, 2)),
+        )
+        return evidence, torch.cat([inner, *padding], -1), found
+
+
+def _joints(packed: Tensor) -> Tensor:
+    return packed.unflatten(-1, (N_JOINTS, 3)) * UNIT_M
+
+
+def _swing(evidence: Tensor, rest: Tensor) -> Tensor:
+    return rotmat_to_6d(swings_of(_joints(evidence), rest))
+
+
+def _posed(pose: Tensor, rest: Tensor) -> Tensor:
+    return posed_joints(rotation_6d_to_rotmat(pose), rest).flatten(-2) / UNIT_M
+
+
+def _solved(evidence: Tensor, rest: Tensor) -> Tensor:
+    joints, twist = evidence.tensor_split([JOINT_DIM], -1)
+    return rotmat_to_6d(solve(_joints(joints), rest, twist.unflatten(-1, (N_TWIST, 2))))
+
+
+def _observed(pose: Tensor, rest: Tensor) -> Tensor:
+    rotmats = rotation_6d_to_rotmat(pose)
+    joints = posed_joints(rotmats, rest).flatten(-2) / UNIT_M
+    return torch.cat([joints, twists(rotmats, rest).flatten(-2)], -1)
+
+
+def _twisted(evidence: Tensor, rest: Tensor) -> Tensor:
+    swings, twist = evidence.tensor_split([POSE_DIM], -1)
+    joints = posed_joints(rotation_6d_to_rotmat(swings), rest)
+    return rotmat_to_6d(solve(joints, rest, twist.unflatten(-1, (N_TWIST, 2))))
+
+
+def _untwisted(pose: Tensor, rest: Tensor) -> Tensor:
+    rotmats = rotation_6d_to_rotmat(pose)
+    swings = rotmat_to_6d(swings_of(posed_joints(rotmats, rest), rest))
+    return torch.cat([swings, twists(rotmats, rest).flatten(-2)], -1)

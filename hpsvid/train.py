@@ -1,0 +1,294 @@
+"""Train a model: the loop that the lifter and the solvers share.
+
+One process or several (torchrun, one GPU each), resumable, with early stopping on the validation
+error, a CSV log and a plot of it.
+"""
+
+import csv
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from hpsvid.body import load_body
+from hpsvid.errors import InputError
+from hpsvid.evaluate import compare, niki_method
+from hpsvid.ik.losses import Batch, LossWeights, niki_loss, to_device
+from hpsvid.ik.niki import Niki, NikiConfig
+from hpsvid.ik.weights import load_parameters, save_weights
+from hpsvid.mocap import read_mocap_folder
+from hpsvid.synthetic import MotionBatches, MotionSource, test_windows
+from hpsvid.weights import weights_path
+
+VALIDATION_LEVELS = (0, 20, 50, None)
+
+Loss = Callable[[Any], tuple[Tensor, dict[str, float]]]
+"""Called with a batch on the model's device; total loss and its terms by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitConfig:
+    """How long and how fast; stored in the checkpoint."""
+
+    steps: int = 2000
+    minutes: float | None = None  # wall clock after which to end, however many steps were made
+    rate: float = 5e-4  # AdamW's, after the warm-up; falls to 2 % along a cosine
+    warm_up: int = 50  # steps
+    weight_decay: float = 1e-4
+    clip: float = 50.0  # norm of the gradient
+    average: float = 0.995  # decay of the averaged weights, which are what is kept
+    every: int = 50  # steps between validations
+    patience: int = 20  # validations without a better one before stopping
+    mixed_precision: bool = True  # bfloat16 on a GPU; a CPU computes in float32
+
+
+def fit(
+    model: nn.Module,
+    batches: Iterator[Any],
+    loss: Loss,
+    validate: Callable[[], float],
+    folder: Path,
+    config: FitConfig,
+    move: Callable[[Any, torch.device], Any] = lambda batch, device: batch,
+) -> float:
+    """Train `model` in place and leave it with the best averaged weights; returns their error.
+
+    validate: error of the model as it is now, lower is better. move: brings a batch to a device.
+    folder: gets `last.pt` (resumed from when there), `log.csv` and `log.png`.
+    """
+    rank, device = _join_group()
+    model.to(device)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=config.rate, weight_decay=config.weight_decay
+    )
+    averaged = {name: p.detach().clone() for name, p in model.named_parameters()}
+    state: dict[str, Any] = {
+        "step": 0, "seconds": 0.0, "best": float("inf"), "best_weights": None, "stale": 0,
+    }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    last = folder / "last.pt"
+    if last.exists():
+        saved = torch.load(last, map_location=device, weights_only=True)
+        model.load_state_dict(saved["model"])
+        optimiser.load_state_dict(saved["optimiser"])
+        averaged, state = saved["averaged"], saved["state"]
+    _share(model)
+    start = time.monotonic() - state["seconds"]
+    sums: dict[str, float] = {}
+    while state["step"] < config.steps and state["stale"] < config.patience:
+        progress = state["step"] / config.steps
+        if config.minutes is not None:
+            progress = max(progress, (time.monotonic() - start) / 60 / config.minutes)
+        if _any_rank(progress >= 1):
+            break
+        rate = config.rate * (0.02 + 0.98 * (1 + np.cos(np.pi * progress)) / 2)
+        for group in optimiser.param_groups:
+            group["lr"] = rate * min(1, (state["step"] + 1) / config.warm_up)
+        batch = move(next(batches), device)
+        half = config.mixed_precision and device.type == "cuda"
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            total, terms = loss(batch)
+        optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        _average_gradients(model)
+        norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        if torch.isfinite(norm):
+            optimiser.step()
+        state["step"] += 1
+        decay = min(config.average, state["step"] / (10 + state["step"]))
+        for name, p in model.named_parameters():
+            averaged[name].lerp_(p.detach(), 1 - decay)
+        for name, value in {"loss": total.item(), **terms}.items():
+            sums[name] = sums.get(name, 0.0) + value
+        if state["step"] % config.every == 0 or state["step"] == config.steps:
+            state["seconds"] = time.monotonic() - start
+            error = _validated(model, averaged, validate)
+            state["stale"] += 1
+            if error < state["best"]:
+                best = {name: value.clone() for name, value in averaged.items()}
+                state.update(best=error, best_weights=best, stale=0)
+            if rank == 0:
+                means = {name: value / config.every for name, value in sums.items()}
+                row = {"step": state["step"], "seconds": round(state["seconds"], 1), "rate": rate}
+                _log(folder / "log.csv", {**row, **means, "val": error})
+                plot_log(folder / "log.csv", folder / "log.png")
+                saved = {
+                    "model": model.state_dict(), "optimiser": optimiser.state_dict(),
+                    "averaged": averaged, "state": state,
+                }  # fmt: skip
+                torch.save(saved, last.with_suffix(".partial"))
+                os.replace(last.with_suffix(".partial"), last)
+            sums = {}
+    if state["best_weights"] is not None:
+        model.load_state_dict(state["best_weights"], strict=False)
+    return state["best"]
+
+
+def _validated(
+    model: nn.Module, averaged: dict[str, Tensor], validate: Callable[[], float]
+) -> float:
+    """The error of the averaged weights; the model keeps its own."""
+    own = {name: p.detach().clone() for name, p in model.named_parameters()}
+    model.load_state_dict(averaged, strict=False)
+    model.eval()
+    with torch.no_grad():
+        error = validate()
+    model.train()
+    model.load_state_dict(own, strict=False)
+    return error
+
+
+def plot_log(table: Path, picture: Path) -> None:
+    """Draw the columns of a training log over its steps, each from its lowest to its highest."""
+    with table.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    names = [name for name in rows[0] if name not in ("step", "seconds", "rate")]
+    size, gap = (320, 200), 12
+    canvas = np.full((len(names) * (size[1] + gap) + gap, size[0] * 2, 3), 255, np.uint8)
+    steps = np.array([float(row["step"]) for row in rows])
+    for place, name in enumerate(names):
+        values = np.array([float(row[name]) for row in rows])
+        top = gap + place * (size[1] + gap)
+        low, high = float(values.min()), float(values.max())
+        x = 20 + (steps - steps[0]) / max(np.ptp(steps), 1) * (size[0] * 2 - 40)
+        y = top + size[1] - 10 - (values - low) / max(high - low, 1e-9) * (size[1] - 40)
+        points = np.stack([x, y], 1).round().astype(np.int32)
+        cv2.polylines(canvas, [points], False, (160, 80, 20), 2, cv2.LINE_AA)
+        text = f"{name}: {values[-1]:.4g} (lowest {low:.4g}, highest {high:.4g})"
+        cv2.putText(canvas, text, (20, top + 16), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1)
+    cv2.imwrite(str(picture), canvas)
+
+
+def _log(path: Path, row: dict[str, Any]) -> None:
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def _join_group() -> tuple[int, torch.device]:
+    """Rank and device of the process; torchrun's variables say whether there are others."""
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    cuda = torch.cuda.is_available()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if cuda else "gloo")
+    if cuda:
+        torch.cuda.set_device(local)
+    rank = dist.get_rank() if dist.is_initialized() else 0
+    return rank, torch.device("cuda", local) if cuda else torch.device("cpu")
+
+
+def _share(model: nn.Module) -> None:
+    """Every process starts from the first one's parameters."""
+    if dist.is_initialized():
+        for p in model.parameters():
+            dist.broadcast(p.data, 0)
+
+
+def _average_gradients(model: nn.Module) -> None:
+    """Mean gradient over all processes, in one message."""
+    if not dist.is_initialized():
+        return
+    found = [p.grad for p in model.parameters() if p.grad is not None]
+    flat = torch.cat([grad.flatten() for grad in found])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for grad, part in zip(found, flat.split([g.numel() for g in found]), strict=True):
+        grad.copy_(part.view_as(grad))
+
+
+def _any_rank(done: bool) -> bool:
+    """Whether any process is done, so that all stop at the same step."""
+    if not dist.is_initialized():
+        return done
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    flag = torch.tensor(float(done), device=device)
+    dist.all_reduce(flag, dist.ReduceOp.MAX)
+    return bool(flag.item())
+
+
+NIKI_SIZES: dict[str, dict[str, NikiConfig]] = {
+    "niki-temporal": {
+        "small": NikiConfig(blocks=3, twist_blocks=1, hidden=192, attention=96),
+        "full": NikiConfig(blocks=6, twist_blocks=3, hidden=512, attention=256, heads=8),
+    },
+    "niki": {
+        "small": NikiConfig(blocks=4, twist_blocks=1, hidden=256),
+        "full": NikiConfig(blocks=8, twist_blocks=4, hidden=512),
+    },
+    "niki-one-stage": {
+        "small": NikiConfig(kind="one-stage", blocks=4, hidden=256),
+        "full": NikiConfig(kind="one-stage", blocks=8, hidden=512),
+    },
+}
+"""Solvers by name: what two CPU cores train in an hour, and what a large GPU does."""
+
+
+def train_niki(
+    name: str,
+    data: Path,
+    out: Path,
+    folder: Path,
+    *,
+    size: str = "small",
+    batch: int = 8,
+    length: int = 32,
+    seed: int = 0,
+    config: FitConfig | None = None,
+    weights: LossWeights | None = None,
+    start_from: Path | None = None,
+) -> float:
+    """Train the solver `name` on the motion under `data` (folders `train` and `val`).
+
+    Writes the weights to `out`, checkpoints and log into `folder`; returns the validation error:
+    the mean MPJPE in mm over exact, 20 mm and 50 mm evidence and occlusion on motion.
+    Raises InputError when there is no such solver or no motion.
+    """
+    if name not in NIKI_SIZES or size not in NIKI_SIZES[name]:
+        raise InputError(
+            f"train {name!r}, size {size!r}: unknown; solvers are {', '.join(NIKI_SIZES)}, "
+            "sizes small and full"
+        )
+    config, weights = config or FitConfig(), weights or LossWeights()
+    torch.manual_seed(seed)
+    body = load_body(weights_path("free_body"))
+    clips = {part: tuple(read_mocap_folder(data / part, body)) for part in ("train", "val")}
+    model = Niki(NIKI_SIZES[name][size])
+    if start_from is not None:
+        load_parameters(model, start_from)
+    framewise = not model.config.attention
+    rank = int(os.environ.get("RANK", "0"))
+    batches = MotionBatches(
+        MotionSource(clips["train"], length), body,
+        batch=batch, framewise=framewise, seed=seed + 1000 * rank,
+    )  # fmt: skip
+    poses = test_windows(clips["val"], length, 12)
+    method = niki_method(model)
+    drawn = torch.Generator().manual_seed(seed + rank)
+
+    def loss(batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        return niki_loss(model, batch, weights, drawn)
+
+    def validate() -> float:
+        scores = compare({name: method}, poses, body, levels=VALIDATION_LEVELS)
+        return float(np.mean([s.mpjpe for s in scores.values()]))
+
+    error = fit(model, iter(batches), loss, validate, folder, config, to_device)
+    settings = {
+        "solver": name, "model": model.config.as_dict(), "fit": asdict(config),
+        "loss": asdict(weights), "batch": batch, "length": length, "seed": seed,
+        "body": "free_body", "validation_mpjpe_mm": round(error, 2),
+    }  # fmt: skip
+    if rank == 0:
+        save_weights(model, out, settings)
+    return error
