@@ -24,6 +24,16 @@ def matrix_to_axis_angle(rotmat: Tensor) -> Tensor:
     return roma.rotmat_to_rotvec(rotmat)
 
 
+def slerp(start: Tensor, end: Tensor, weight: Tensor) -> Tensor:
+    """Rotations on the shortest way from `start` to `end`, turned steadily.
+
+    start, end: (..., 3, 3); weight: (...), 0 gives `start`, 1 gives `end`. Broadcast against each
+    other; returns (..., 3, 3). Half a circle apart, one of the two ways is taken.
+    """
+    way = matrix_to_axis_angle(start.mT @ end)
+    return start @ axis_angle_to_matrix(weight[..., None] * way)
+
+
 def nearest_rotation(matrix: Tensor) -> Tensor:
     """Rotation (..., 3, 3) closest in Frobenius norm to `matrix` (..., 3, 3), by SVD.
 

@@ -15,7 +15,7 @@ import torch
 
 from hpsvid.body import JOINT, Body
 from hpsvid.errors import InputError
-from hpsvid.geometry import axis_angle_to_matrix, matrix_to_axis_angle
+from hpsvid.geometry import axis_angle_to_matrix, slerp
 from hpsvid.types import N_BETAS, N_ROTATIONS, Array, BodyParams
 
 # width of `poses` -> joints that it shares with SMPL, in SMPL's order; SMPL-H and SMPL-X go on
@@ -114,8 +114,7 @@ def resample(capture: MotionCapture, fps: float) -> MotionCapture:
     after = np.minimum(before + 1, last)
     weight = place - before
     start, end = (torch.from_numpy(capture.rotmats[i].astype(np.float64)) for i in (before, after))
-    step = matrix_to_axis_angle(start.mT @ end) * torch.from_numpy(weight)[:, None, None]
-    rotmats = (start @ axis_angle_to_matrix(step)).numpy()
+    rotmats = slerp(start, end, torch.from_numpy(weight)[:, None]).numpy()
     transl = (
         capture.transl[before] * (1 - weight)[:, None] + capture.transl[after] * weight[:, None]
     )

@@ -7,14 +7,19 @@ nothing is smoothed across one.
 from dataclasses import replace
 
 import numpy as np
-import roma
 import torch
 from scipy.linalg import solveh_banded
 from torch import Tensor
 
 from hpsvid.body import LANDMARK_NAMES, N_BODY, PARENTS, Body, forward_kinematics
 from hpsvid.errors import InputError
-from hpsvid.geometry import axis_angle_to_matrix, cross_matrix, nearest_rotation, project
+from hpsvid.geometry import (
+    axis_angle_to_matrix,
+    cross_matrix,
+    nearest_rotation,
+    project,
+    slerp,
+)
 from hpsvid.types import Array, BodyParams, Camera, Clip, Observations, Person, Track
 
 # Focal length over the picture's longer side where nobody says. 1.0 is a view of 53 degrees:
@@ -371,10 +376,8 @@ def fill(rotmats: Array, valid: Array, pts_s: Array) -> Array:
     share = torch.from_numpy(np.clip((pts_s[missing] - pts_s[before_i]) / span, 0, 1))
     share = torch.where(torch.from_numpy(after_i == before_i), 0.0, share)
     first, second = torch.from_numpy(rotmats[before_i]), torch.from_numpy(rotmats[after_i])
-    way = roma.rotmat_to_rotvec(first.mT @ second)
-    turned = first @ roma.rotvec_to_rotmat(share[:, None, None].to(way.dtype) * way)
     filled = rotmats.copy()
-    filled[missing] = turned.numpy()
+    filled[missing] = slerp(first, second, share[:, None].to(first.dtype)).numpy()
     return filled
 
 

@@ -147,3 +147,13 @@ def test_rotation_to_ray_turns_the_optical_axis():
     ray[:, 2] = ray[:, 2].abs()
     turned = geometry.rotation_to_ray(3 * ray)[..., 2]
     assert torch.allclose(turned, ray, atol=1e-12)
+
+
+def test_slerp_turns_steadily_from_start_to_end():
+    start, way = rotations(32), directions(32, 5)
+    end = start @ roma.rotvec_to_rotmat(2.5 * way)
+    weight = torch.tensor([0.0, 0.3, 1.0], dtype=torch.float64)[:, None]
+    between = geometry.slerp(start, end, weight)
+    assert between.shape == (3, 32, 3, 3)
+    expected = start @ roma.rotvec_to_rotmat(2.5 * weight[..., None] * way)
+    assert torch.allclose(between, expected, atol=1e-12)

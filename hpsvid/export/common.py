@@ -13,7 +13,7 @@ from hpsvid.body import JOINT, Body
 from hpsvid.choices import RigName
 from hpsvid.errors import InputError
 from hpsvid.files import written_whole
-from hpsvid.geometry import axis_angle_to_matrix, matrix_to_axis_angle
+from hpsvid.geometry import slerp
 from hpsvid.types import Array, BodyParams, Motion, Person
 
 # Matroska counts time in whole milliseconds: frames this near to an even grid lie on it
@@ -59,8 +59,7 @@ def evenly_timed(motion: Motion, person: Person, fps: int | None) -> tuple[BodyP
     rotmats, transl = (
         torch.from_numpy(a).double() for a in (person.body.rotmats, person.body.transl)
     )
-    step = matrix_to_axis_angle(rotmats[before].mT @ rotmats[after])
-    turned = rotmats[before] @ axis_angle_to_matrix(step * weight[:, None, None])
+    turned = slerp(rotmats[before], rotmats[after], weight[:, None])
     moved = torch.lerp(transl[before], transl[after], weight[:, None])
     return (
         BodyParams(
