@@ -13,7 +13,8 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from hpsvid.body import N_BODY, PARENTS, Body, load_body
-from hpsvid.export import ExportOptions, RigName
+from hpsvid.choices import RigName
+from hpsvid.export import ExportOptions
 from hpsvid.export.bvh import RIGS, euler_zxy, write_bvh
 from hpsvid.geometry import axis_angle_to_matrix
 from hpsvid.types import Array, BodyParams
