@@ -1,15 +1,20 @@
-"""Find shipped weights by name and check them before use.
+"""Find shipped weights by name, check them before use, and load the ONNX ones.
 
 `weights/manifest.toml` lists every file with its sha256, licence and source; a file that does
 not match is refused, never silently used.
 """
 
 import hashlib
+import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpsvid.errors import WeightsError
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +70,25 @@ def weights_path(name: str) -> Path:
             "the file is damaged: reinstall hpsvid"
         )
     return path
+
+
+def load_onnx(name: str, threads: int | None = None) -> "onnxruntime.InferenceSession":
+    """The shipped ONNX network `name`, on CUDA where onnxruntime offers it, else on the CPU.
+
+    threads: CPU threads; None takes a thread for each logical core. Raises WeightsError when the
+    file is unknown, missing or damaged.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or os.cpu_count() or 1
+    options.log_severity_level = 3  # errors only
+    options.use_deterministic_compute = True
+    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    present = onnxruntime.get_available_providers()
+    return onnxruntime.InferenceSession(
+        weights_path(name), options, providers=[p for p in wanted if p in present]
+    )
 
 
 def file_sha256(path: Path) -> str:

@@ -6,19 +6,17 @@ the network's own landmarks of the frame before, and what comes back is compared
 landmarks that left their track's box, or that fit another track's box better, are not believed.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import onnxruntime
 from scipy.special import expit
 
 from hpsvid.backbone.crop import SIDE, Crop, crop_along_axis, crop_around_box
 from hpsvid.body import LANDMARK, LANDMARK_NAMES
 from hpsvid.types import N_LANDMARKS, Array, Frames, Landmarks, Track
-from hpsvid.weights import read_manifest, weights_path
+from hpsvid.weights import load_onnx, read_manifest
 
 Variant = Literal["heavy", "full"]
 
@@ -70,8 +68,7 @@ class BlazePose:
 
     tracks: the people to follow; a frame outside every track costs nothing.
     variant: "heavy" (the default) or "full" (four times as fast, flips and jitters more).
-    threads: of onnxruntime on the CPU; None leaves the choice to it (all cores: with two,
-    heavy takes 13 ms a crop instead of 24).
+    threads: on the CPU; None takes all cores (with two, heavy takes 13 ms a crop instead of 24).
     Raises WeightsError when the network's file is missing or damaged.
     """
 
@@ -79,7 +76,7 @@ class BlazePose:
         self, tracks: Sequence[Track], *, variant: Variant = "heavy", threads: int | None = None
     ) -> None:
         self.name = f"blazepose_{variant}"
-        self._session = _load_session(self.name, threads)
+        self._session = load_onnx(self.name, threads)
         self._tracks = list(tracks)
         self._first = [int(track.frame_index[0]) for track in tracks]
         self._crops: list[Crop | None] = [None] * len(tracks)
@@ -168,17 +165,6 @@ class BlazePose:
             )
             for i, crop in enumerate(crops)
         ]
-
-
-def _load_session(name: str, threads: int | None) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or os.cpu_count() or 1
-    options.log_severity_level = 3
-    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
-    present = onnxruntime.get_available_providers()
-    return onnxruntime.InferenceSession(
-        weights_path(name), options, providers=[p for p in wanted if p in present]
-    )
 
 
 def refine(points: Array, heatmaps: Array) -> Array:

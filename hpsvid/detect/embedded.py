@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import onnxruntime
 
 from hpsvid.types import Array, Detections, Frames
-from hpsvid.weights import read_manifest, weights_path
+from hpsvid.weights import load_onnx, read_manifest
 
 WEIGHTS = "nanodet"
 LONG_SIDE = 416  # px of the network's picture; trained at 416
@@ -39,16 +38,7 @@ class NanoDet:
     name = "nanodet_416"
 
     def __init__(self, *, threads: int | None = None) -> None:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.use_deterministic_compute = True
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
-        present = onnxruntime.get_available_providers()
-        self._session = onnxruntime.InferenceSession(
-            weights_path(WEIGHTS), options, providers=[p for p in wanted if p in present]
-        )
+        self._session = load_onnx(WEIGHTS, threads)
         self.provenance = {"name": self.name, "sha256": read_manifest()[WEIGHTS].sha256}
 
     def __call__(self, frames: Frames) -> list[Detections]:
