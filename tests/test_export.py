@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from hpsvid.body import Body, load_body
+from hpsvid.choices import FormatName
 from hpsvid.errors import InputError
 from hpsvid.export import (
     FORMATS,
@@ -119,7 +120,7 @@ def test_files_written_twice_are_the_same_bytes(
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_writer_names_what_it_wrote_and_leaves_nothing_else(
-    tmp_path: Path, body: Body, name: str
+    tmp_path: Path, body: Body, name: FormatName
 ) -> None:
     paths = FORMATS[name].write(make_motion(body), body, tmp_path, "clip", ExportOptions())
     assert sorted(paths) == sorted(tmp_path.iterdir())
@@ -286,7 +287,7 @@ def test_options_are_refused_before_any_work() -> None:
     with pytest.raises(InputError, match="smpl, hik, mixamo, cmu"):
         ExportOptions(rig="unreal")  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match="npz, bvh, amass"):
-        check_options("fbx", ExportOptions())
+        check_options("fbx", ExportOptions())  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match=r"--fps has no part in --format npz.*bvh or amass"):
         check_options("npz", ExportOptions(fps=30))
     with pytest.raises(InputError, match="--rig has no part"):

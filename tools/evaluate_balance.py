@@ -11,6 +11,7 @@ the truth is triangulated, good to about 20 mm, and low-passed at 6 Hz before di
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -69,8 +70,8 @@ def errors(points: Array, frame_index: Array, truth: Truth) -> dict[str, float]:
     gt = truth.points[frame_index]
     known = np.isfinite(gt).all((1, 2))
     smooth = gt.copy()
-    b, a = butter(2, TRUTH_LOWPASS_HZ / (truth.fps / 2))
-    smooth[known] = filtfilt(b, a, gt[known], axis=0)
+    lowpass: Any = butter(2, TRUTH_LOWPASS_HZ / (truth.fps / 2))
+    smooth[known] = filtfilt(lowpass[0], lowpass[1], gt[known], axis=0)
     centred = points - points[:, HIPS].mean(1, keepdims=True)
     smooth = smooth - smooth[:, HIPS].mean(1, keepdims=True)
     return {
@@ -102,7 +103,7 @@ def evaluate(clip: Clip, truth: Truth, options: pipeline.Options, body: Body) ->
     tracks = track.select_tracks(tracks)
     landmarks, _ = pipeline.read_landmarks(clip, tracks, options, clock, silent)
     chosen = tracks.index(main_person(tracks, truth))
-    trimmed = pipeline.trim(tracks[chosen], landmarks[chosen])
+    trimmed = pipeline.trim(tracks[chosen], landmarks[chosen], float(clip.fps))
     if trimmed is None:
         raise SystemExit(f"{clip.path}: the main person was not seen")
     found, seen = trimmed
