@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpsvid.errors import WeightsError
+from hpsvid.errors import WeightsError, one_line
 
 JOINT_NAMES = (
     "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2",
@@ -158,8 +158,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     # A damaged archive raises anything from OSError to zlib.error, and a file that is no archive
     # comes back from np.load as a bare array or an attempt at a pickle.
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise WeightsError(f"{path}: cannot be read as a body model ({reason})") from error
+        raise WeightsError(f"{path}: cannot be read as a body model ({one_line(error)})") from error
 
 
 _NEEDED = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")

@@ -23,7 +23,7 @@ from hpsvid.body import (
     body_from_arrays,
     read_npz,
 )
-from hpsvid.errors import WeightsError
+from hpsvid.errors import WeightsError, one_line
 
 FILE_NAMES = (
     "SMPL_NEUTRAL.npz",
@@ -254,7 +254,7 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
     # Damaged bytes can make the unpickler and numpy raise nearly anything.
     except Exception as error:
         raise WeightsError(
-            f"{path}: not a whole pickle ({_one_line(error)}); copy or download it again"
+            f"{path}: not a whole pickle ({one_line(error)}); copy or download it again"
         ) from error
     if not isinstance(content, Mapping):
         raise WeightsError(
@@ -265,9 +265,5 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
         try:
             arrays[key] = _plain(content[key])
         except Exception as error:
-            raise WeightsError(f"{path}: `{key}` is damaged ({_one_line(error)})") from error
+            raise WeightsError(f"{path}: `{key}` is damaged ({one_line(error)})") from error
     return arrays
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -1,6 +1,11 @@
 """Errors that reach the user as one line: what was found, what was expected, how to mend it."""
 
 
+def one_line(error: Exception) -> str:
+    """An error's message without line breaks; its type where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 class HpsvidError(Exception):
     """Base of all errors that hpsvid raises on purpose; the CLI prints one line and exits 1."""
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hpsvid.errors import DependencyError, WeightsError
+from hpsvid.errors import DependencyError, WeightsError, one_line
 from hpsvid.types import Array, Detections, Frames
 from hpsvid.weights import file_sha256
 
@@ -48,7 +48,7 @@ class Yolo:
             names = self._model.names
         except Exception as error:  # a pickle of anything may fail in any way
             raise WeightsError(
-                f"{path}: ultralytics cannot load it ({_one_line(error)}); expected a YOLO "
+                f"{path}: ultralytics cannot load it ({_brief(error)}); expected a YOLO "
                 "detection model, .pt or exported .onnx"
             ) from error
         people = [index for index, name in names.items() if name == PERSON]
@@ -115,7 +115,7 @@ def _fetch(name: str, target: Path) -> None:
             fetched = Path(attempt_download_asset(Path(scratch) / name))
         except Exception as error:  # requests, urllib and ultralytics' own kinds
             raise WeightsError(
-                f"--detector {name}: the download failed ({_one_line(error)}); {mend}"
+                f"--detector {name}: the download failed ({_brief(error)}); {mend}"
             ) from error
         if not fetched.is_file():
             raise WeightsError(f"--detector {name}: ultralytics has no such model; {mend}")
@@ -138,15 +138,15 @@ def _import_ultralytics() -> Any:
         import ultralytics
     except Exception as error:  # ImportError, or RuntimeError from a torchvision that does not fit
         raise DependencyError(
-            f"ultralytics cannot be imported ({_one_line(error)}); see README, 'GPU' for a "
+            f"ultralytics cannot be imported ({_brief(error)}); see README, 'GPU' for a "
             "matching torch and torchvision, or use --detector embedded"
         ) from error
     ultralytics.settings.update({"sync": False})
     return ultralytics
 
 
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+def _brief(error: Exception) -> str:
+    text = one_line(error)
     return text if len(text) <= 120 else text[:117] + "..."
 
 
