@@ -4,6 +4,7 @@ Pass 1 decodes, detects and tracks; pass 2 decodes again and reads landmarks ins
 then each track is lifted, solved, placed and smoothed. Pixels are held a chunk at a time.
 """
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -27,9 +28,9 @@ from hpsvid.render.overlay import Overlay
 from hpsvid.types import Camera, Clip, Frames, Landmarks, Motion, Person, Track
 from hpsvid.weights import weights_path
 
-# Observations with a blank beginning or end are cut to what was seen; a person must be seen in
-# at least this share of a track's frames, otherwise the track was a false alarm.
-MIN_SEEN = 0.2
+# A track in which the landmark network saw a person in fewer frames than this was a false alarm.
+MIN_SEEN_SHARE = 0.2
+MIN_SEEN_S = 0.25  # the tracker's own bound; tracks that are shorter must be seen throughout
 
 Progress = Callable[[str, int, int | None], None]
 """Called as progress(stage, frames done, frames in all or None)."""
@@ -103,7 +104,7 @@ def make_motion(
     landmarks, network = read_landmarks(clip, tracks, options, clock, progress)
     people = []
     for found, seen in zip(tracks, landmarks, strict=True):
-        trimmed = trim(found, seen)
+        trimmed = trim(found, seen, float(clip.fps))
         if trimmed is not None:
             people.append(solve_track(*trimmed, pts_s, body, camera, solver, clock))
     if not people:
@@ -168,10 +169,11 @@ def read_landmarks(
     return network.landmarks(), network.provenance
 
 
-def trim(found: Track, seen: Landmarks) -> tuple[Track, Landmarks] | None:
+def trim(found: Track, seen: Landmarks, fps: float) -> tuple[Track, Landmarks] | None:
     """Cut a track's ends where the network saw nobody; None when it hardly ever saw anybody."""
     hits = np.flatnonzero(seen.score > 0)
-    if len(hits) < max(1, MIN_SEEN * len(found)):
+    brief = min(len(found), math.ceil(MIN_SEEN_S * fps))
+    if len(hits) < max(brief, MIN_SEEN_SHARE * len(found)):
         return None
     span = slice(int(hits[0]), int(hits[-1]) + 1)
     return (
@@ -231,7 +233,7 @@ def _nobody(clip: Clip, frames: int, options: Options) -> str:
 def keep_people(result: Motion, options: Options) -> Motion:
     """A saved motion with only the people that `options` ask for.
 
-    Raises NoPersonError when none is left.
+    Raises InputError when there is no such person.
     """
     kept = track.select_tracks(
         [person.track for person in result.people],
@@ -239,9 +241,6 @@ def keep_people(result: Motion, options: Options) -> Motion:
         max_people=options.max_people,
     )
     ids = {found.id for found in kept}
-    if not ids:
-        known = ", ".join(str(person.track.id) for person in result.people)
-        raise NoPersonError(f"--person {options.person}: not in the result; it has {known}")
     return replace(result, people=tuple(p for p in result.people if p.track.id in ids))
 
 

@@ -1,0 +1,79 @@
+"""What the pipeline decides between its stages."""
+
+import numpy as np
+import pytest
+
+from hpsvid.errors import InputError
+from hpsvid.pipeline import Options, keep_people, load_chosen_body, trim
+from hpsvid.types import Landmarks, Track
+from tests.factories import make_motion
+
+FPS = 30.0
+
+
+def track_and_landmarks(score: np.ndarray) -> tuple[Track, Landmarks]:
+    n = len(score)
+    frame_index = np.arange(10, 10 + n)
+    found = Track(
+        id=4,
+        frame_index=frame_index,
+        boxes=np.arange(4.0 * n, dtype=np.float32).reshape(n, 4),
+        scores=np.ones(n, np.float32),
+        detected=np.ones(n, bool),
+    )
+    seen = Landmarks(
+        track_id=4,
+        frame_index=frame_index,
+        image=np.zeros((n, 33, 2), np.float32),
+        world=np.zeros((n, 33, 3), np.float32),
+        visibility=np.ones((n, 33), np.float32),
+        presence=np.ones((n, 33), np.float32),
+        score=score.astype(np.float32),
+    )
+    return found, seen
+
+
+def test_unseen_ends_are_cut_and_gaps_kept() -> None:
+    score = np.ones(30)
+    score[:4] = score[12:15] = score[-2:] = 0
+    trimmed = trim(*track_and_landmarks(score), FPS)
+    assert trimmed is not None
+    found, seen = trimmed
+    assert (found.frame_index == np.arange(14, 38)).all()
+    assert (seen.frame_index == found.frame_index).all()
+    assert (found.boxes[0] == np.arange(16, 20)).all()
+    assert (seen.score == 0).sum() == 3
+
+
+@pytest.mark.parametrize(
+    ("frames", "seen", "is_person"),
+    [
+        (100, 10, False),  # in a tenth of a long track: something else
+        (100, 25, True),
+        (40, 7, False),  # less than a quarter of a second
+        (40, 8, True),
+        (1, 1, True),  # a picture
+        (3, 2, False),  # a very short track must be seen throughout
+    ],
+)
+def test_a_track_that_the_network_hardly_saw_is_nobody(
+    frames: int, seen: int, is_person: bool
+) -> None:
+    score = np.zeros(frames)
+    score[:seen] = 0.9
+    assert (trim(*track_and_landmarks(score), FPS) is not None) == is_person
+
+
+def test_a_saved_motion_keeps_only_the_people_asked_for() -> None:
+    motion = make_motion(load_chosen_body(None), people=3)
+    ids = [person.track.id for person in motion.people]
+    kept = keep_people(motion, Options(person=ids[1]))
+    assert [person.track.id for person in kept.people] == [ids[1]]
+    assert len(keep_people(motion, Options(max_people=2)).people) == 2
+    assert keep_people(motion, Options()).people == motion.people
+
+
+def test_asking_a_saved_motion_for_somebody_else_names_who_is_there() -> None:
+    motion = make_motion(load_chosen_body(None), people=2)
+    with pytest.raises(InputError, match="the clip has 0, 3"):
+        keep_people(motion, Options(person=99))
