@@ -25,7 +25,7 @@ from hpsvid.choices import SolverName
 from hpsvid.errors import InputError, NoPersonError
 from hpsvid.render import Renderer
 from hpsvid.render.overlay import Overlay
-from hpsvid.types import Camera, Clip, Frames, Landmarks, Motion, Person, Track
+from hpsvid.types import Camera, Clip, Frames, Landmarks, Motion, Person, Track, take_frames
 from hpsvid.weights import weights_path
 
 # A track in which the landmark network saw a person in fewer frames than this was a false alarm.
@@ -176,24 +176,7 @@ def trim(found: Track, seen: Landmarks, fps: float) -> tuple[Track, Landmarks] |
     if len(hits) < max(brief, MIN_SEEN_SHARE * len(found)):
         return None
     span = slice(int(hits[0]), int(hits[-1]) + 1)
-    return (
-        replace(
-            found,
-            frame_index=found.frame_index[span],
-            boxes=found.boxes[span],
-            scores=found.scores[span],
-            detected=found.detected[span],
-        ),
-        replace(
-            seen,
-            frame_index=seen.frame_index[span],
-            image=seen.image[span],
-            world=seen.world[span],
-            visibility=seen.visibility[span],
-            presence=seen.presence[span],
-            score=seen.score[span],
-        ),
-    )
+    return take_frames(found, span), take_frames(seen, span)
 
 
 def solve_track(

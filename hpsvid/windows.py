@@ -1,14 +1,13 @@
 """Cut a track into windows for a solver, and blend the solved windows back without a seam."""
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
 
 import numpy as np
 import torch
 
 from hpsvid.errors import InputError
 from hpsvid.geometry import nearest_rotation
-from hpsvid.types import BodyParams, Observations, Window
+from hpsvid.types import BodyParams, Observations, Window, take_frames
 
 
 def split(obs: Observations, length: int | None, overlap: int = 0) -> list[Window]:
@@ -30,17 +29,12 @@ def split(obs: Observations, length: int | None, overlap: int = 0) -> list[Windo
         places = np.arange(start, start + length)
         windows.append(
             Window(
-                obs=_take(obs, np.minimum(places, total - 1)),
+                obs=take_frames(obs, np.minimum(places, total - 1)),
                 start=start,
                 valid=places < total,
             )
         )
     return windows
-
-
-def _take(obs: Observations, places: np.ndarray) -> Observations:
-    arrays = {f.name: getattr(obs, f.name)[places] for f in fields(obs) if f.name != "track_id"}
-    return replace(obs, **arrays)
 
 
 def blend(parts: Sequence[tuple[int, BodyParams]], total: int) -> BodyParams:
