@@ -1,12 +1,20 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and npz files that hold nothing but arrays."""
 
 import os
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from hpsvid.errors import InputError
+import numpy as np
+from numpy.typing import NDArray
+
+from hpsvid.errors import InputError, one_line
+
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
 
 
 @contextmanager
@@ -24,3 +32,41 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_npz(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    """A compressed npz whose bytes depend on the arrays alone: sorted keys, no clock.
+
+    Raises InputError when the folder cannot be written.
+    """
+    with written_whole(path) as stream, zipfile.ZipFile(stream, "w") as archive:
+        for key in sorted(arrays):
+            content = BytesIO()
+            np.lib.format.write_array(content, np.asanyarray(arrays[key]), allow_pickle=False)
+            entry = zipfile.ZipInfo(f"{key}.npy", _ZIP_EPOCH)
+            entry.create_system = 3  # Unix, wherever we run
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, content.getvalue(), zipfile.ZIP_DEFLATED)
+
+
+def read_npz(
+    path: Path, expected: str, keys: Collection[str] | None = None
+) -> dict[str, NDArray[Any]]:
+    """The arrays of an npz by key; with `keys` only those of them that it holds.
+
+    expected: what the file should have been, for the message. Keys that are not asked for stay
+    unread (some programs pickle theirs). Raises InputError when the file cannot be opened, is no
+    npz, is damaged or holds pickled objects where arrays are wanted.
+    """
+    try:
+        with path.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise InputError(f"{path}: a single array, expected {expected}")
+            return {key: archive[key] for key in archive.files if keys is None or key in keys}
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened ({error.strerror})") from error
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(
+            f"{path}: not a readable npz ({one_line(error)}); expected {expected}"
+        ) from error

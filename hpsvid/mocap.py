@@ -4,8 +4,6 @@ Inside hpsvid a capture is y-up, in metres, on SMPL's 24 joints. AMASS (Mahmood 
 is z-up unless a file's own key `up_axis` says otherwise.
 """
 
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +13,7 @@ import torch
 
 from hpsvid.body import JOINT, Body
 from hpsvid.errors import InputError
+from hpsvid.files import read_npz
 from hpsvid.geometry import axis_angle_to_matrix, slerp
 from hpsvid.types import N_BETAS, N_ROTATIONS, Array, BodyParams
 
@@ -50,7 +49,7 @@ def read_mocap(path: Path, body: Body) -> tuple[MotionCapture, ...]:
     Raises InputError when the file is not such an npz, lacks a key or holds unusable numbers.
     """
     wanted = ("poses", "trans", "betas", *_FRAME_RATE_KEYS, "up_axis", "licence", "clip_nframes")
-    data = _read_keys(path, (*wanted, "clip_names"))
+    data = read_npz(path, "an npz of motion capture", (*wanted, "clip_names"))
     poses, transl, betas = (_numbers(path, data, key) for key in ("poses", "trans", "betas"))
     if poses.ndim != 2 or poses.shape[1] not in _SHARED_JOINTS or len(poses) == 0:
         raise InputError(
@@ -162,18 +161,6 @@ def _moved(
     turned[:, 0] = rotation @ turned[:, 0]
     point = (rotation @ (pelvis + transl)[..., None])[..., 0]
     return turned, point + translation - pelvis
-
-
-def _read_keys(path: Path, keys: tuple[str, ...]) -> dict[str, Array]:
-    """The arrays of an npz that are among `keys`; the rest (AMASS pickles some) stays unread."""
-    try:
-        with path.open("rb") as stream:
-            archive = np.load(stream, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"{path}: a single array, expected an npz of motion capture")
-            return {key: archive[key] for key in keys if key in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read as an npz of motion capture ({error})") from error
 
 
 def _numbers(path: Path, data: dict[str, Array], key: str) -> Array:

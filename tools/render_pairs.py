@@ -19,7 +19,7 @@ import torch
 
 from hpsvid.backbone.blazepose import BlazePose
 from hpsvid.body import JOINT, JOINT_NAMES, PARENTS, Body, load_body
-from hpsvid.export.common import write_npz
+from hpsvid.files import write_npz
 from hpsvid.geometry import axis_angle_to_matrix, matrix_to_axis_angle
 from hpsvid.mocap import MotionCapture, read_mocap_folder, resample, seen_by_camera
 from hpsvid.render import Mesh, Renderer, load_renderer

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from hpsvid.body import JOINT, Body
-from hpsvid.export.common import ExportOptions, evenly_timed, in_world_axes, write_npz
+from hpsvid.export.common import ExportOptions, evenly_timed, in_world_axes
+from hpsvid.files import write_npz
 from hpsvid.geometry import matrix_to_axis_angle
 from hpsvid.types import Motion
 

@@ -1,10 +1,7 @@
-"""What the writers share: options, even timing, y-up or z-up axes, files that appear whole."""
+"""What the writers share: options, even timing, y-up or z-up axes."""
 
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
 from typing import get_args
-from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import numpy as np
 import torch
@@ -12,13 +9,11 @@ import torch
 from hpsvid.body import JOINT, Body
 from hpsvid.choices import RigName
 from hpsvid.errors import InputError
-from hpsvid.files import written_whole
 from hpsvid.geometry import slerp
 from hpsvid.types import Array, BodyParams, Motion, Person
 
 # Matroska counts time in whole milliseconds: frames this near to an even grid lie on it
 _CLOCK_TICK_S = 1e-3
-_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
 _MAX_FPS = 1000
 
 
@@ -81,18 +76,3 @@ def in_world_axes(params: BodyParams, body: Body, axes: Array) -> tuple[Array, A
     rotmats[:, 0] = axes @ rotmats[:, 0]
     pelvis = (rest[JOINT["pelvis"]] + params.transl) @ axes.T
     return rotmats, pelvis, rest
-
-
-def write_npz(path: Path, arrays: dict[str, Array]) -> None:
-    """A compressed npz whose bytes depend on the arrays alone: sorted keys, no clock.
-
-    Raises InputError when the folder cannot be written.
-    """
-    with written_whole(path) as stream, ZipFile(stream, "w") as archive:
-        for key in sorted(arrays):
-            content = BytesIO()
-            np.lib.format.write_array(content, np.asanyarray(arrays[key]), allow_pickle=False)
-            entry = ZipInfo(f"{key}.npy", _ZIP_EPOCH)
-            entry.create_system = 3  # Unix, wherever we run
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, content.getvalue(), ZIP_DEFLATED)

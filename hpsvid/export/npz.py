@@ -6,8 +6,6 @@ it lie `pts_s`, `K`, `person_ids` and one group of arrays a person, named `ID/ke
 """
 
 import json
-import zipfile
-import zlib
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,8 @@ import numpy as np
 
 from hpsvid.body import Body
 from hpsvid.errors import InputError
-from hpsvid.export.common import ExportOptions, write_npz
+from hpsvid.export.common import ExportOptions
+from hpsvid.files import read_npz, write_npz
 from hpsvid.types import SCHEMA_VERSION, Array, BodyParams, Camera, Clip, Motion, Person, Track
 
 # what a reader without hpsvid needs to know; all of it holds for every file of this schema
@@ -82,7 +81,7 @@ def read_motion(path: Path) -> Motion:
     Raises InputError when the file is missing, no npz, not of hpsvid, of a newer schema, lacks
     a key or holds an array of another shape.
     """
-    arrays = _load(path)
+    arrays = read_npz(path, "a result npz of hpsvid")
     if "header" not in arrays:
         found = ", ".join(sorted(arrays)[:5]) or "nothing"
         raise InputError(f"{path}: an npz that hpsvid did not write (holds {found}, no `header`)")
@@ -165,17 +164,3 @@ def _person(arrays: dict[str, Array], person_id: int) -> Person:
         )
     except ValueError as error:
         raise ValueError(f"person {person_id}: {error}") from error
-
-
-def _load(path: Path) -> dict[str, Array]:
-    """Every array of an npz file."""
-    try:
-        with path.open("rb") as stream:
-            archive = np.load(stream, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"{path}: a single array, expected a result npz of hpsvid")
-            return {key: archive[key] for key in archive.files}
-    except OSError as error:
-        raise InputError(f"{path}: cannot be opened ({error.strerror})") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path}: not a readable npz ({error})") from error
