@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import hpsvid
@@ -59,7 +60,7 @@ def show(findings: list[Finding]) -> None:
     table = Table("part", "state", "found", "what to do")
     for finding in findings:
         state = f"[{colour[finding.state]}]{finding.state}[/]"
-        table.add_row(finding.part, state, finding.found, finding.advice)
+        table.add_row(finding.part, state, escape(finding.found), escape(finding.advice))
     Console().print(table)
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from hpsvid.types import Motion
@@ -46,7 +47,8 @@ def summarise(motion: Motion, clock: "StageClock", files: list[Path]) -> dict[st
 def show(facts: dict[str, Any]) -> None:
     """Print the summary as tables on stderr."""
     console = Console(stderr=True)
-    people = Table(title=f"{facts['input']}: {facts['frames']} frames")
+    # escape: names such as "yt [dQw4w9].mp4" are not rich's markup
+    people = Table(title=escape(f"{facts['input']}: {facts['frames']} frames"))
     for heading in ("person", "first frame", "frames", "filled", "reprojection px"):
         people.add_column(heading, justify="right")
     for row in facts["people"]:
@@ -65,7 +67,7 @@ def show(facts: dict[str, Any]) -> None:
             stages.add_row(name, f"{row['seconds']:.1f}", f"{row['fps'] or 0:.1f}")
         console.print(stages)
     for path in facts["files"]:
-        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+        console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _mean(values: np.ndarray) -> float | None:

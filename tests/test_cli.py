@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from hpsvid import video, video_writer
+from hpsvid import doctor, video, video_writer
 from hpsvid.cli import app
 from hpsvid.export import read_motion
 
@@ -83,6 +83,17 @@ def test_the_same_input_gives_the_same_bytes(clip: Path, result: Path, tmp_path:
     ran = call("run", clip, "--out", tmp_path / "walk.mp4", "--fast", "--quiet")
     assert (ran.exit_code, ran.output) == (0, "")
     assert (tmp_path / "walk.npz").read_bytes() == (result / "walk.npz").read_bytes()
+
+
+def test_names_in_brackets_are_shown_as_they_are(result: Path, tmp_path: Path) -> None:
+    for name in ("yt [dQw4w9]", "odd[/b]"):  # rich takes these for markup
+        source = tmp_path / f"{name}.npz"
+        source.parent.mkdir(parents=True, exist_ok=True)
+        source.write_bytes((result / "walk.npz").read_bytes())
+        ran = call("export", source, "--out", tmp_path / "out")
+        assert ran.exit_code == 0, ran.exception
+        stem = Path(name).name
+        assert f"{stem}_person00.bvh" in ran.stderr.rpartition("wrote")[2]
 
 
 @pytest.mark.parametrize("name", ["npz", "bvh", "amass"])
@@ -180,6 +191,14 @@ def test_doctor_finds_a_sound_installation() -> None:
     parts = {finding["part"] for finding in findings}
     assert {"weights free_body", "weights nanodet", "weights blazepose_heavy"} <= parts
     assert "weights free_body" in call("doctor").stdout
+
+
+def test_doctor_shows_its_advice_with_brackets(capsys: pytest.CaptureFixture[str]) -> None:
+    doctor.show(
+        [doctor.Finding(part="x", state="absent", found="[y]", advice="pip install 'hpsvid[yolo]'")]
+    )
+    shown = "".join(capsys.readouterr().out.split())
+    assert "[y]" in shown and "hpsvid[yolo]" in shown
 
 
 def test_doctor_reports_damaged_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
