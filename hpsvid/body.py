@@ -4,7 +4,7 @@ Joint order and names are SMPL's; hpsvid adds five leaves (indices 24-28), surfa
 give head, hands and feet a direction (HybrIK, Li et al., CVPR 2021).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +38,17 @@ LANDMARK_NAMES = (
     "right_heel", "left_foot_index", "right_foot_index",
 )  # fmt: skip
 LANDMARK = {name: index for index, name in enumerate(LANDMARK_NAMES)}
+
+
+def mirror_name(name: str) -> str:
+    """The joint or landmark on the body's other side; those on the mid line are their own."""
+    other = {"left": "right", "right": "left"}
+    return "_".join(other.get(part, part) for part in name.split("_"))
+
+
+def mirrored(names: Sequence[str]) -> list[int]:
+    """For each of `names` the place among them of its counterpart on the other side."""
+    return [names.index(mirror_name(name)) for name in names]
 
 
 def forward_kinematics(rotmats: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ import torch
 
 from hpsvid.body import (
     JOINT,
+    JOINT_NAMES,
     LANDMARK,
     LANDMARK_NAMES,
     N_BODY,
@@ -17,6 +18,8 @@ from hpsvid.body import (
     body_from_arrays,
     forward_kinematics,
     load_body,
+    mirror_name,
+    mirrored,
 )
 from hpsvid.errors import WeightsError
 from hpsvid.weights import weights_path
@@ -258,3 +261,14 @@ def test_arrays_of_another_body_are_refused(arrays, key, value, said):
             changed.pop("uv_faces")
     with pytest.raises(WeightsError, match=said):
         body_from_arrays(changed, name="strange")
+
+
+def test_every_name_has_a_counterpart_on_the_other_side():
+    for names in (JOINT_NAMES, LANDMARK_NAMES):
+        other = mirrored(names)
+        assert [other[i] for i in other] == list(range(len(names)))
+        left = [i for i, name in enumerate(names) if "left" in name]
+        assert left and all("right" in names[other[i]] for i in left)
+        middle = [i for i, name in enumerate(names) if "left" not in name and "right" not in name]
+        assert [other[i] for i in middle] == middle
+    assert mirror_name("mouth_left") == "mouth_right"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from hpsvid.body import JOINT, JOINT_NAMES
+from hpsvid.body import JOINT, JOINT_NAMES, mirror_name
 from hpsvid.weights import weights_path
 from tools.build_body.build import write_npz
 from tools.build_body.correctives import DESCENDANTS, RANGES, _sample, _swing_twist
@@ -26,7 +26,7 @@ from tools.build_body.landmarks import (
 from tools.build_body.look import suit_colours, texture_coordinates
 from tools.build_body.makehuman import EYES
 from tools.build_body.shape import volume
-from tools.build_body.skeleton import MIRROR, joint_shares, limit_influences, mirror_name
+from tools.build_body.skeleton import MIRROR, joint_shares, limit_influences
 from tools.build_body.tpose import (
     FOREARM,
     GROUPS,

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from hpsvid.backbone.blazepose import BlazePose
-from hpsvid.body import JOINT, JOINT_NAMES, PARENTS, Body, load_body
+from hpsvid.body import JOINT, JOINT_NAMES, N_BODY, PARENTS, Body, load_body, mirrored
 from hpsvid.files import write_npz
 from hpsvid.geometry import axis_angle_to_matrix, matrix_to_axis_angle
 from hpsvid.mocap import MotionCapture, read_mocap_folder, resample, seen_by_camera
@@ -94,12 +94,8 @@ def recombine(
 
 def mirror(rotmats: Array) -> Array:
     """The motion (T, 24, 3, 3) with left and right exchanged."""
-    other = [
-        JOINT[name.replace("left", "L").replace("right", "left").replace("L", "right")]
-        for name in JOINT_NAMES[:24]
-    ]
     flip = np.diag([-1.0, 1, 1])
-    return (flip @ rotmats[:, other] @ flip).astype(np.float32)
+    return (flip @ rotmats[:, mirrored(JOINT_NAMES[:N_BODY])] @ flip).astype(np.float32)
 
 
 def choose_take(rng: np.random.Generator, clips: Sequence[MotionCapture], body: Body) -> Take:

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import expit
 
 from hpsvid.backbone.crop import SIDE, Crop, crop_along_axis, crop_around_box
-from hpsvid.body import LANDMARK, LANDMARK_NAMES
+from hpsvid.body import LANDMARK, LANDMARK_NAMES, mirrored
 from hpsvid.types import N_LANDMARKS, Array, Frames, Landmarks, Track
 from hpsvid.weights import load_onnx, read_manifest
 
@@ -30,12 +30,7 @@ SAME_PERSON = 0.1  # of the box's height: mean distance of two tracks' landmarks
 FLIP_MEMORY_S = 0.3  # nobody turns round faster, so older frames say nothing about left and right
 FLIP_RATIO = 0.5  # swapped landmarks must be twice as near to the past, in picture and in space
 
-MIRROR = np.array(
-    [
-        LANDMARK[name.replace("left", "RIGHT").replace("right", "left").replace("RIGHT", "right")]
-        for name in LANDMARK_NAMES
-    ]
-)
+MIRROR = np.array(mirrored(LANDMARK_NAMES))
 TORSO = np.array(
     [LANDMARK[name] for name in ("left_shoulder", "right_shoulder", "left_hip", "right_hip")]
 )

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from hpsvid.body import JOINT, JOINT_NAMES, N_BODY
+from hpsvid.body import JOINT, JOINT_NAMES, N_BODY, mirrored
 
 NAMES = JOINT_NAMES[:N_BODY]
+MIRROR = mirrored(NAMES)
 SIDES = (("L", "left_"), ("R", "right_"))
 SPINE_BONES = ("spine05", "spine04", "spine03", "spine02", "spine01")  # from the pelvis up
 SPINE_JOINTS = ("pelvis", "spine1", "spine2", "spine3")
@@ -12,16 +13,6 @@ SPINE_JOINTS_AND_HEAD = (*SPINE_JOINTS, "neck", "head")  # all on the mid line
 INFLUENCES = 4  # most joints a vertex follows; what game engines and glTF take
 
 Heads = dict[str, np.ndarray]
-
-
-def mirror_name(name: str) -> str:
-    """The joint on the other side; joints on the mid line are their own."""
-    if name.startswith("left_"):
-        return name.replace("left_", "right_")
-    return name.replace("right_", "left_")
-
-
-MIRROR = [JOINT[mirror_name(name)] for name in NAMES]
 
 
 def place_joints(heads: Heads) -> np.ndarray:
