@@ -80,12 +80,27 @@ class StageClock:
             yield frames
 
 
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Run torch on one thread: our tensors are small, and a second thread only makes them wait.
+
+    On two free cores the difference is nil, on a busy machine one thread is ten times as fast.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def load_chosen_body(smpl: Path | None) -> Body:
     """The user's own SMPL file when one is given or set, otherwise the free body."""
     path = find_smpl(smpl)
     return load_body(weights_path("free_body")) if path is None else load_smpl(path)
 
 
+@one_torch_thread()
 def make_motion(
     clip: Clip, body: Body, options: Options, clock: StageClock, progress: Progress
 ) -> Motion:
@@ -227,6 +242,7 @@ def keep_people(result: Motion, options: Options) -> Motion:
     return replace(result, people=tuple(p for p in result.people if p.track.id in ids))
 
 
+@one_torch_thread()
 def render_overlay(
     result: Motion,
     body: Body,
