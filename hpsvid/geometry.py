@@ -133,6 +133,24 @@ def project(points: Tensor, K: Tensor) -> Tensor:
     return image[..., :2] / image[..., 2:].clamp_min(1e-6)
 
 
+def translation_onto(points: Tensor, image: Tensor, weight: Tensor, K: Tensor) -> Tensor:
+    """Translation (..., 3) m that brings points onto their pictures, by linear least squares.
+
+    points: (..., L, 3) m; image: (..., L, 2) px; weight: (..., L) at least 0; K: (3, 3) px, no
+    skew. Each point gives (p + t)_xy = ray_xy (p + t)_z, linear in t (DLT with known rotation).
+    Without any weight the translation is zero. It may lie behind the camera.
+    """
+    ray = (image - K[:2, 2]) / torch.stack([K[0, 0], K[1, 1]])
+    one, zero = torch.ones_like(ray[..., 0]), torch.zeros_like(ray[..., 0])
+    rows = torch.stack(
+        [torch.stack([one, zero, -ray[..., 0]], -1), torch.stack([zero, one, -ray[..., 1]], -1)], -2
+    )  # (..., L, 2, 3)
+    right = ray * points[..., 2:] - points[..., :2]
+    normal = torch.einsum("...l,...lic,...lid->...cd", weight, rows, rows)
+    moment = torch.einsum("...l,...lic,...li->...c", weight, rows, right)
+    return torch.linalg.solve(normal + 1e-9 * torch.eye(3, dtype=points.dtype), moment)
+
+
 def rotation_to_ray(ray: Tensor) -> Tensor:
     """Rotation (..., 3, 3) that takes the optical axis (0, 0, 1) to the direction of `ray`.
 

@@ -19,6 +19,7 @@ from hpsvid.geometry import (
     nearest_rotation,
     project,
     slerp,
+    translation_onto,
 )
 from hpsvid.types import Array, BodyParams, Camera, Clip, Observations, Person, Track
 
@@ -111,7 +112,7 @@ def place(
     good = (weight.sum(1) >= MIN_EVIDENCE) & torch.from_numpy(obs.valid)
     if good.any():
         K = torch.from_numpy(camera.K)
-        start = _interpolate(_place_linear(posed, seen, weight, K), good, obs.frame_index)
+        start = _interpolate(translation_onto(posed, seen, weight, K), good, obs.frame_index)
     else:
         rest = body.rest_joints(torch.from_numpy(betas))[0].double()
         start = torch.from_numpy(obs.pelvis).double() - rest
@@ -139,19 +140,6 @@ def _evidence(obs: Observations) -> tuple[Tensor, Tensor]:
     weight = np.where(obs.valid[:, None] & np.isfinite(obs.landmarks2d).all(-1), weight, 0)
     weight = torch.from_numpy(weight)
     return torch.where(weight[..., None] > 0, seen, 0.0), weight
-
-
-def _place_linear(posed: Tensor, seen: Tensor, weight: Tensor, K: Tensor) -> Tensor:
-    """Root positions (T, 3) that zero f (X + t) = (u - c) (Z + t_z), which is linear in t."""
-    slope = (seen - K[:2, 2]) / torch.stack([K[0, 0], K[1, 1]])  # (T, L, 2) x/z and y/z
-    rows = torch.zeros(*slope.shape, 3, dtype=posed.dtype)
-    rows[..., 0, 0] = 1
-    rows[..., 1, 1] = 1
-    rows[..., 2] = -slope
-    rhs = slope * posed[..., 2:] - posed[..., :2]
-    normal = torch.einsum("tlia,tl,tlib->tab", rows, weight, rows)
-    moment = torch.einsum("tlia,tl,tli->ta", rows, weight, rhs)
-    return torch.linalg.solve(normal + 1e-9 * torch.eye(3, dtype=posed.dtype), moment)
 
 
 def _place_robust(

@@ -157,3 +157,17 @@ def test_slerp_turns_steadily_from_start_to_end():
     assert between.shape == (3, 32, 3, 3)
     expected = start @ roma.rotvec_to_rotmat(2.5 * weight[..., None] * way)
     assert torch.allclose(between, expected, atol=1e-12)
+
+
+def test_translation_onto_finds_where_points_were_seen_from():
+    generator = torch.Generator().manual_seed(3)
+    points = torch.randn(5, 12, 3, generator=generator, dtype=torch.float64) * 0.4
+    place = torch.tensor([0.3, -0.2, 4.0]) + torch.randn(5, 3, generator=generator) * 0.5
+    K = torch.tensor([[900.0, 0, 640], [0, 950, 360], [0, 0, 1]], dtype=torch.float64)
+    image = geometry.project(points + place[:, None], K)
+    weight = torch.ones(5, 12, dtype=torch.float64)
+    image[:, 3] += 500
+    weight[:, 3] = 0  # a wrong point that counts for nothing
+    found = geometry.translation_onto(points, image, weight, K)
+    assert torch.allclose(found, place.double(), atol=1e-6)
+    assert (geometry.translation_onto(points, image, 0 * weight, K) == 0).all()

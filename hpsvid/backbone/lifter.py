@@ -20,6 +20,7 @@ from hpsvid.geometry import (
     rotation_to_ray,
     swing_between,
     swing_twist,
+    translation_onto,
     unit,
 )
 from hpsvid.types import N_LANDMARKS, Array, Camera, Landmarks, Observations
@@ -297,20 +298,11 @@ def _build_leg(figure: _Figure, side: str, pelvis: Tensor) -> None:
 
 
 def place_in_camera(points: Tensor, image: Tensor, chance: Tensor, K: Tensor) -> Tensor:
-    """Camera position (T, 3) m of the origin of `points` (T, 33, 3) m, by linear least squares.
+    """Camera position (T, 3) m of the origin of `points` (T, 33, 3) m, in front of the camera.
 
-    image: (T, 33, 2) px; chance: (T, 33) weights; K: (3, 3) px. Each landmark gives
-    (p + t)_xy = ray_xy (p + t)_z, linear in t (DLT with known rotation).
+    image: (T, 33, 2) px; chance: (T, 33) of being seen, the landmarks' weights; K: (3, 3) px.
     """
-    ray = (image - K[:2, 2]) / torch.stack([K[0, 0], K[1, 1]])
-    one, zero = torch.ones_like(ray[..., 0]), torch.zeros_like(ray[..., 0])
-    rows = torch.stack(
-        [torch.stack([one, zero, -ray[..., 0]], -1), torch.stack([zero, one, -ray[..., 1]], -1)], -2
-    )  # (T, 33, 2, 3)
-    right = ray * points[..., 2:] - points[..., :2]
-    weight = chance.clamp_min(0.01)
-    normal = torch.einsum("tl,tlrc,tlrd->tcd", weight, rows, rows)
-    t = torch.linalg.solve(normal, torch.einsum("tl,tlrc,tlr->tc", weight, rows, right))
+    t = translation_onto(points, image, chance.clamp_min(0.01), K)
     near = -points[..., 2].amin(-1) + 0.1  # a person stands in front of the camera
     return torch.cat([t[:, :2], torch.maximum(t[:, 2], near)[:, None]], -1)
 
