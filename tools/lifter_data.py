@@ -26,7 +26,7 @@ from hpsvid.backbone.learned import (
     view_turn,
 )
 from hpsvid.body import JOINT, Body
-from hpsvid.geometry import axis_angle_to_matrix
+from hpsvid.geometry import axis_angle_to_matrix, matrix_to_axis_angle
 from hpsvid.ik.hybrik import twists
 from hpsvid.mocap import MotionCapture
 from tools import render_pairs
@@ -125,10 +125,14 @@ def linear_start(pairs: Pairs) -> Tensor:
     return torch.linalg.solve(normal, x.T @ y).T.float()
 
 
+TILT_RAD = 0.1  # each axis
+
+
 def augment(pairs: Pairs, rng: torch.Generator) -> Pairs:
     """Other pairs that are as true: slower, rarer frames, mirrored, rolled, with gaps.
 
-    The focal length of the rays is off by some, as a guessed one is; the truth stays.
+    The focal length of the rays is off by some, as a guessed one is; the truth stays. So is the
+    tilt of the network's 3D: how it errs there on renders is not how it errs on real video.
     """
     pairs = _other_pace(pairs, rng)
     if _coin(rng, 0.5):
@@ -138,7 +142,8 @@ def augment(pairs: Pairs, rng: torch.Generator) -> Pairs:
     pairs = rolled(pairs, torch.where(torch.rand(count, generator=rng) < 0.1, roll * 5, roll))
     focal = (torch.randn(count, 1, 1, 1, generator=rng) * 0.2).exp()
     noise = torch.randn(count, 1, 1, 1, generator=rng).abs() * 0.008
-    points = pairs.points + noise * _wander(pairs.points.shape, rng)
+    tilt = axis_angle_to_matrix(torch.randn(count, 3, generator=rng) * TILT_RAD)[:, None].mT
+    points = pairs.points @ tilt + noise * _wander(pairs.points.shape, rng)
     size = (pairs.rays.amax(2) - pairs.rays.amin(2)).amax(-1)[..., None, None]
     rays = (pairs.rays + noise / 2 * size * _wander(pairs.rays.shape, rng)) * focal
     start = torch.rand(count, 1, generator=rng) * total
@@ -316,16 +321,29 @@ LIMB_JOINTS = [
 
 
 def chimera(rng: np.random.Generator, clips: Sequence[MotionCapture]) -> MotionCapture:
-    """A motion whose limbs come from several captures, stiffened in ways nobody performed."""
+    """A motion whose limbs come from several captures, bent in ways nobody performed.
+
+    People who are captured hardly ever stretch their arms and keep them in front of them; a
+    network that has seen only them would bend every arm.
+    """
     motion = render_pairs.choose_motion(rng, clips)
     rotmats = motion.rotmats.copy()
     for limb in LIMB_JOINTS:
         if rng.random() < 0.35:
             rotmats[:, limb] = render_pairs.choose_motion(rng, clips).rotmats[:, limb]
-    angle = rng.normal(size=(24, 3)) * np.radians(rng.choice([0, 6, 12, 20]))
+    spread = np.full((24, 1), np.radians(rng.choice([0, 5, 10, 16])))
+    for name, degrees in (("shoulder", 40), ("hip", 20)):
+        for side in ("left", "right"):
+            if rng.random() < 0.5:
+                spread[JOINT[f"{side}_{name}"]] = np.radians(degrees)
+    angle = rng.normal(size=(24, 3)) * spread
     angle[0] = 0
-    turn = axis_angle_to_matrix(torch.from_numpy(angle)).numpy()
-    return replace(motion, rotmats=(rotmats @ turn).astype(np.float32))
+    rotmats = rotmats @ axis_angle_to_matrix(torch.from_numpy(angle)).numpy()
+    for name in ("left_elbow", "right_elbow", "left_knee", "right_knee"):
+        if rng.random() < 0.5:  # straighter, now and then more bent
+            bend = matrix_to_axis_angle(torch.from_numpy(rotmats[:, JOINT[name]]))
+            rotmats[:, JOINT[name]] = axis_angle_to_matrix(bend * rng.uniform(0, 1.3)).numpy()
+    return replace(motion, rotmats=rotmats.astype(np.float32))
 
 
 def simulate(rng: np.random.Generator, clips: Sequence[MotionCapture], body: Body) -> Truth:

@@ -9,6 +9,7 @@ val shards) at the end and `newest.safetensors` at every validation.
 """
 
 import argparse
+import shutil
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -31,7 +32,7 @@ from hpsvid.body import JOINT, PARENTS, Body, load_body
 from hpsvid.geometry import unit
 from hpsvid.mocap import read_mocap_folder
 from hpsvid.train import FitConfig, fit
-from hpsvid.weights import weights_path
+from hpsvid.weights import weights_dir, weights_path
 from tools.lifter_data import (
     Errors,
     Pairs,
@@ -46,6 +47,7 @@ from tools.lifter_data import (
     view_of,
     with_errors,
 )
+from tools.manifest import record
 
 BATCH = 32  # sequences
 RATE_HZ = 30.0
@@ -104,7 +106,7 @@ def scores(lifted: Lifted, pairs: Pairs) -> dict[str, float]:
     relative = (lifted.joints - pairs.joints)[seen] / lifted.sigma[seen][..., None]
     second = torch.diff(lifted.joints - pairs.joints, n=2, dim=1) * RATE_HZ**2
     both = seen[:, 2:] & seen[:, 1:-1] & seen[:, :-2]
-    return {
+    found = {
         "pa12_mm": metrics.pa_mpjpe(joints[:, EVALUATED], truth[:, EVALUATED]),
         "mpjpe12_mm": metrics.mpjpe(joints[:, EVALUATED], truth[:, EVALUATED], root=(6, 7)),
         "pa29_mm": metrics.pa_mpjpe(joints, truth),
@@ -114,6 +116,7 @@ def scores(lifted: Lifted, pairs: Pairs) -> dict[str, float]:
         "betas_off": float((lifted.betas - pairs.betas[:, None]).abs().mean()),
         "sigma_ratio": float(relative.square().median().sqrt()),
     }
+    return {name: float(value) for name, value in found.items()}
 
 
 def gather(shards: dict[Path, Shard]) -> tuple[Pairs, Errors]:
@@ -214,9 +217,23 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ship", action="store_true", help="put the result into weights/")
     options = parser.parse_args()
     torch.set_num_threads(1)
     train(options)
+    if options.ship:
+        ship(options.out / "lifter.safetensors")
+
+
+def ship(path: Path) -> None:
+    """Make these the weights that `hpsvid` loads."""
+    shutil.copyfile(path, weights_dir() / "lifter.safetensors")
+    record(
+        name="lifter",
+        file="lifter.safetensors",
+        licence="Apache-2.0; trained on motion that is in part CC BY-SA 3.0 (HDM05)",
+        source="trained by tools/train_lifter.py; see lifter.md",
+    )
 
 
 if __name__ == "__main__":
