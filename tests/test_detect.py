@@ -2,7 +2,6 @@
 
 import importlib.util
 import socket
-import time
 from pathlib import Path
 from typing import Any
 
@@ -235,14 +234,16 @@ def test_yolo_exported_to_onnx_agrees(random_yolo, private_cache) -> None:
 def test_yolo_offline_without_weights_is_quick_and_leaves_nothing(
     private_cache, monkeypatch
 ) -> None:
-    def unreachable(*_: object, **__: object) -> socket.socket:
+    waits: list[float] = []
+
+    def unreachable(_address: object, timeout: float) -> socket.socket:
+        waits.append(timeout)
         raise OSError("Name or service not known")
 
     monkeypatch.setattr(socket, "create_connection", unreachable)
-    start = time.monotonic()
     with pytest.raises(WeightsError, match=r"yolo11n\.pt.*cannot be reached.*--detector embedded"):
         load_detector("yolo11n.pt")
-    assert time.monotonic() - start < 20  # the first import of ultralytics included
+    assert len(waits) == 1 and waits[0] <= 5  # s: one try, and not the system's minutes
     assert not list(private_cache.rglob("*.pt"))
     assert list(Path.cwd().iterdir()) == []
 
