@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from hpsvid.errors import WeightsError, one_line
+from hpsvid.types import N_BETAS, N_ROTATIONS
 
 JOINT_NAMES = (
     "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2",
@@ -27,8 +28,7 @@ PARENTS = (
     15, 22, 23, 10, 11,
 )  # fmt: skip
 JOINT = {name: index for index, name in enumerate(JOINT_NAMES)}
-N_BODY = 24  # joints that carry a rotation
-N_BETAS = 10  # shape directions in use; files may hold more
+N_BODY = N_ROTATIONS  # joints that carry a rotation; the leaves do not
 LANDMARK_NAMES = (
     "nose", "left_eye_inner", "left_eye", "left_eye_outer", "right_eye_inner", "right_eye",
     "right_eye_outer", "left_ear", "right_ear", "mouth_left", "mouth_right", "left_shoulder",

@@ -342,7 +342,7 @@ def _certainty(variance: Array, valid: Array) -> Array:
 
 def _of_bones(weight: Array) -> Array:
     """Weights (T, 24) of rotations from joints' (T, 29): a bone is as certain as its worse end."""
-    bones = weight[:, :24].copy()
+    bones = weight[:, :N_BODY].copy()
     for child, parent in enumerate(PARENTS):
         if child > 0:
             bones[:, parent] = np.minimum(bones[:, parent], weight[:, child])
@@ -411,9 +411,12 @@ def smooth_rotations(rotmats: Array, weight: Array, pts_s: Array) -> Array:
 
     The matrices' entries are smoothed and projected back: no wrap-around, no reference frame.
     """
-    entries = rotmats.reshape(len(rotmats), 24, 9).astype(np.float64)
+    entries = rotmats.reshape(len(rotmats), N_BODY, 9).astype(np.float64)
     smoothed = np.stack(
-        [smooth_series(entries[:, j], pts_s, weight[:, j], ROTATIONS_CUTOFF_HZ) for j in range(24)],
+        [
+            smooth_series(entries[:, j], pts_s, weight[:, j], ROTATIONS_CUTOFF_HZ)
+            for j in range(N_BODY)
+        ],
         1,
     )
     nearest = nearest_rotation(torch.from_numpy(smoothed.reshape(rotmats.shape)))

@@ -17,7 +17,7 @@ SCHEMA_VERSION = 1
 N_JOINTS = 29
 N_ROTATIONS = 24
 N_TWISTS = 23
-N_BETAS = 10
+N_BETAS = 10  # shape directions in use; body files may hold more
 N_LANDMARKS = 33
 
 Array = NDArray[Any]

@@ -3,7 +3,8 @@
 import numpy as np
 from scipy.optimize import nnls
 
-from hpsvid.body import JOINT, N_BETAS, N_BODY, mirror_name
+from hpsvid.body import JOINT, N_BODY, mirror_name
+from hpsvid.types import N_BETAS
 from tools.build_body.skeleton import NAMES, SPINE_JOINTS_AND_HEAD
 
 DENSITY = 985.0  # kg per m3 of a human body
