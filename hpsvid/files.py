@@ -2,7 +2,6 @@
 
 import os
 import zipfile
-import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -66,7 +65,10 @@ def read_npz(
             return {key: archive[key] for key in archive.files if keys is None or key in keys}
     except OSError as error:
         raise InputError(f"{path}: cannot be opened ({error.strerror})") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except InputError:
+        raise
+    # damaged or hostile bytes make zipfile and numpy raise nearly anything, MemoryError included
+    except Exception as error:
         raise InputError(
             f"{path}: not a readable npz ({one_line(error)}); expected {expected}"
         ) from error

@@ -165,6 +165,29 @@ def test_a_torn_result_is_refused(tmp_path: Path, body: Body) -> None:
             read_motion(path)
 
 
+@pytest.mark.parametrize("fps", ["1/0", "0", "-30", "1000000000"])
+def test_a_result_of_an_impossible_rate_is_refused(tmp_path: Path, body: Body, fps: str) -> None:
+    path = tmp_path / "a.npz"
+    write_motion(make_motion(body), path)
+    with np.load(path) as data:
+        header = json.loads(str(data["header"]))
+    header["clip"]["fps"] = fps
+    changed(path, header=np.array(json.dumps(header)))
+    with pytest.raises(InputError, match="cannot be read as a result"):
+        read_motion(path)
+
+
+@pytest.mark.parametrize(
+    "shape", ["(1000000000000000,)", "(((("], ids=["more than memory", "unfinished"]
+)
+def test_an_array_with_a_hostile_head_is_refused(tmp_path: Path, shape: str) -> None:
+    head = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("header.npy", b"\x93NUMPY\x01\x00v\x00" + head.encode("ascii"))
+    with pytest.raises(InputError, match="not a readable npz"):
+        read_motion(tmp_path / "a.npz")
+
+
 def test_pickles_and_foreign_npz_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "pickle.npz", header=np.array({"a": 1}, dtype=object))
     with pytest.raises(InputError, match="allow_pickle"):
@@ -197,6 +220,12 @@ def changed(path: Path, **changes: np.ndarray | None) -> None:
         ({"3__rotmats": np.zeros((4, 24, 3, 3))}, r"person 3: .*\(4, 3\)"),
         ({"0__betas": np.array(["a"] * 10)}, "person 0: BodyParams.betas.*dtype"),
         ({"pts_s": np.zeros(5)}, "reaches frame 11, the clip has 5"),
+        ({"pts_s": np.linspace(1, 0, 12)}, "pts_s: .* increase"),
+        ({"pts_s": np.append(np.arange(11.0), np.nan)}, "pts_s: expected finite"),
+        ({"person_ids": np.array([3, 3])}, r"differ, found \[3, 3\]"),
+        ({"3__frame_index": np.arange(-1, 10)}, "person 3: frame_index begins before 0"),
+        ({"0__transl": np.full((12, 3), np.nan, np.float32)}, "0/transl: .* not finite"),
+        ({"3__rotmats": np.full((11, 24, 3, 3), np.inf)}, "3/rotmats: .* not finite"),
         ({"header": np.array('{"schema_version": 99}')}, "99.*reads up to 1; update"),
         ({"header": np.array('{"schema_version": 1}')}, "has no 'clip'"),
     ],

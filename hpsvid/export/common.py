@@ -14,7 +14,7 @@ from hpsvid.types import Array, BodyParams, Motion, Person
 
 # Matroska counts time in whole milliseconds: frames this near to an even grid lie on it
 _CLOCK_TICK_S = 1e-3
-_MAX_FPS = 1000
+MAX_FPS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +27,9 @@ class ExportOptions:
     def __post_init__(self) -> None:
         if self.rig not in get_args(RigName):
             raise InputError(f"--rig {self.rig!r}: expected {', '.join(get_args(RigName))}")
-        if self.fps is not None and not 1 <= self.fps <= _MAX_FPS:
+        if self.fps is not None and not 1 <= self.fps <= MAX_FPS:
             raise InputError(
-                f"--fps {self.fps}: expected 1 to {_MAX_FPS}; most tools take 30 or 60"
+                f"--fps {self.fps}: expected 1 to {MAX_FPS}; most tools take 30 or 60"
             )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from hpsvid.body import Body
 from hpsvid.errors import InputError
-from hpsvid.export.common import ExportOptions
+from hpsvid.export.common import MAX_FPS, ExportOptions
 from hpsvid.files import read_npz, write_npz
 from hpsvid.types import SCHEMA_VERSION, Array, BodyParams, Camera, Clip, Motion, Person, Track
 
@@ -79,7 +79,8 @@ def read_motion(path: Path) -> Motion:
     """Read what `write_motion` wrote; nothing in the file is ever run.
 
     Raises InputError when the file is missing, no npz, not of hpsvid, of a newer schema, lacks
-    a key or holds an array of another shape.
+    a key, holds an array of another shape or numbers that no motion has (NaN, times that run
+    backwards).
     """
     arrays = read_npz(path, "a result npz of hpsvid")
     if "header" not in arrays:
@@ -99,7 +100,7 @@ def read_motion(path: Path) -> Motion:
         )
     try:
         clip = header["clip"]
-        return Motion(
+        motion = Motion(
             clip=Clip(
                 path=Path(clip["path"]),
                 width=int(clip["width"]),
@@ -115,10 +116,32 @@ def read_motion(path: Path) -> Motion:
             provenance={key: value for key, value in header.items() if key not in _OWN_KEYS},
             schema_version=version,
         )
+        _check_values(motion)
+        return motion
     except KeyError as error:
         raise InputError(f"{path}: has no {error}; the file is incomplete, make it anew") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ZeroDivisionError) as error:
         raise InputError(f"{path}: cannot be read as a result ({error})") from error
+
+
+def _check_values(motion: Motion) -> None:
+    """Raise ValueError for what has the right shape and yet is no motion."""
+    if not 0 < motion.clip.fps <= MAX_FPS:
+        raise ValueError(f"fps is {motion.clip.fps}, expected more than 0, at most {MAX_FPS}")
+    if not (np.isfinite(motion.pts_s).all() and (np.diff(motion.pts_s) > 0).all()):
+        raise ValueError("pts_s: expected finite times that increase")
+    ids = [person.track.id for person in motion.people]
+    if len(set(ids)) != len(ids):
+        raise ValueError(f"person_ids: expected ids that differ, found {ids}")
+    finite = {"K": motion.camera.K}
+    for person in motion.people:
+        if person.track.frame_index[0] < 0:
+            raise ValueError(f"person {person.track.id}: frame_index begins before 0")
+        for key in ("rotmats", "betas", "transl", "joints"):
+            finite[f"{person.track.id}/{key}"] = _person_arrays(person)[key]
+    for key, values in finite.items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"{key}: holds numbers that are not finite")
 
 
 def _person_arrays(person: Person) -> dict[str, Array]:
