@@ -16,6 +16,7 @@ import cv2
 import lap
 import numpy as np
 
+from hpsvid.boxes import areas, shared_areas
 from hpsvid.errors import InputError
 from hpsvid.types import Array, Detections, Track
 
@@ -138,7 +139,7 @@ class Tracker:
         Of people who appear in the same frame the larger comes first.
         """
         self._end_shot()
-        self._done.sort(key=lambda track: (track.frame_index[0], -_areas(track.boxes)[0]))
+        self._done.sort(key=lambda track: (track.frame_index[0], -areas(track.boxes)[0]))
         return [replace(track, id=k) for k, track in enumerate(self._done)]
 
     def _has_ended(self, follow: _Follow) -> bool:
@@ -274,29 +275,23 @@ def _covers_a_group(follows: list[_Follow], offered: list[_Seen]) -> list[bool]:
     """For each detection whether it is one box around two or more people already followed."""
     if not follows or not offered:
         return [False] * len(offered)
-    expected, boxes, shared = _shared_areas(follows, offered)
-    inside = shared > GROUP_INSIDE * _areas(expected)[:, None]
-    filled = (shared * inside).sum(axis=0) > GROUP_FILLED * _areas(boxes)
+    expected, boxes, shared = _expected_and_found(follows, offered)
+    inside = shared > GROUP_INSIDE * areas(expected)[:, None]
+    filled = (shared * inside).sum(axis=0) > GROUP_FILLED * areas(boxes)
     return list((inside.sum(axis=0) >= 2) & filled)
 
 
 def _overlap_cost(follows: list[_Follow], offered: list[_Seen]) -> Array:
     """1 - IoU of expected and found boxes."""
-    expected, boxes, shared = _shared_areas(follows, offered)
-    return 1 - shared / (_areas(expected)[:, None] + _areas(boxes) - shared)
+    expected, boxes, shared = _expected_and_found(follows, offered)
+    return 1 - shared / (areas(expected)[:, None] + areas(boxes) - shared)
 
 
-def _shared_areas(follows: list[_Follow], offered: list[_Seen]) -> tuple[Array, Array, Array]:
+def _expected_and_found(follows: list[_Follow], offered: list[_Seen]) -> tuple[Array, Array, Array]:
     """Expected boxes (F, 4), found boxes (D, 4) and the areas that they share (F, D), px."""
     expected = _corners(np.stack([follow.mean[:, 0] for follow in follows]))
     boxes = np.stack([seen.box for seen in offered])
-    low = np.maximum(expected[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(expected[:, None, 2:], boxes[None, :, 2:])
-    return expected, boxes, (high - low).clip(0).prod(axis=-1)
-
-
-def _areas(boxes: Array) -> Array:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return expected, boxes, shared_areas(expected, boxes)
 
 
 def _corners(centre_size: Array) -> Array:
@@ -397,5 +392,5 @@ def select_tracks(
             known = ", ".join(str(track.id) for track in tracks)
             raise InputError(f"--person {person}: no such person; the clip has {known}")
         return chosen
-    by_cover = sorted(tracks, key=lambda track: -_areas(track.boxes.astype(np.float64)).sum())
+    by_cover = sorted(tracks, key=lambda track: -areas(track.boxes.astype(np.float64)).sum())
     return sorted(by_cover[:max_people], key=lambda track: track.id)

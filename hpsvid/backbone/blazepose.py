@@ -15,6 +15,7 @@ from scipy.special import expit
 
 from hpsvid.backbone.crop import SIDE, Crop, crop_along_axis, crop_around_box
 from hpsvid.body import LANDMARK, LANDMARK_NAMES, mirrored
+from hpsvid.boxes import areas, shared_areas
 from hpsvid.types import N_LANDMARKS, Array, Frames, Landmarks, Track
 from hpsvid.weights import load_onnx, read_manifest
 
@@ -211,11 +212,8 @@ def hull(look: Look, width: int, height: int) -> Array:
 
 def box_overlap(one: Array, many: Array) -> Array:
     """Intersection over union of a box (4,) with boxes (B, 4) -> (B,)."""
-    low = np.maximum(one[:2], many[:, :2])
-    high = np.minimum(one[2:], many[:, 2:])
-    shared = (high - low).clip(0).prod(1)
-    areas = (many[:, 2:] - many[:, :2]).prod(1) + (one[2:] - one[:2]).prod()
-    return shared / np.maximum(areas - shared, 1e-6)
+    (shared,) = shared_areas(one[None], many)
+    return shared / np.maximum(areas(many) + areas(one[None]) - shared, 1e-6)
 
 
 def is_believable(look: Look, boxes: Array, own: int, width: int, height: int) -> bool:

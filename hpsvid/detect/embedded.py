@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from hpsvid.boxes import areas, shared_areas
 from hpsvid.types import Array, Detections, Frames
 from hpsvid.weights import load_onnx, read_manifest
 
@@ -106,13 +107,12 @@ def decode(
 
 
 def suppress(boxes: Array, scores: Array) -> Array:
-    """Indices of the boxes that are no duplicate of a stronger one, strongest first."""
+    """Indices of the boxes that are no duplicate of a stronger one, strongest first.
+
+    boxes: (D, 4) px; scores: (D,).
+    """
     order = np.argsort(-scores, kind="stable")
-    x0, y0, x1, y1 = boxes[order].T
-    area = (x1 - x0) * (y1 - y0)
-    shared_w = np.minimum(x1[:, None], x1) - np.maximum(x0[:, None], x0)
-    shared_h = np.minimum(y1[:, None], y1) - np.maximum(y0[:, None], y0)
-    shared = shared_w.clip(0) * shared_h.clip(0)
+    area, shared = areas(boxes[order]), shared_areas(boxes[order], boxes[order])
     duplicate = shared > MAX_OVERLAP * (area[:, None] + area - shared)
     alive = np.ones(len(order), bool)
     for k in range(len(order)):
