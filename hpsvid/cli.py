@@ -86,14 +86,17 @@ def run(
     with _one_line_errors():
         from hpsvid import pipeline, video, video_writer
         from hpsvid.export import npz
+        from hpsvid.files import staged
         from hpsvid.render import load_renderer
 
         clip = video.probe(input)
-        out = out or Path(
-            f"{input.stem or input.resolve().name}_overlay{video_writer.suffix_for(clip)}"
-        )
+        out = out or Path(f"{_stem(input)}_overlay{video_writer.suffix_for(clip)}")
         video_writer.check_output(out, clip)
         result_path = out.with_suffix(".npz")
+        if result_path.is_dir():
+            raise InputError(
+                f"{result_path}: is a folder; the result goes there: name another file"
+            )
         painter = load_renderer(renderer)
         options = pipeline.Options(
             detector=detector, solver=solver, fast=fast, focal_px=focal, person=person,
@@ -103,10 +106,13 @@ def run(
         body = pipeline.load_chosen_body(smpl)
         with _progress(shown=not quiet and not as_json) as progress:
             motion = pipeline.make_motion(clip, body, options, clock, progress)
-            pipeline.render_overlay(
-                motion, body, out, renderer=painter, alpha=alpha, clock=clock, progress=progress
-            )
-        npz.write_motion(motion, result_path)
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with staged(result_path) as unseen:  # both files appear, or neither
+                npz.write_motion(motion, unseen)
+                pipeline.render_overlay(
+                    motion, body, out, renderer=painter, alpha=alpha, clock=clock,
+                    progress=progress,
+                )  # fmt: skip
         _report(motion, clock, [out, result_path], quiet=quiet, as_json=as_json)
 
 
@@ -134,10 +140,14 @@ def export(
     with _one_line_errors():
         from hpsvid import pipeline
         from hpsvid.export import ExportOptions, check_options
+        from hpsvid.files import check_folder
 
         wanted = ExportOptions(fps=fps, rig=rig)
         chosen = check_options(format, wanted)
-        _check_folder(out)
+        check_folder(out)
+        result_path = out / f"{_stem(input)}.npz"
+        if format == "npz" and result_path.exists() and result_path.samefile(input):
+            raise InputError(f"{result_path}: is the input itself; give another folder, --out DIR")
         options = pipeline.Options(
             detector=detector, solver=solver, fast=fast, focal_px=focal, person=person,
             max_people=max_people, smpl=smpl, threads=threads,
@@ -182,18 +192,21 @@ def _stem(path: Path) -> str:
     return path.stem if path.stem.strip(".") else path.resolve().name
 
 
-def _check_folder(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; expected a folder for the files: give --out DIR")
-
-
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
-    """Turn errors raised on purpose into one line on stderr and exit code 1."""
+    """Turn errors raised on purpose, or by the machine, into one line on stderr and exit code 1."""
     try:
         yield
     except HpsvidError as error:
         print(f"hpsvid: {' '.join(str(error).split())}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    except BrokenPipeError:  # who reads our output has had enough; typer ends quietly
+        raise
+    except OSError as error:  # a name too long, a folder that may not be entered, a full disk
+        print(f"hpsvid: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    except MemoryError as error:
+        print(f"hpsvid: not enough memory ({error}); try a smaller input", file=sys.stderr)
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
         print("hpsvid: interrupted; nothing was written", file=sys.stderr)

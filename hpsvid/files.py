@@ -1,9 +1,10 @@
 """Files that appear whole or not at all, and npz files that hold nothing but arrays."""
 
 import os
+import tempfile
 import zipfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
@@ -16,21 +17,52 @@ from hpsvid.errors import InputError, one_line
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
 
 
+def check_folder(folder: Path) -> None:
+    """Make sure, before any work, that files can be written into `folder`, or that it can be made.
+
+    Changes nothing on disk. Raises InputError.
+    """
+    there = next(part for part in (folder.absolute(), *folder.absolute().parents) if part.exists())
+    if not there.is_dir():
+        raise InputError(f"{folder}: {there} is a file; expected a folder")
+    try:
+        tempfile.TemporaryFile(dir=there).close()  # without a name; asks quotas and mounts too
+    except OSError as error:
+        raise InputError(
+            f"{folder}: the folder {there} cannot be written ({error.strerror}); "
+            "choose another place"
+        ) from error
+
+
+@contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """A hidden name beside `path`; the file written there becomes `path` when the block ends well.
+
+    When the block fails the file vanishes. Raises InputError when `path` cannot be taken.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield beside
+        try:
+            beside.replace(path)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+    finally:
+        with suppress(OSError):  # a folder that lets nothing be written lets nothing be removed
+            beside.unlink(missing_ok=True)
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[IO[bytes]]:
     """A stream whose bytes become `path` when the block ends well, and vanish when it fails.
 
     Raises InputError when the folder cannot be written.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with beside.open("wb") as stream:
+        with staged(path) as beside, beside.open("wb") as stream:
             yield stream
-        beside.replace(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def write_npz(path: Path, arrays: dict[str, NDArray[Any]]) -> None:

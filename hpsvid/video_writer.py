@@ -20,9 +20,9 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
 from hpsvid.errors import DependencyError, HpsvidError, InputError
-from hpsvid.files import written_whole
+from hpsvid.files import check_folder, written_whole
 from hpsvid.types import Array, Clip
-from hpsvid.video import is_pictures, is_single_picture, opened
+from hpsvid.video import is_pictures, is_single_picture
 
 VIDEO_OUT_SUFFIXES = (".mp4", ".mov", ".mkv")
 PICTURE_OUT_SUFFIXES = (".png", ".jpg")
@@ -66,16 +66,7 @@ def check_output(path: Path, clip: Clip | None = None) -> None:
         raise InputError(f"{path}: is a folder; name a file")
     if clip is not None and path.exists() and clip.path.exists() and path.samefile(clip.path):
         raise InputError(f"{path}: is the input itself; name another file for the output")
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if not folder.is_dir():
-        raise InputError(f"{path}: {folder} is a file; expected a folder")
-    try:
-        tempfile.TemporaryFile(dir=folder).close()  # without a name; asks quotas and mounts too
-    except OSError as error:
-        raise InputError(
-            f"{path}: the folder {folder} cannot be written ({error.strerror}); "
-            "choose another place"
-        ) from error
+    check_folder(path.parent)
 
 
 def open_writer(path: Path, clip: Clip) -> "VideoWriter | PictureWriter":

@@ -132,7 +132,12 @@ def test_a_picture_of_a_person_gives_a_picture(clip: Path, tmp_path: Path) -> No
         (("run", "{clip}", "--out", "{clip}"), "input"),
         (("run", "{clip}", "--out", "{tmp}/x.mp4", "--person", "7"), "--person 7"),
         (("run", "{clip}", "--out", "{tmp}/x.mp4", "--smpl", "{tmp}/no.pkl"), "no.pkl"),
+        (("run", "{clip}", "--out", f"{{tmp}}/{'x' * 252}.mp4"), "too long"),
+        (("run", f"{{tmp}}/{'y' * 300}.mp4"), "too long"),
+        (("run", "{clip}", "--out", "{tmp}/taken.mp4"), "taken.npz: is a folder"),
         (("export", "{clip}", "--out", "{clip}"), "folder"),
+        (("export", "{clip}", "--out", "{clip}/sub"), "folder"),
+        (("export", "{clip}", "--out", "/proc/sub"), "cannot be written"),
         (("export", "{clip}", "--format", "npz", "--fps", "30"), "--fps"),
         (("export", "{tmp}/other.npz"), "other.npz"),
     ],
@@ -141,6 +146,7 @@ def test_bad_input_is_one_line_exit_1_and_nothing_written(
     clip: Path, tmp_path: Path, arguments: tuple[str, ...], says: str
 ) -> None:
     np.savez(tmp_path / "other.npz", something=np.zeros(3))
+    (tmp_path / "taken.npz").mkdir()
     before = sorted(tmp_path.iterdir())
     ran = call(*(argument.format(clip=clip, tmp=tmp_path) for argument in arguments))
     assert ran.exit_code == 1
@@ -148,6 +154,36 @@ def test_bad_input_is_one_line_exit_1_and_nothing_written(
     assert "hpsvid: " not in bars and line.count("\n") == 1
     assert says in line
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_saved_result_never_overwrites_itself(result: Path) -> None:
+    before = (result / "walk.npz").read_bytes()
+    ran = call("export", result / "walk.npz", "--format", "npz", "--person", 0, "--out", result)
+    assert ran.exit_code == 1 and "input itself" in ran.stderr
+    assert (result / "walk.npz").read_bytes() == before
+
+
+def test_an_overlay_that_fails_leaves_no_result(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video_writer, "_X264", ("-c:v", "no_such_encoder"))
+    ran = call("run", clip, "--out", tmp_path / "a.mp4", "--fast", "-q")
+    assert ran.exit_code == 1
+    assert "encoder" in ran.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_pictures_of_the_folder_above_are_named_after_it(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = next(video.read_frames(video.probe(clip)))
+    video_writer.write_image(tmp_path / "walk" / "1.png", frames.rgb[0])
+    (tmp_path / "walk" / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "walk" / "in")
+    ran = call("run", "..", "--fast", "-q")
+    assert ran.exit_code == 0, ran.output
+    names = sorted(path.name for path in Path().iterdir())
+    assert names == ["walk_overlay.mp4", "walk_overlay.npz"]
 
 
 def test_an_empty_scene_is_one_line_and_nothing_written(tmp_path: Path) -> None:

@@ -28,9 +28,7 @@ class ExportOptions:
         if self.rig not in get_args(RigName):
             raise InputError(f"--rig {self.rig!r}: expected {', '.join(get_args(RigName))}")
         if self.fps is not None and not 1 <= self.fps <= MAX_FPS:
-            raise InputError(
-                f"--fps {self.fps}: expected 1 to {MAX_FPS}; most tools take 30 or 60"
-            )
+            raise InputError(f"--fps {self.fps}: expected 1 to {MAX_FPS}; most tools take 30 or 60")
 
 
 def evenly_timed(motion: Motion, person: Person, fps: int | None) -> tuple[BodyParams, float]:
