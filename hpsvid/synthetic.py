@@ -7,6 +7,7 @@ something hides the body. Nothing here needs a picture.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from hpsvid.body import JOINT, JOINT_NAMES, N_BODY, Body
 from hpsvid.geometry import axis_angle_to_matrix, unit
 from hpsvid.ik.hybrik import twists
-from hpsvid.ik.losses import Batch
+from hpsvid.ik.losses import Batch, join
 from hpsvid.ik.niki import (
     BONE_ENDS,
     FLOOR_M,
@@ -30,6 +31,7 @@ from hpsvid.mocap import MotionCapture, resample
 from hpsvid.types import Array
 
 FPS = 30.0
+LIFTED_SHARE = 0.5  # of a batch's windows, where there are lifted pairs
 KEY_FRAMES = 8  # frames between the key frames of an occlusion (NIKI supplement I)
 TRUNCATED = 0.75  # of the key frames; the protocol asks for more than 2/3
 MAX_HIDDEN_AREA = 0.3  # of the picture
@@ -260,6 +262,42 @@ def random_batch(
     return training_batch(evidence, person, poses, framewise=framewise)
 
 
+@dataclass(frozen=True)
+class LiftedPairs:
+    """Evidence that a lifter made of rendered pictures, with the truth (`tools/lift_pairs.py`)."""
+
+    joints: Tensor  # (N, T, 29, 3) m
+    sigma: Tensor  # (N, T, 29) m
+    twist: Tensor  # (N, T, 23, 2)
+    view: Tensor  # (N, T, 3)
+    betas: Tensor  # (N, 10) as estimated
+    rotmats: Tensor  # (N, T, 24, 3, 3) true, in the evidence's axes
+
+    @classmethod
+    def read(cls, path: Path) -> "LiftedPairs":
+        """The pairs of an npz with this class's fields as keys."""
+        with np.load(path) as archive:
+            return cls(**{name: torch.from_numpy(archive[name]) for name in cls.__annotations__})
+
+    def batch(
+        self, rng: np.random.Generator, body: Body, size: int, length: int, *, framewise: bool
+    ) -> Batch:
+        """Windows drawn at random."""
+        rows = torch.from_numpy(rng.integers(0, len(self.joints), size))[:, None]
+        start = rng.integers(0, self.joints.shape[1] - length + 1, size)
+        frames = torch.from_numpy(start)[:, None] + torch.arange(length)
+        betas = self.betas[rows]
+        person = Person(
+            rest=body.rest_joints(betas),
+            betas=betas,
+            view=self.view[rows, frames],
+            sigma=self.sigma[rows, frames],
+            valid=torch.ones(size, length, dtype=torch.bool),
+        )
+        evidence = Evidence(joints=self.joints[rows, frames], twist=self.twist[rows, frames])
+        return training_batch(evidence, person, self.rotmats[rows, frames], framewise=framewise)
+
+
 class MotionBatches:
     """Endless batches from captured motion: a pool of windows, a few of them new each time.
 
@@ -277,12 +315,15 @@ class MotionBatches:
         seed: int,
         pool: int = 512,
         fresh: int = 2,
+        pairs: LiftedPairs | None = None,
     ) -> None:
         self.source, self.body = source, body
-        self.batch, self.framewise, self.fresh = batch, framewise, fresh
+        self.framewise, self.fresh, self.pairs = framewise, fresh, pairs
+        self.lifted = 0 if pairs is None else round(LIFTED_SHARE * batch)
+        self.batch = batch - self.lifted
         self.rng = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
-        self.pool = np.stack([source.varied(self.rng) for _ in range(max(pool, batch))])
+        self.pool = np.stack([source.varied(self.rng) for _ in range(max(pool, self.batch))])
         self.next = 0
 
     def __iter__(self) -> Iterator[Batch]:
@@ -293,7 +334,14 @@ class MotionBatches:
                 self.next = (self.next + 1) % len(self.pool)
             chosen = self.rng.choice(len(self.pool), self.batch, replace=False)
             poses = torch.from_numpy(self.pool[chosen])
-            yield random_batch(poses, self.body, self.generator, framewise=self.framewise)
+            made = random_batch(poses, self.body, self.generator, framewise=self.framewise)
+            if self.pairs is not None:
+                length = self.source.length
+                lifted = self.pairs.batch(
+                    self.rng, self.body, self.lifted, length, framewise=self.framewise
+                )
+                made = join(made, lifted)
+            yield made
 
 
 def test_windows(clips: Sequence[MotionCapture], length: int, most: int) -> Tensor:

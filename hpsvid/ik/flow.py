@@ -19,6 +19,10 @@ Split = Literal["halves", "interleaved"]
 # a value may have moved by about this share of its unit between neighbouring frames before the
 # network learns each feature's own pace
 PACE = 0.04
+NO_DOUBT = -7.0  # a new belief counts for a thousandth
+SMALLEST = 0.004  # error, in the features' unit, below which there is nothing to gain
+RELATIVE_TO = 0.04  # error, in the features' unit, below which a fit counts them as alike
+DOUBT_SHIFTS = (-12.0, -6.0, -4.0, -3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,8 +77,11 @@ class SpatialCoupling(nn.Module):
         self.register_buffer("move", move, persistent=False)
         self.network = mlp(len(keep) + n_condition, hidden, 2 * len(move))
 
+    def _seen(self, u: Tensor, given: Given) -> Tensor:
+        return torch.cat([u[..., self.keep], given.condition], -1)
+
     def _affine(self, u: Tensor, given: Given) -> tuple[Tensor, Tensor]:
-        out = self.network(torch.cat([u[..., self.keep], given.condition], -1))
+        out = self.network(self._seen(u, given))
         scale, shift = (out * given.valid[..., None].to(u.dtype)).chunk(2, -1)
         return torch.tanh(scale), shift
 
@@ -89,6 +96,92 @@ class SpatialCoupling(nn.Module):
         scale, shift = self._affine(v, given)
         moved = (v[..., self.move] - shift) * torch.exp(-scale)
         return v.index_copy(-1, self.move, moved)
+
+
+class BeliefCoupling(SpatialCoupling):
+    """Some features are drawn to what the others let one believe about them, frame by frame.
+
+    v_move = w u_move + (1 - w) belief(u_keep, c), the share w by the variance of either:
+    w = 1 / (1 + exp(doubt(u_keep, c))), doubt = log(variance of u / variance of the belief), the
+    former as reported.
+    An affine coupling like the other, in terms that mean the same whatever the size of the errors
+    and that least squares can fit.
+    """
+
+    def __init__(self, keep: Tensor, move: Tensor, n_condition: int, hidden: int) -> None:
+        super().__init__(keep, move, n_condition, hidden)
+        last = self.network[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.constant_(last.bias[: len(move)], NO_DOUBT)
+
+    def _affine(self, u: Tensor, given: Given) -> tuple[Tensor, Tensor]:
+        doubt, belief = self.network(self._seen(u, given)).chunk(2, -1)
+        return _weigh(doubt - torch.log(given.precision[..., self.move]), belief, given.valid)
+
+    def fit(self, u: Tensor, given: Given, truth: Tensor, ridge: float) -> None:
+        """Set the last layer by least squares; see `fit_flow`."""
+        columns = self._seen(u, given), *(x[..., self.move] for x in (u, truth, given.precision))
+        seen, own, wanted, precision = (x[given.valid] for x in columns)
+        belief, doubt = torch.zeros_like(own), -torch.log(precision)
+        _fit_last(self.network, seen, own, wanted, belief, doubt, precision, ridge=ridge)
+
+
+def _weigh(doubt: Tensor, belief: Tensor, moving: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale and shift that draw a value to `belief`; the scale's bound keeps inverses exact."""
+    mask = moving[..., None].to(doubt.dtype)
+    scale = -torch.tanh(nn.functional.softplus(doubt)) * mask
+    return scale, (1 - torch.exp(scale)) * belief
+
+
+def _fit_last(
+    network: nn.Sequential,
+    seen: Tensor,
+    own: Tensor,
+    truth: Tensor,
+    belief: Tensor,
+    doubt: Tensor,
+    precision: Tensor,
+    *,
+    ridge: float,
+) -> None:
+    """Fit a network's last layer to add to `belief` and `doubt` (N, M), given the input `seen`.
+
+    Belief: linear regression of the truth. Doubt: the difference of two regressions of log squared
+    errors (log-linear variances; Harvey, Econometrica 1976), those of `own` and of the belief.
+    That takes the two errors as independent; each feature's doubt is then shifted to where the
+    mean error is least. Errors count relative to what `precision` says that they are.
+    """
+    last = network[-1]
+    assert isinstance(last, nn.Linear)
+    reported = precision.rsqrt().double() + RELATIVE_TO
+    weight = reported.square().mean(1, keepdim=True).reciprocal()
+    weight = weight / weight.mean()
+    hidden = network[:-1](seen).double()
+    mean = (weight * hidden).mean(0)
+    centred = hidden - mean
+    normal = centred.mT @ (weight * centred)
+    normal.diagonal().add_(ridge * normal.diagonal().mean())
+    factor = torch.linalg.cholesky(normal)
+
+    def regress(values: Tensor) -> tuple[Tensor, Tensor]:
+        middle = (weight * values).mean(0)
+        slope = torch.cholesky_solve(centred.mT @ (weight * (values - middle)), factor).mT
+        return slope, middle - slope @ mean
+
+    slope, bias = regress(truth.double() - belief)
+    believed = belief + hidden @ slope.mT + bias
+    errors = [torch.log((x - truth).square() + SMALLEST**2) for x in (own.double(), believed)]
+    doubt_slope, doubt_bias = regress(errors[0] - errors[1] - doubt)
+    doubted = doubt + hidden @ doubt_slope.mT + doubt_bias
+    costs = []
+    for shift in DOUBT_SHIFTS:
+        share = torch.exp(-torch.tanh(nn.functional.softplus(doubted + shift)))
+        error = share * own + (1 - share) * believed - truth
+        costs.append((error.abs() / reported).mean(0))
+    best = torch.stack(costs).argmin(0)
+    doubt_bias = doubt_bias + torch.tensor(DOUBT_SHIFTS, dtype=torch.float64)[best]
+    last.weight.copy_(torch.cat([doubt_slope, slope]))
+    last.bias.copy_(torch.cat([doubt_bias, bias]))
 
 
 def frame_positions(valid: Tensor) -> Tensor:
@@ -118,9 +211,9 @@ class TemporalCoupling(nn.Module):
     sees its neighbours on both sides. Padding never changes a result.
 
     The same attention, weighted by the features' precision, also averages the kept frames'
-    features. Scale and shift start as the fusion of that average with the frame's own value, each
-    by its variance (a Kalman update); the network's part of both starts at zero. Attention falls
-    off with distance at each head's own slope (ALiBi, Press et al., ICLR 2022).
+    features. As in `BeliefCoupling` a frame's own value is drawn to that average, each by its
+    variance (a Kalman update); the network adds to average and doubt, at first nothing. Attention
+    falls off with distance at each head's own slope (ALiBi, Press et al., ICLR 2022).
     """
 
     features: Tensor
@@ -177,11 +270,11 @@ class TemporalCoupling(nn.Module):
         attention = logits.masked_fill(~seen[:, None, None], -torch.inf).softmax(-1)
         return (attention @ value).transpose(1, 2).flatten(-2), attention
 
-    def _affine(self, u: Tensor, given: Given) -> tuple[Tensor, Tensor]:
+    def _neighbours(self, u: Tensor, given: Given) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Which frames move, what the readout sees, and the kept frames' average with its doubt."""
         position, moving = self._moving(given.valid)
         keeping = given.valid & ~moving
         read, attention = self._attend(u, given, position, keeping)
-        mine, shift = self.readout(torch.cat([read, given.condition], -1)).chunk(2, -1)
         precision = given.precision[..., self.features]
         distance = (position[:, None, :] - position[:, :, None]).abs().to(u.dtype)[:, None]
         kept = keeping[..., None].to(u.dtype)
@@ -192,10 +285,21 @@ class TemporalCoupling(nn.Module):
         total, weight, gap = ((share * x).sum(1) for x in (total, weight, gap))
         # noise is correlated in time, so averaging frames is not counted as less noise
         others = 1 / weight + (self.log_pace.exp() * gap / weight).square()
-        trust = torch.log(others) - torch.log(others + 1 / precision)
-        mask = (moving & keeping.any(1, keepdim=True))[..., None].to(u.dtype)
-        scale = torch.tanh(trust + mine) * mask
-        return scale, ((1 - torch.exp(scale)) * total / weight + shift) * mask
+        doubt = -torch.log(precision * others)
+        seen = torch.cat([read, given.condition], -1)
+        return moving & keeping.any(1, keepdim=True), seen, total / weight, doubt
+
+    def _affine(self, u: Tensor, given: Given) -> tuple[Tensor, Tensor]:
+        moving, seen, average, doubt = self._neighbours(u, given)
+        more_doubt, more = self.readout(seen).chunk(2, -1)
+        return _weigh(doubt + more_doubt, average + more, moving)
+
+    def fit(self, u: Tensor, given: Given, truth: Tensor, ridge: float) -> None:
+        """Set the readout's last layer by least squares; see `fit_flow`."""
+        own, wanted, precision = (x[..., self.features] for x in (u, truth, given.precision))
+        moving, seen, average, doubt = self._neighbours(own, given)
+        known = (x[moving] for x in (seen, own, wanted, average, doubt, precision))
+        _fit_last(self.readout, *known, ridge=ridge)
 
     def forward(self, u: Tensor, given: Given) -> tuple[Tensor, Tensor]:
         """Transformed (B, T, D) and log-determinant (B,)."""
@@ -269,6 +373,22 @@ class Flow(nn.Module):
         return v
 
 
+def fit_flow(flow: Flow, u: Tensor, given: Given, truth: Tensor, ridge: float = 1e-3) -> None:
+    """Fit the couplings before the lifting layer, one after the other, by least squares.
+
+    u, truth: (B, T, D) input with errors and without. Each coupling's last layer is set so that it
+    brings its input closest to the truth; the layers before the last stay random features. No
+    gradient is needed: this takes seconds, and is where training by gradient may start from.
+    """
+    with torch.no_grad():
+        for layer in flow.layers:
+            if isinstance(layer, Lift):
+                break
+            if isinstance(layer, BeliefCoupling | TemporalCoupling):
+                layer.fit(u, given, truth, ridge)
+            u = layer(u, given)[0]
+
+
 def couplings(
     features: Tensor,
     keep_also: Tensor,
@@ -279,13 +399,15 @@ def couplings(
     hidden: int,
     attention: int = 0,
     heads: int = 4,
+    beliefs: bool = False,
 ) -> list[nn.Module]:
     """`blocks` pairs of spatial couplings over `features`, each followed by a temporal pair.
 
     features: (N,) indices; keep_also: indices that the spatial couplings may read besides; group:
     features of one joint or bone. Even blocks split whole groups, odd blocks single features.
     attention: width of the temporal couplings (NIKI supplement, Fig. 3), 0 for none; even blocks
-    interleave the frames, odd ones split the window in the middle.
+    interleave the frames, odd ones split the window in the middle. beliefs: spatial couplings are
+    `BeliefCoupling`s.
     """
     layers: list[nn.Module] = []
     place = torch.arange(len(features))
@@ -293,7 +415,8 @@ def couplings(
         odd = (place // (group if block % 2 == 0 else 1)) % 2 == 1
         for move in (odd, ~odd):
             keep = torch.cat([keep_also, features[~move]])
-            layers.append(SpatialCoupling(keep, features[move], n_condition, hidden))
+            kind = BeliefCoupling if beliefs else SpatialCoupling
+            layers.append(kind(keep, features[move], n_condition, hidden))
         split: Split = "interleaved" if block % 2 == 0 else "halves"
         layers += [
             TemporalCoupling(

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hpsvid.ik.flow import fit_flow
 from hpsvid.ik.hybrik import twists
 from hpsvid.ik.niki import (
     UNIT_M,
@@ -79,7 +80,7 @@ def niki_loss(
 
     # inverse direction; the boundary goes along in the same pass, as more windows
     if weights.bnd_i:
-        both = model.solve(_join(batch.evidence, clean), _join(person, exact))
+        both = model.solve(join(batch.evidence, clean), join(person, exact))
         solved, solved_clean = _take(both, slice(0, size)), _take(both, slice(size, None))
         terms["bnd_i"] = mean(solved_clean.z.square(), few) + pose_error(solved_clean, few)
     else:
@@ -101,7 +102,7 @@ def niki_loss(
             swings=None if swings is None else torch.cat([swings[at] for _, at, *_ in rows]),
             z=torch.cat([z for _, _, z, *_ in rows]),
         )
-        people = _join(*(row[-1] for row in rows))
+        people = join(*(row[-1] for row in rows))
         found, _, turned = model.explain(pose, people, teach_swings=True, padded=False)
         start = 0
         for name, at, z, target, _ in rows:
@@ -116,14 +117,14 @@ def niki_loss(
     return total, {name: term.item() for name, term in terms.items()}
 
 
-def _join(*batches: Any) -> Any:
-    """Dataclasses of tensors with the same frames, one after the other along the batch."""
+def join(*batches: Any) -> Any:
+    """Dataclasses of tensors (or of such dataclasses), one after the other along the batch."""
     first = batches[0]
+    if isinstance(first, Tensor):
+        return torch.cat(batches)
+    names = first.__dataclass_fields__
     return type(first)(
-        **{
-            name: torch.cat([getattr(batch, name) for batch in batches])
-            for name in first.__dataclass_fields__
-        }
+        **{name: join(*(getattr(batch, name) for batch in batches)) for name in names}
     )
 
 
@@ -133,6 +134,31 @@ def _take(batch: Any, rows: slice) -> Any:
     return type(batch)(
         **{name: None if value is None else value[rows] for name, value in fields.items()}
     )
+
+
+def fit_by_least_squares(model: Niki, batch: Batch, ridge: float = 1e-2) -> None:
+    """Fit the couplings of an analytic model to a large batch in closed form (`flow.fit_flow`).
+
+    Where training by gradient starts from; it takes the place of thousands of its steps.
+    """
+    person = batch.person
+    rest = person.rest.expand(*person.valid.shape, *person.rest.shape[-2:])
+    joints = posed_joints(batch.rotmats, rest)
+    clean = Evidence(joints=joints, twist=twists(batch.rotmats, rest))
+    given = model.given(person, second=False)
+    noisy, truth = (model.pack(evidence) for evidence in (batch.evidence, clean))
+    fit_flow(model.first, noisy, given, truth, ridge)
+    if model.second is None:
+        return
+    with torch.no_grad():
+        swings = model.first(noisy, given)[0][..., model.evidence_dim :]
+        padding = torch.zeros_like(swings)
+        parts = (
+            (swings, batch.evidence.twist),
+            (rotmat_to_6d(swings_of(joints, rest)), clean.twist),
+        )
+        noisy, truth = (torch.cat([s, t.flatten(-2), padding], -1) for s, t in parts)
+    fit_flow(model.second, noisy, model.given(person, second=True), truth, ridge)
 
 
 def independence(

@@ -163,6 +163,7 @@ class Niki(nn.Module):
             "hidden": config.hidden,
             "attention": config.attention,
             "heads": config.heads,
+            "beliefs": config.analytic,
         }
         evidence = JOINT_DIM + (0 if both else TWIST_DIM)
         # the pelvis is the origin: nothing to move there
@@ -183,7 +184,8 @@ class Niki(nn.Module):
                 second = couplings(every, every[:0], 2, blocks=config.twist_blocks, **size)
             self.second = Flow(second)
 
-    def _given(self, person: Person, *, second: bool, padded: bool = True) -> Given:
+    def given(self, person: Person, *, second: bool, padded: bool = True) -> Given:
+        """What the first or the second flow is conditioned on."""
         shape = (*person.sigma.shape[:2], -1)
         sigma = person.sigma.clamp(FLOOR_M, CEILING_M)
         condition = [
@@ -212,18 +214,17 @@ class Niki(nn.Module):
 
     def solve_padded(self, evidence: Evidence, person: Person, padding: Tensor | None) -> Pose:
         """As `solve`; `padding` (B, T, P) other than zero shows that all of it is invertible."""
-        packed = [evidence.joints.flatten(-2) / UNIT_M]
-        if self.second is None:
-            packed.append(evidence.twist.flatten(-2))
-        pads = packed[0].new_zeros(*packed[0].shape[:-1], self.pad_dim)
-        pads = pads if padding is None else padding
-        inner, outer = pads.tensor_split([POSE_DIM], -1)
-        out = self.first(torch.cat([*packed, inner], -1), self._given(person, second=False))[0]
+        inner, outer = (
+            evidence.joints.new_zeros(*evidence.joints.shape[:-2], self.pad_dim)
+            if padding is None
+            else padding
+        ).tensor_split([POSE_DIM], -1)
+        out = self.first(self.pack(evidence, inner), self.given(person, second=False))[0]
         z, pose = out.tensor_split([self.evidence_dim], -1)
         if self.second is None:
             return Pose(rotations=pose, swings=None, z=z)
         packed = torch.cat([pose, evidence.twist.flatten(-2), outer], -1)
-        out = self.second(packed, self._given(person, second=True))[0]
+        out = self.second(packed, self.given(person, second=True))[0]
         if self.config.analytic:
             rest, rotations = out.tensor_split([POSE_DIM + TWIST_DIM], -1)
         else:
@@ -237,6 +238,14 @@ class Niki(nn.Module):
         )
         pose = self.solve(evidence, person)
         return turn_root(turn.mT, rotation_6d_to_rotmat(pose.rotations)), pose.z
+
+    def pack(self, evidence: Evidence, padding: Tensor | None = None) -> Tensor:
+        """The first flow's input (B, T, D); padding None is zeros."""
+        parts = [evidence.joints.flatten(-2) / UNIT_M]
+        if self.second is None:
+            parts.append(evidence.twist.flatten(-2))
+        zeros = parts[0].new_zeros(*parts[0].shape[:-1], POSE_DIM)
+        return torch.cat([*parts, zeros if padding is None else padding], -1)
 
     @property
     def pad_dim(self) -> int:
@@ -257,12 +266,12 @@ class Niki(nn.Module):
         padding: list[Tensor] = []
         if self.second is not None:
             order = (rest, pose.rotations) if self.config.analytic else (pose.rotations, rest)
-            given = self._given(person, second=True, padded=padded)
+            given = self.given(person, second=True, padded=padded)
             out = self.second.inverse(torch.cat(order, -1), given)
             found, twist, outer = out.tensor_split([POSE_DIM, POSE_DIM + TWIST_DIM], -1)
             padding.append(outer)
             swings = pose.swings if teach_swings and pose.swings is not None else found
-        given = self._given(person, second=False, padded=padded)
+        given = self.given(person, second=False, padded=padded)
         out = self.first.inverse(torch.cat([z, swings], -1), given)
         packed, inner = out.tensor_split([self.evidence_dim], -1)
         joints, more = packed.tensor_split([JOINT_DIM], -1)

@@ -1,0 +1,141 @@
+"""The training loop: it learns, stops, resumes, keeps the best, and leaves a log and a plot."""
+
+import csv
+import math
+from dataclasses import replace
+
+import cv2
+import pytest
+import torch
+from torch import nn
+
+from hpsvid import train
+from hpsvid.errors import InputError, WeightsError
+from hpsvid.ik.niki import Niki, NikiConfig
+from hpsvid.ik.weights import load_parameters, read_config, save_weights
+from hpsvid.train import FitConfig, fit, train_niki
+
+CONFIG = FitConfig(steps=60, rate=0.2, warm_up=5, every=20, average=0.8, mixed_precision=False)
+
+
+class Line(nn.Module):
+    """y = slope x; the truth is 3."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.zeros(()))
+
+
+def run(folder, config=CONFIG, validate=None):
+    model = Line()
+    generator = torch.Generator().manual_seed(0)
+
+    def batches():
+        while True:
+            yield torch.randn(16, generator=generator)
+
+    def loss(x):
+        error = (model.slope * x - 3 * x).square().mean()
+        return error, {"squared": error.item()}
+
+    error = fit(
+        model, batches(), loss, validate or (lambda: abs(model.slope.item() - 3)), folder, config
+    )
+    return model, error
+
+
+def rows(folder):
+    with (folder / "log.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_learns_logs_and_draws(tmp_path):
+    model, error = run(tmp_path)
+    assert error < 0.5
+    assert abs(model.slope.item() - 3) == pytest.approx(error, abs=1e-6)
+    table = rows(tmp_path)
+    assert [int(row["step"]) for row in table] == [20, 40, 60]
+    assert float(table[-1]["squared"]) < float(table[0]["squared"])
+    picture = cv2.imread(str(tmp_path / "log.png"))
+    assert picture is not None
+    assert (picture < 100).any()
+
+
+def test_resumes_where_it_stopped(tmp_path):
+    whole, _ = run(tmp_path / "whole")
+    run(tmp_path / "parts", replace(CONFIG, steps=40))
+    table = rows(tmp_path / "parts")
+    parts, _ = run(tmp_path / "parts")
+    assert [int(row["step"]) for row in rows(tmp_path / "parts")] == [20, 40, 60]
+    assert rows(tmp_path / "parts")[:2] == table
+    assert parts.slope.item() == pytest.approx(whole.slope.item(), abs=0.3)
+
+
+def test_stops_early_and_keeps_the_best(tmp_path):
+    found = iter([3.0, 1.0, 2.0, 2.0, 2.0])
+    slopes = []
+    config = replace(CONFIG, steps=1000, patience=2)
+    model = None
+
+    def validate():
+        return next(found)
+
+    model, error = run(tmp_path, config, validate)
+    slopes = [int(row["step"]) for row in rows(tmp_path)]
+    assert error == 1.0
+    assert slopes == [20, 40, 60, 80]
+    again, _ = run(tmp_path / "short", replace(config, steps=1000, patience=0))
+    assert again.slope.item() == 0  # no patience at all: nothing was trained
+    assert model.slope.item() > 0
+
+
+def test_a_step_that_is_not_finite_is_left_out(tmp_path):
+    model = Line()
+    values = iter([float("nan"), *[0.1] * 100])
+
+    def loss(x):
+        error = (model.slope - 3).square() * next(values)
+        return error, {}
+
+    config = replace(CONFIG, steps=30, every=10)
+    fit(model, iter(lambda: torch.zeros(1), None), loss, lambda: 0.0, tmp_path, config)
+    assert math.isfinite(model.slope.item())
+
+
+def test_ends_in_time(tmp_path):
+    run(tmp_path, replace(CONFIG, steps=10**9, minutes=0.5 / 60))
+    assert int(rows(tmp_path)[-1]["step"]) < 10**6
+
+
+def test_checkpoints_say_what_is_wrong(tmp_path):
+    small = NikiConfig(kind="one-stage", blocks=1, hidden=8)
+    path = tmp_path / "w.safetensors"
+    save_weights(Niki(small), path, {"model": small.as_dict()})
+    assert NikiConfig(**read_config(path)["model"]) == small
+    with pytest.raises(WeightsError, match="does not fit"):
+        load_parameters(Niki(replace(small, hidden=9)), path)
+    (tmp_path / "bad").write_bytes(b"not a checkpoint")
+    with pytest.raises(WeightsError, match="not a checkpoint"):
+        read_config(tmp_path / "bad")
+
+
+def test_unknown_solver_is_refused_at_once(tmp_path):
+    with pytest.raises(InputError, match="niki-temporal"):
+        train_niki("nikki", tmp_path, tmp_path / "w.safetensors", tmp_path)
+    with pytest.raises(InputError, match="not a folder"):
+        train_niki("niki", tmp_path, tmp_path / "w.safetensors", tmp_path)
+
+
+def test_a_solver_trains_on_motion_capture(tmp_path, shared, monkeypatch):
+    out = tmp_path / "niki.safetensors"
+    config = FitConfig(steps=2, every=2, warm_up=1)
+    motions = shared / "data" / "mocap" / "free" / "val" / "cmu_expmap8"
+    for part in ("train", "val"):
+        (tmp_path / part).mkdir()
+        for path in sorted(motions.glob("*.npz"))[:3]:
+            (tmp_path / part / path.name).symlink_to(path)
+    monkeypatch.setattr(train, "LEAST_SQUARES_WINDOWS", 40)
+    error = train_niki("niki", tmp_path, out, tmp_path / "run", batch=2, length=8, config=config)
+    assert 0 < error < 100
+    assert read_config(out)["solver"] == "niki"
+    assert (tmp_path / "run" / "log.png").exists()

@@ -1,0 +1,81 @@
+"""Lift rendered pairs: what a lifter makes of them, as training windows of the solvers.
+
+    python -m tools.lift_pairs --pairs DIR --out FILE.npz [--lifter FILE.safetensors]
+
+DIR holds the shards of `tools.render_pairs`. Every sequence enters twice, as lifted and as
+`motion.steady` hands it to a solver. Nothing made here is committed.
+"""
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hpsvid import motion
+from hpsvid.backbone import learned
+from hpsvid.backbone.lifter import lift_geometrically
+from hpsvid.body import Body, load_body
+from hpsvid.geometry import axis_angle_to_matrix
+from hpsvid.synthetic import LiftedPairs
+from hpsvid.types import Array, Camera, Landmarks, Observations
+from hpsvid.weights import weights_path
+from tools.render_pairs import FPS
+
+MIN_SEEN = 0.5  # of a sequence's frames
+
+
+def read_shard(
+    path: Path, body: Body, lifter: learned.Lifter | None
+) -> list[tuple[Observations, Array]]:
+    """Observations of a shard's sequences and their true rotations (T, 24, 3, 3)."""
+    with np.load(path) as archive:
+        data = {key: archive[key] for key in archive.files}
+    found = []
+    for i, score in enumerate(data["score"]):
+        if (score > 0).mean() < MIN_SEEN:
+            continue
+        names = ("image", "world", "visibility", "presence", "score")
+        seen = Landmarks(
+            track_id=i,
+            frame_index=np.arange(len(score)),
+            **{name: data[name][i].astype(np.float32) for name in names},
+        )
+        camera = Camera(K=data["K"][i].astype(np.float64), source="given")
+        times = np.arange(len(score)) / FPS
+        if lifter is None:
+            obs = lift_geometrically(seen, camera, body)
+        else:
+            obs = learned.lift(seen, times, camera, body, model=lifter)
+        rotmats = axis_angle_to_matrix(torch.from_numpy(data["rotvec"][i])).float().numpy()
+        found += [(obs, rotmats), (motion.steady(obs, times), rotmats)]
+    return found
+
+
+def main() -> None:
+    """Lift all shards of a folder."""
+    parser = argparse.ArgumentParser(description="Lift rendered pairs for training.")
+    parser.add_argument("--pairs", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--lifter", type=Path, help="weights; the geometric lifter without")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    body = load_body(weights_path("free_body"))
+    lifter = None if options.lifter is None else learned.load_lifter(options.lifter)
+    rows: dict[str, list[Array]] = {field.name: [] for field in fields(LiftedPairs)}
+    with torch.inference_mode():
+        for path in sorted(options.pairs.glob("shard_*.npz")):
+            for obs, rotmats in read_shard(path, body, lifter):
+                rows["joints"].append(obs.joints)
+                rows["sigma"].append(obs.sigma)
+                rows["twist"].append(obs.twist)
+                rows["view"].append(obs.pelvis / np.linalg.norm(obs.pelvis, axis=-1, keepdims=True))
+                rows["betas"].append(motion.person_betas(obs))
+                rows["rotmats"].append(rotmats)
+            print(f"{path.name}: {len(rows['joints'])} sequences so far", flush=True)
+    np.savez(options.out, allow_pickle=False, **{name: np.stack(row) for name, row in rows.items()})
+
+
+if __name__ == "__main__":
+    main()
