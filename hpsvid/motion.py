@@ -443,11 +443,14 @@ def make_person(
     pts_s: Array,
     body: Body,
     camera: Camera,
+    *,
+    raw: Observations,
 ) -> Person:
     """Place, refine, fill and smooth one solved track.
 
-    rotmats: (T, 24, 3, 3) as solved; betas: (10,); pts_s: (T,) s of the track's own frames.
-    `reprojection_px` of the result is taken after smoothing: what the overlay shows.
+    obs: the evidence as `steady` left it; raw: as it was seen. rotmats: (T, 24, 3, 3) as solved;
+    betas: (10,); pts_s: (T,) s of the track's own frames. `reprojection_px` of the result is that
+    of the finished body, which the overlay shows, on the landmarks as they were seen.
     """
     transl, _ = place(body, rotmats, betas, obs, camera)
     rotmats, transl = refine(body, rotmats, betas, transl, obs, camera)
@@ -462,16 +465,16 @@ def make_person(
     weight = np.clip(evidence.sum(1).numpy() / LANDMARK_WEIGHT.sum(), FILLED_WEIGHT, 1)
     transl = smooth_path(transl + rest[0], weight, pts_s) - rest[0]
     params = BodyParams(rotmats=rotmats, betas=betas, transl=transl)
-    return _with_joints(track, obs, params, body, camera)
+    return _with_joints(track, raw, params, body, camera)
 
 
 def _with_joints(
-    track: Track, obs: Observations, params: BodyParams, body: Body, camera: Camera
+    track: Track, raw: Observations, params: BodyParams, body: Body, camera: Camera
 ) -> Person:
     """The person that these parameters describe, with its joints and reprojection."""
     turned, moved = torch.from_numpy(params.rotmats), torch.from_numpy(params.transl)
     joints = body.joints(turned, torch.from_numpy(params.betas).expand(len(turned), -1), moved)
-    seen, evidence = _evidence(obs)
+    seen, evidence = _evidence(raw)
     posed = _landmarks(body, params.rotmats, params.betas) + moved.double()[:, None]
     joints2d = project(joints, torch.from_numpy(camera.K).float())
     return Person(
@@ -479,7 +482,7 @@ def _with_joints(
         body=params,
         joints=joints.numpy(),
         joints2d=joints2d.numpy(),
-        sigma=obs.sigma,
-        valid=obs.valid,
+        sigma=raw.sigma,
+        valid=raw.valid,
         reprojection_px=_reprojection(posed, seen, evidence, camera),
     )

@@ -203,21 +203,21 @@ def solve_track(
     solver: ik.Solver,
     clock: StageClock,
 ) -> Person:
-    """Lift, smooth, solve and place one track."""
+    """Lift, smooth, solve and place one track; pts_s: (F,) s of the clip's frames."""
+    times = pts_s[found.frame_index]
     with clock.stage("lift", len(found)):
-        obs = lift_geometrically(seen, camera, body)
-        obs = motion.steady(obs, pts_s[found.frame_index])
+        raw = lift_geometrically(seen, camera, body)
+        obs = motion.steady(raw, times)
     with clock.stage("solve", len(found)), torch.inference_mode():
         betas = motion.person_betas(obs)
+        overlap = (solver.window_length or 0) // 2
         parts = [
             (window.start, solver(window, betas))
-            for window in windows.split(obs, solver.window_length)
+            for window in windows.split(obs, solver.window_length, overlap)
         ]
         solved = windows.blend(parts, len(obs))
     with clock.stage("place", len(found)), torch.inference_mode():
-        return motion.make_person(
-            found, obs, solved.rotmats, betas, pts_s[found.frame_index], body, camera
-        )
+        return motion.make_person(found, obs, solved.rotmats, betas, times, body, camera, raw=raw)
 
 
 def _nobody(clip: Clip, frames: int, options: Options) -> str:

@@ -266,7 +266,7 @@ def test_a_fast_swing_keeps_its_size_and_its_time(body, fps):
     )
     obs = motion.steady(observe(body, params), pts_s)
     person = motion.make_person(
-        track_of(len(pts_s)), obs, rotmats_of(body, obs), params.betas, pts_s, body, CAMERA
+        track_of(len(pts_s)), obs, rotmats_of(body, obs), params.betas, pts_s, body, CAMERA, raw=obs
     )
     elbow = torch.from_numpy(person.body.rotmats[:, 18])
     found = torch.atan2(elbow[:, 0, 2], elbow[:, 0, 0]).numpy()[fps:-fps]
@@ -302,7 +302,7 @@ def test_very_short_tracks_come_back_as_they_are(body, frames):
     obs = observe(body, params)
     assert np.array_equal(motion.steady(obs, pts_s).joints, obs.joints)
     person = motion.make_person(
-        track_of(frames), obs, params.rotmats, params.betas, pts_s, body, CAMERA
+        track_of(frames), obs, params.rotmats, params.betas, pts_s, body, CAMERA, raw=obs
     )
     assert np.abs(person.body.rotmats - params.rotmats).max() < 1e-5
     assert np.abs(person.body.transl - params.transl).max() < 2e-3
@@ -328,7 +328,7 @@ def test_noise_is_smoothed_away_and_more_where_the_network_is_unsure(body):
     raw = posed(raw_rotmats, motion.place(body, raw_rotmats, params.betas, obs, CAMERA)[0])
     calm = motion.steady(obs, pts_s)
     person = motion.make_person(
-        track_of(120), calm, rotmats_of(body, calm), params.betas, pts_s, body, CAMERA
+        track_of(120), calm, rotmats_of(body, calm), params.betas, pts_s, body, CAMERA, raw=obs
     )
     ours, before = (metrics.acceleration_error(x, truth, 30) for x in (person.joints, raw))
     assert ours < before / 8
@@ -354,7 +354,9 @@ def test_gaps_are_filled_steadily_and_marked(body):
     pts_s = np.arange(60) / 30
     obs = motion.steady(blank(observe(body, params), slice(20, 28)), pts_s)
     rotmats = rotmats_of(body, obs)
-    person = motion.make_person(track_of(60), obs, rotmats, params.betas, pts_s, body, CAMERA)
+    person = motion.make_person(
+        track_of(60), obs, rotmats, params.betas, pts_s, body, CAMERA, raw=obs
+    )
     truth = body.joints(*tensors(params)).numpy()
     assert not person.valid[20:28].any()
     assert person.valid.sum() == 52
@@ -377,16 +379,27 @@ def test_filling_turns_evenly_in_time_and_holds_the_ends():
 
 def test_joints_and_their_projection_belong_to_the_parameters(body):
     params = moving(body, 10)
+    obs = observe(body, params)
+    pts_s = np.arange(10) / 30
     person = motion.make_person(
-        track_of(10),
-        observe(body, params),
-        params.rotmats,
-        params.betas,
-        np.arange(10) / 30,
-        body,
-        CAMERA,
+        track_of(10), obs, params.rotmats, params.betas, pts_s, body, CAMERA, raw=obs
     )
     joints = body.joints(*tensors(person.body))
     assert torch.allclose(torch.from_numpy(person.joints), joints, atol=1e-6)
     K = torch.from_numpy(CAMERA.K).float()
     assert np.allclose(person.joints2d, project(joints, K).numpy(), atol=1e-2)
+
+
+def test_reprojection_is_measured_on_the_landmarks_as_they_were_seen(body):
+    frames = 40
+    params = moving(body, frames)
+    pts_s = np.arange(frames) / 30
+    clean = observe(body, params)
+    jittery = clean.landmarks2d.copy()
+    jittery[..., :2] += np.random.default_rng(0).normal(size=jittery[..., :2].shape) * 10
+    raw = replace(clean, landmarks2d=jittery.astype(np.float32))
+    person = motion.make_person(
+        track_of(frames), clean, params.rotmats, params.betas, pts_s, body, CAMERA, raw=raw
+    )
+    # the mean length of a plane normal deviate of 10 px
+    assert person.reprojection_px.mean() == pytest.approx(10 * np.sqrt(np.pi / 2), rel=0.1)
