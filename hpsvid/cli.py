@@ -4,6 +4,7 @@ Nothing heavy is imported here at the top, so that every `--help` is instant.
 """
 
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -232,13 +233,15 @@ def _progress(*, shown: bool) -> Iterator[Callable[[str, int, int | None], None]
     )
     bars = Progress(*columns, console=Console(stderr=True))
     known: dict[str, Any] = {}
+    begun: dict[str, int] = {}  # frames done when a bar's clock started: its first chunk
 
     def update(stage: str, done: int, total: int | None) -> None:
         bars.start()  # only now: an input that is refused at once shows no bar
         if stage not in known:
-            known[stage] = bars.add_task(stage, total=total, rate="")
+            known[stage], begun[stage] = bars.add_task(stage, total=total, rate=""), done
         task = bars.tasks[bars.task_ids.index(known[stage])]
-        rate = f"{done / task.elapsed:.1f} fps" if task.elapsed else ""
+        since = done - begun[stage]
+        rate = f"{since / task.elapsed:.1f} fps" if since and task.elapsed else ""
         bars.update(known[stage], completed=done, rate=rate)
 
     try:
@@ -264,4 +267,6 @@ def _report(
 
 def main() -> None:
     """Entry point of the `hpsvid` script."""
+    # as Ctrl-C: what was begun is cleared away before the end
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     app()

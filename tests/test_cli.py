@@ -1,6 +1,7 @@
 """The command line as a user meets it: files, exit codes, the one line on stderr."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hpsvid import doctor, video, video_writer
-from hpsvid.cli import app
+from hpsvid.cli import _progress, app
 from hpsvid.export import read_motion
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
@@ -211,6 +212,30 @@ def test_hostile_real_files(shared: Path, tmp_path: Path, name: str, says: str) 
     assert ran.exit_code == 1
     assert says in ran.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
+    code = (
+        "import time\nfrom pathlib import Path\nfrom hpsvid import cli, files\n"
+        "def app():\n"
+        "    with files.written_whole(Path('a.npz')):\n"
+        "        print('begun', flush=True)\n        time.sleep(60)\n"
+        "cli.app = app\ncli.main()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None and running.stdout.readline() == "begun\n"
+        assert len(list(tmp_path.iterdir())) == 1
+        running.terminate()
+    assert running.returncode == 128 + signal.SIGTERM
+    assert not list(tmp_path.iterdir())
+
+
+def test_speed_counts_only_frames_of_the_time_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    with _progress(shown=True) as progress:
+        progress("read", 16, 16)  # the first chunk, done before the bar's clock started
+    assert "fps" not in capsys.readouterr().err
 
 
 def test_wrong_use_is_exit_2() -> None:
