@@ -4,6 +4,7 @@ Joint order and names are SMPL's; hpsvid adds five leaves (indices 24-28), surfa
 give head, hands and feet a direction (HybrIK, Li et al., CVPR 2021).
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -89,6 +90,14 @@ class Body:
     colours: np.ndarray | None = None  # (V, 3) uint8: the body's own look (its suit)
     uv: np.ndarray | None = None  # (U, 2) texture points, origin at the lower left
     uv_faces: np.ndarray | None = None  # (F, 3) int64 into uv, corner by corner with `faces`
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the shape space's numbers: betas mean the same on bodies that share it."""
+        digest = hashlib.sha256()
+        for array in (self.template, self.shape_dirs, self.rest_mean, self.rest_dirs):
+            digest.update(array.contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def rest_joints(self, betas: Tensor) -> Tensor:
         """Rest pose's joints (..., 29, 3) m for shapes `betas` (..., 10)."""

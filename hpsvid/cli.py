@@ -184,7 +184,9 @@ def _motion_of(
     from hpsvid.export import npz
 
     if path.suffix.lower() == ".npz":
-        return pipeline.keep_people(npz.read_motion(path), options)
+        saved = npz.read_motion(path)
+        pipeline.check_body(saved, body)
+        return pipeline.keep_people(saved, options)
     return pipeline.make_motion(video.probe(path), body, options, clock, progress)
 
 

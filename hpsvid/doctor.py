@@ -19,7 +19,7 @@ from hpsvid.weights import read_manifest, weights_path
 
 CORE = (
     "typer", "rich", "numpy", "torch", "opencv-python-headless", "onnxruntime", "av",
-    "imageio-ffmpeg", "pyrender", "numba", "roma", "safetensors", "scipy", "lap",
+    "imageio-ffmpeg", "pyrender", "numba", "roma", "safetensors", "scipy", "lap", "pillow",
 )  # fmt: skip
 EXTRAS = {"ultralytics": "yolo", "smplx": "smpl"}
 

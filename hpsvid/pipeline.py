@@ -135,7 +135,7 @@ def make_motion(
             "backbone": network,
             "lifter": "geometric",
             "solver": solver.name,
-            "body": body.name,
+            "body": {"name": body.name, "sha256": body.sha256},
             "seed": 0,  # nothing in the pipeline is random
         },
     )
@@ -226,6 +226,20 @@ def _nobody(clip: Clip, frames: int, options: Options) -> str:
         f"{clip.path}: no person found{asked} in {frames} frames of {clip.width}x{clip.height} "
         "px; expected at least one person of about 40 px height or more"
     )
+
+
+def check_body(result: Motion, body: Body) -> None:
+    """Refuse to give a saved motion another body than it was made with.
+
+    Betas of one body say nothing on another. A motion that does not name its body passes.
+    Raises InputError.
+    """
+    made_with = result.provenance.get("body")
+    if isinstance(made_with, dict) and made_with.get("sha256") != body.sha256:
+        raise InputError(
+            f"{result.clip.path}: the result was made with the body {made_with.get('name')}, the "
+            f"body chosen now is {body.name}; choose the same one with --smpl or $HPSVID_SMPL"
+        )
 
 
 def keep_people(result: Motion, options: Options) -> Motion:

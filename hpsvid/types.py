@@ -8,7 +8,7 @@ axes are OpenCV's (x right, y down, z forward). T is a track's frame count, J=29
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,7 @@ class Clip:
     rotation: int  # degrees clockwise that were applied to make the picture upright
     audio: bool
     frame_count: int | None  # as the container announces it; None when it does not
+    focal_35mm: float | None = None  # mm on 35 mm film, where the file states it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -105,15 +106,20 @@ class Track:
         return len(self.frame_index)
 
 
+CameraSource = Literal["given", "metadata", "guessed"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Camera:
     """A pinhole camera without distortion."""
 
     K: Array  # (3, 3) float64 px
-    source: str  # "given", "metadata" or "guessed"
+    source: CameraSource
 
     def __post_init__(self) -> None:
         _check(self, "K", (3, 3), "f")
+        if self.source not in get_args(CameraSource):
+            raise ValueError(f"Camera.source: expected {CameraSource}, found {self.source!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -22,11 +22,16 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, VideoReformatter
 from av.video.stream import VideoStream
+from PIL import Image
 
 from hpsvid.errors import InputError
 from hpsvid.types import Array, Clip, Frames
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+
+# Where telephones write the 35 mm equivalent of their focal length: QuickTime's metadata, Exif
+_FOCAL_KEY = "com.apple.quicktime.camera.focal_length.35mm_equivalent"
+_EXIF_IFD, _EXIF_FOCAL_35MM = 0x8769, 0xA405
 
 _PICTURE_FPS = Fraction(30)
 _FALLBACK_FPS = Fraction(25)  # libavformat's own guess for streams that say nothing
@@ -39,7 +44,8 @@ def probe(path: Path, image_fps: Fraction = _PICTURE_FPS) -> Clip:
 
     image_fps: Hz, the rate at which a folder's pictures follow each other.
     Width and height are upright (rotation metadata applied) and of square pixels. `fps` is the
-    container's average rate; a rate that it does not know is taken as 25.
+    container's average rate; a rate that it does not know is taken as 25. The focal length is
+    what a telephone wrote into QuickTime's or EXIF metadata.
     Raises InputError: missing, empty, not a video, audio only, unreadable.
     """
     if image_fps <= 0:
@@ -49,7 +55,7 @@ def probe(path: Path, image_fps: Fraction = _PICTURE_FPS) -> Clip:
         height, width = _read_picture(files[0]).shape[:2]
         return Clip(
             path=path, width=width, height=height, fps=image_fps, rotation=0, audio=False,
-            frame_count=len(files),
+            frame_count=len(files), focal_35mm=_picture_focal(files[0]),
         )  # fmt: skip
     with opened(path) as (container, stream):
         frame = next(_decoded(path, container, stream), None)
@@ -67,6 +73,7 @@ def probe(path: Path, image_fps: Fraction = _PICTURE_FPS) -> Clip:
             rotation=rotation,
             audio=bool(container.streams.audio),
             frame_count=stream.frames or None,
+            focal_35mm=_stated_focal({**container.metadata, **stream.metadata}.get(_FOCAL_KEY)),
         )
 
 
@@ -353,3 +360,18 @@ def _read_picture(path: Path) -> Array:
         found = f"{len(data)} bytes that are no picture" if data else "the file is empty"
         raise InputError(f"{path}: {found}; expected a whole {path.suffix.lower()} file")
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def _picture_focal(path: Path) -> float | None:
+    """What a picture's EXIF data say of the focal length, mm on 35 mm film."""
+    with Image.open(path) as picture:
+        return _stated_focal(picture.getexif().get_ifd(_EXIF_IFD).get(_EXIF_FOCAL_35MM))
+
+
+def _stated_focal(value: object) -> float | None:
+    """A focal length (mm on 35 mm film) as metadata gives it; None for 0 (unknown) and rubbish."""
+    try:
+        focal = float(str(value))
+    except ValueError:
+        return None
+    return focal if 1 <= focal <= 2000 else None

@@ -136,6 +136,16 @@ def test_guess_is_within_a_sixth_of_two_calibrated_cameras(shared):
     assert np.all(np.abs(np.log(guess / focal)) < np.log(7 / 6))
 
 
+def test_the_focal_length_that_the_file_states_is_used():
+    phone = replace(CLIP, width=1920, height=1080, focal_35mm=26.0)
+    camera = motion.guess_camera(phone, None)
+    assert camera.source == "metadata"
+    # the diagonal's angle of view of a 26 mm lens is 79.5 degrees
+    half = np.degrees(np.arctan(np.hypot(960, 540) / camera.K[0, 0]))
+    assert 2 * half == pytest.approx(79.5, abs=0.1)
+    assert motion.guess_camera(phone, 900.0).source == "given"
+
+
 def test_shape_is_the_certain_frames_median(body):
     obs = observe(body, make_params(20, 1))
     betas = np.tile(np.linspace(-1, 1, 10, dtype=np.float32), (20, 1))

@@ -1,10 +1,12 @@
 """What the pipeline decides between its stages."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from hpsvid.errors import InputError
-from hpsvid.pipeline import Options, keep_people, load_chosen_body, trim
+from hpsvid.pipeline import Options, check_body, keep_people, load_chosen_body, trim
 from hpsvid.types import Landmarks, Track
 from tests.factories import make_motion
 
@@ -77,3 +79,13 @@ def test_asking_a_saved_motion_for_somebody_else_names_who_is_there() -> None:
     motion = make_motion(load_chosen_body(None), people=2)
     with pytest.raises(InputError, match="the clip has 0, 3"):
         keep_people(motion, Options(person=99))
+
+
+def test_a_saved_motion_is_not_given_another_body() -> None:
+    body = load_chosen_body(None)
+    made_with = {"body": {"name": body.name, "sha256": body.sha256}}
+    motion = replace(make_motion(body), provenance=made_with)
+    check_body(motion, replace(body, name="the same body by another name"))
+    taller = replace(body, name="TALL", template=body.template * 1.1)
+    with pytest.raises(InputError, match=r"made with the body free_body.*TALL.*--smpl"):
+        check_body(motion, taller)

@@ -15,6 +15,7 @@ import cv2
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from PIL import Image
 
 from hpsvid import video, video_writer
 from hpsvid.errors import DependencyError, HpsvidError, InputError
@@ -725,3 +726,27 @@ def test_a_truncated_clip_says_how_much_is_missing(shared: Path) -> None:
     clip = video.probe(shared / "data/clips/derived/juggle_truncated_broken.mp4")
     with pytest.raises(InputError, match="57 frames could be decoded, 247 are announced"):
         list(video.read_frames(clip))
+
+
+def test_the_focal_length_of_a_photograph_is_read(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA405] = 26  # FocalLengthIn35mmFilm
+    Image.fromarray(picture(1)).save(tmp_path / "photo.jpg", exif=exif)
+    Image.fromarray(picture(1)).save(tmp_path / "plain.jpg")
+    assert video.probe(tmp_path / "photo.jpg").focal_35mm == 26
+    assert video.probe(tmp_path / "plain.jpg").focal_35mm is None
+
+
+@pytest.mark.parametrize(("stated", "focal"), [("26", 26.0), ("0", None), ("auto", None)])
+def test_the_focal_length_of_a_telephone_video_is_read(
+    tmp_path: Path, stated: str, focal: float | None
+) -> None:
+    path = tmp_path / "phone.mov"
+    with av.open(str(path), "w", options={"movflags": "use_metadata_tags"}) as container:
+        container.metadata["com.apple.quicktime.camera.focal_length.35mm_equivalent"] = stated
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height = WIDTH, HEIGHT
+        for i in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(i), format="rgb24")))
+        container.mux(stream.encode())
+    assert video.probe(path).focal_35mm == focal

@@ -8,7 +8,7 @@ it lie `pts_s`, `K`, `person_ids` and one group of arrays a person, named `ID/ke
 import json
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -16,7 +16,17 @@ from hpsvid.body import Body
 from hpsvid.errors import InputError
 from hpsvid.export.common import MAX_FPS, ExportOptions
 from hpsvid.files import read_npz, write_npz
-from hpsvid.types import SCHEMA_VERSION, Array, BodyParams, Camera, Clip, Motion, Person, Track
+from hpsvid.types import (
+    SCHEMA_VERSION,
+    Array,
+    BodyParams,
+    Camera,
+    CameraSource,
+    Clip,
+    Motion,
+    Person,
+    Track,
+)
 
 # what a reader without hpsvid needs to know; all of it holds for every file of this schema
 _CONVENTIONS = {
@@ -111,7 +121,7 @@ def read_motion(path: Path) -> Motion:
                 frame_count=None if clip["frame_count"] is None else int(clip["frame_count"]),
             ),
             pts_s=arrays["pts_s"],
-            camera=Camera(K=arrays["K"], source=str(header["camera_source"])),
+            camera=Camera(K=arrays["K"], source=cast(CameraSource, header["camera_source"])),
             people=tuple(_person(arrays, int(i)) for i in arrays["person_ids"]),
             provenance={key: value for key, value in header.items() if key not in _OWN_KEYS},
             schema_version=version,
