@@ -13,14 +13,17 @@ from rich.markup import escape
 from rich.table import Table
 
 import hpsvid
-from hpsvid.body_files import find_smpl, load_smpl
-from hpsvid.errors import HpsvidError
+from hpsvid.errors import HpsvidError, one_line
 from hpsvid.weights import read_manifest, weights_path
 
 CORE = (
     "typer", "rich", "numpy", "torch", "opencv-python-headless", "onnxruntime", "av",
     "imageio-ffmpeg", "pyrender", "numba", "roma", "safetensors", "scipy", "lap", "pillow",
 )  # fmt: skip
+MODULES = {
+    "opencv-python-headless": "cv2", "imageio-ffmpeg": "imageio_ffmpeg", "pillow": "PIL",
+}  # fmt: skip
+UNTRIED = {"pyrender"}  # its import needs OpenGL; "renderer pyrender" tries it
 EXTRAS = {"ultralytics": "yolo", "smplx": "smpl"}
 
 State = Literal["ok", "absent", "broken"]
@@ -66,11 +69,19 @@ def show(findings: list[Finding]) -> None:
 
 def _package(name: str) -> Finding:
     try:
-        return Finding(part=name, state="ok", found=version(name))
+        found = version(name)
+        if name not in UNTRIED:
+            importlib.import_module(MODULES.get(name, name))
     except PackageNotFoundError:
         return Finding(
             part=name, state="broken", found="not installed", advice=f"pip install {name}"
         )
+    except Exception as error:  # a library that does not fit raises anything
+        advice = f"pip install --force-reinstall {name}"
+        return Finding(
+            part=name, state="broken", found=f"cannot be imported: {one_line(error)}", advice=advice
+        )
+    return Finding(part=name, state="ok", found=found)
 
 
 def _extra(name: str, extra: str) -> Finding:
@@ -83,12 +94,15 @@ def _extra(name: str, extra: str) -> Finding:
 def _guarded(part: str, look: Callable[[], str], *, otherwise: State) -> Finding:
     try:
         return Finding(part=part, state="ok", found=look())
-    except HpsvidError as error:
-        return Finding(part=part, state=otherwise, found="not usable", advice=str(error))
+    except Exception as error:  # HpsvidError, or a package that its own row reports
+        return Finding(part=part, state=otherwise, found="not usable", advice=one_line(error))
 
 
 def _torch_device() -> Finding:
-    import torch
+    try:
+        import torch
+    except Exception as error:
+        return Finding(part="torch device", state="broken", found="none", advice=one_line(error))
 
     if torch.cuda.is_available():
         return Finding(part="torch device", state="ok", found=torch.cuda.get_device_name(0))
@@ -99,10 +113,12 @@ def _torch_device() -> Finding:
 
 
 def _onnx_providers() -> Finding:
-    import onnxruntime
+    def look() -> str:
+        import onnxruntime
 
-    found = ", ".join(onnxruntime.get_available_providers())
-    return Finding(part="onnxruntime providers", state="ok", found=found)
+        return ", ".join(onnxruntime.get_available_providers())
+
+    return _guarded("onnxruntime providers", look, otherwise="broken")
 
 
 def _weights() -> list[Finding]:
@@ -118,6 +134,8 @@ def _weights() -> list[Finding]:
 
 def _smpl() -> Finding:
     def look() -> str:
+        from hpsvid.body_files import find_smpl, load_smpl
+
         path = find_smpl(None)
         return "none; the free body is used" if path is None else f"{load_smpl(path).name}: {path}"
 
@@ -134,13 +152,13 @@ def _renderer(choice: Literal["raster", "pyrender"]) -> Finding:
 
 
 def _ffmpeg() -> Finding:
-    import imageio_ffmpeg
-
     try:
+        import imageio_ffmpeg
+
         path = imageio_ffmpeg.get_ffmpeg_exe()
-    except RuntimeError as error:
+    except (ImportError, RuntimeError) as error:
         return Finding(
-            part="ffmpeg", state="broken", found=str(error),
+            part="ffmpeg", state="broken", found=one_line(error),
             advice="pip install --force-reinstall imageio-ffmpeg",
         )  # fmt: skip
     return Finding(part="ffmpeg", state="ok", found=os.path.basename(path))

@@ -1,6 +1,7 @@
 """The command line as a user meets it: files, exit codes, the one line on stderr."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -260,6 +261,20 @@ def test_doctor_shows_its_advice_with_brackets(capsys: pytest.CaptureFixture[str
     )
     shown = "".join(capsys.readouterr().out.split())
     assert "[y]" in shown and "hpsvid[yolo]" in shown
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "torch", "imageio_ffmpeg", "scipy"])
+def test_doctor_reports_a_package_that_cannot_be_imported(tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{name}.py").write_text("raise ImportError('libgone.so.1: no such file')\n")
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    ran = subprocess.run(
+        [sys.executable, "-m", "hpsvid", "doctor", "--json"],
+        env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (1, "")
+    states = {row["part"]: row for row in json.loads(ran.stdout)}
+    row = states[name.replace("_", "-")]
+    assert row["state"] == "broken" and "libgone" in row["found"]
 
 
 def test_doctor_reports_damaged_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
