@@ -109,13 +109,13 @@ def make_motion(
     Raises InputError when the clip cannot be read to its end, NoPersonError when nobody is in
     it, WeightsError when a network's file is missing or damaged.
     """
+    camera = motion.guess_camera(clip, options.focal_px)
     detector = detect.load_detector(options.detector, threads=options.threads)
     solver = ik.load_solver(options.solver, body)
     tracks, pts_s = find_people(clip, detector, clock, progress)
     tracks = track.select_tracks(tracks, person=options.person, max_people=options.max_people)
     if not tracks:
         raise NoPersonError(_nobody(clip, len(pts_s), options))
-    camera = motion.guess_camera(clip, options.focal_px)
     landmarks, network = read_landmarks(clip, tracks, options, clock, progress)
     people = []
     for found, seen in zip(tracks, landmarks, strict=True):
@@ -245,8 +245,10 @@ def check_body(result: Motion, body: Body) -> None:
 def keep_people(result: Motion, options: Options) -> Motion:
     """A saved motion with only the people that `options` ask for.
 
-    Raises InputError when there is no such person.
+    Raises InputError when there is no such person, NoPersonError when there is nobody at all.
     """
+    if not result.people:
+        raise NoPersonError(f"{result.clip.path}: the result holds no person; nothing to write")
     kept = track.select_tracks(
         [person.track for person in result.people],
         person=options.person,

@@ -106,6 +106,7 @@ class Tracker:
         self._brief = max(BRIEF_S, 1 / fps) + 1e-9
         self._active: list[_Follow] = []
         self._done: list[Track] = []
+        self._doubtful: list[Track] = []
         self._shot_frames = 0
         self._now = -1
 
@@ -136,11 +137,13 @@ class Tracker:
     def finish(self) -> list[Track]:
         """All tracks, false alarms left out, numbered from 0 by first appearance.
 
-        Of people who appear in the same frame the larger comes first.
+        Of people who appear in the same frame the larger comes first. Where nobody was surely a
+        person, those who may be one are returned: whoever looks closer at them can tell.
         """
         self._end_shot()
-        self._done.sort(key=lambda track: (track.frame_index[0], -areas(track.boxes)[0]))
-        return [replace(track, id=k) for k, track in enumerate(self._done)]
+        kept = self._done or self._doubtful
+        kept.sort(key=lambda track: (track.frame_index[0], -areas(track.boxes)[0]))
+        return [replace(track, id=k) for k, track in enumerate(kept)]
 
     def _has_ended(self, follow: _Follow) -> bool:
         frame_s = 1 / self._fps
@@ -214,7 +217,7 @@ class Tracker:
         self._shot_frames = 0
 
     def _close(self, follow: _Follow) -> None:
-        """Keep a finished track if enough of it was surely a person."""
+        """Keep a finished track if enough of it was surely a person, or may have been one."""
         scores = np.array([seen.score for seen in follow.seen])
         share = np.mean(scores >= SURE_SCORE)
         needed = math.ceil(MIN_SECONDS * self._fps)
@@ -222,8 +225,10 @@ class Tracker:
             known = 2 * len(scores) >= self._shot_frames
         else:
             known = np.sum(scores >= PERSON_SCORE) >= needed
-        if known and share >= MIN_SURE_SHARE:
+        if share >= MIN_SURE_SHARE and known:
             self._done.append(_gap_free(follow))
+        elif share >= MIN_SURE_SHARE and len(scores) >= needed:
+            self._doubtful.append(_gap_free(follow))
 
 
 _NEVER = 1e6  # a cost above every limit

@@ -135,6 +135,17 @@ def test_false_alarms_are_left_out_and_ids_close_the_gap() -> None:
     assert [(t.id, round(float(centre_x(t)[0]))) for t in tracks] == [(0, 300), (1, 1200)]
 
 
+def test_where_nobody_is_sure_the_likely_are_returned_for_a_closer_look() -> None:
+    likely = [([person_box(300 + k)], [0.42]) for k in range(30)]
+    (track,) = follow(likely, fps=30.0)
+    assert len(track) == 30
+    beside_a_sure_one = [([*boxes, person_box(900)], [*scores, 0.8]) for boxes, scores in likely]
+    (track,) = follow(beside_a_sure_one, fps=30.0)
+    assert centre_x(track)[0] == pytest.approx(centre_x(track)[-1])
+    flicker = [([person_box(300)], [0.42 if k < 4 else 0.2]) for k in range(30)]
+    assert follow(flicker, fps=30.0) == []
+
+
 def test_people_who_meet_and_turn_back_are_told_by_their_clothes() -> None:
     """They meet, one box stands for both for half a second, and each goes back the way it came:
     by movement alone they would seem to have crossed."""
