@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-SolverName = Literal["hybrik", "hybrik-naive"]
+SolverName = Literal["hybrik", "hybrik-naive", "niki-temporal", "niki", "niki-one-stage"]
 RendererName = Literal["auto", "raster", "pyrender"]
 FormatName = Literal["npz", "bvh", "amass"]
 

@@ -3,16 +3,24 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hpsvid.body import Body
+from hpsvid.body import Body, load_body
+from hpsvid.choices import SolverName
+from hpsvid.errors import InputError
+from hpsvid.ik import load_solver
 from hpsvid.ik.hybrik import solve
-from hpsvid.ik.niki import Evidence, Niki, Person, posed_joints
+from hpsvid.ik.niki import Evidence, Person, posed_joints
+from hpsvid.ik.solver_niki import NikiSolver
 from hpsvid.metrics import MM, acceleration_error, mpjpe, pa_mpjpe
-from hpsvid.synthetic import Noise, hidden_joints, observe
+from hpsvid.mocap import read_mocap_folder
+from hpsvid.synthetic import Noise, hidden_joints, observe, test_windows
+from hpsvid.weights import weights_path
 
 NOISE_LEVELS_MM = (0, 10, 20, 30, 50, 80)  # NIKI supplement D
 SEEN_MM, HIDDEN_MM = 20, 150  # what a joint that is seen, and one that is not, is off by
@@ -36,8 +44,16 @@ def hybrik_method(evidence: Evidence, person: Person) -> Tensor:
     return solve(evidence.joints, person.rest.expand_as(evidence.joints), evidence.twist)
 
 
-def niki_method(model: Niki, windows: int = 16) -> Method:
-    """NIKI, so many windows at a time."""
+class Network(Protocol):
+    """A network that solves windows: NIKI or a baseline."""
+
+    def rotations(self, evidence: Evidence, person: Person) -> Tensor:
+        """Rotations (B, T, 24, 3, 3) in the evidence's axes."""
+        ...
+
+
+def niki_method(model: Network, windows: int = 16) -> Method:
+    """A network, so many windows at a time."""
 
     def method(evidence: Evidence, person: Person) -> Tensor:
         parts = []
@@ -45,7 +61,7 @@ def niki_method(model: Niki, windows: int = 16) -> Method:
             for start in range(0, len(evidence.joints), windows):
                 rows = slice(start, start + windows)
                 part = Evidence(joints=evidence.joints[rows], twist=evidence.twist[rows])
-                parts.append(model.rotations(part, _some(person, rows))[0])
+                parts.append(model.rotations(part, _some(person, rows)))
         return torch.cat(parts)
 
     return method
@@ -154,3 +170,39 @@ def solve_time_ms(method: Method, evidence: Evidence, person: Person, repeats: i
         method(one, some)
         times.append(time.perf_counter() - start)
     return float(np.median(times[1:]) * 1e3 / one.joints.shape[1])
+
+
+def evaluate_solvers(
+    data: Path, names: Sequence[SolverName], *, windows: int = 24, length: int = 64
+) -> str:
+    """The noise curve and XOCC of solvers by name, and their time, as Markdown.
+
+    data: folder of held-back motion. Raises InputError when a name is unknown or no clip is
+    `length` frames long.
+    """
+    body = load_body(weights_path("free_body"))
+    methods = {name: _method(name, body) for name in names}
+    poses = test_windows(tuple(read_mocap_folder(data, body)), length, windows)
+    told, untold = (compare(methods, poses, body, told=told) for told in (True, False))
+    evidence, person = noisy_windows(poses[:1], body, level_mm=None, told=True, seed=0)
+    times = [
+        f"| {name} | {solve_time_ms(method, evidence, person):.2f} |"
+        for name, method in methods.items()
+    ]
+    return "\n".join(
+        [
+            f"{len(poses)} windows of {length} frames; sigmas say the size of the error:",
+            "", table(told), "", "sigmas say 30 mm throughout:", "", table(untold), "",
+            f"| solver | ms a frame, one window, {torch.get_num_threads()} threads |",
+            "|---|---|", *times,
+        ]
+    )  # fmt: skip
+
+
+def _method(name: SolverName, body: Body) -> Method:
+    solver = load_solver(name, body)
+    if isinstance(solver, NikiSolver):
+        return niki_method(solver.model)
+    if name != "hybrik":
+        raise InputError(f"solver {name!r}: cannot be evaluated on windows of motion")
+    return hybrik_method

@@ -30,6 +30,7 @@ from hpsvid.ik.losses import (
     niki_loss,
     to_device,
 )
+from hpsvid.ik.mlp_ik import MlpIk, mlp_loss
 from hpsvid.ik.niki import Niki, NikiConfig
 from hpsvid.ik.weights import save_weights
 from hpsvid.mocap import read_mocap_folder
@@ -136,6 +137,8 @@ def fit(
                 torch.save(saved, last.with_suffix(".partial"))
                 os.replace(last.with_suffix(".partial"), last)
             sums = {}
+    if state["best_weights"] is None and state["step"] > 0:  # ended before the first validation
+        state.update(best=_validated(model, averaged, validate), best_weights=averaged)
     if state["best_weights"] is not None:
         model.load_state_dict(state["best_weights"], strict=False)
     return state["best"]
@@ -241,9 +244,10 @@ NIKI_SIZES: dict[str, dict[str, NikiConfig]] = {
     },
 }
 """Solvers by name: what two CPU cores train in an hour, and what a large GPU does."""
+MLP_SIZES = {"small": {"hidden": 512, "blocks": 3}, "full": {"hidden": 1024, "blocks": 6}}
 
 
-def train_niki(
+def train_solver(
     name: str,
     data: Path,
     out: Path,
@@ -257,7 +261,7 @@ def train_niki(
     weights: LossWeights | None = None,
     pairs: Path | None = None,
 ) -> float:
-    """Train the solver `name` on the motion under `data` (folders `train` and `val`).
+    """Train the solver, or the baseline "mlp", on the motion under `data` (`train` and `val`).
 
     pairs: a file of `tools/lift_pairs.py`, whose evidence makes up half of every batch. An analytic
     model starts from a fit by least squares.
@@ -266,17 +270,17 @@ def train_niki(
     the mean MPJPE in mm over exact, 20 mm and 50 mm evidence and occlusion on motion.
     Raises InputError when there is no such solver or no motion.
     """
-    if name not in NIKI_SIZES or size not in NIKI_SIZES[name]:
+    if name not in (*NIKI_SIZES, "mlp") or size not in MLP_SIZES:
         raise InputError(
-            f"train {name!r}, size {size!r}: unknown; solvers are {', '.join(NIKI_SIZES)}, "
+            f"train {name!r}, size {size!r}: unknown; solvers are {', '.join(NIKI_SIZES)} and mlp, "
             "sizes small and full"
         )
     config, weights = config or FitConfig(), weights or LossWeights()
     torch.manual_seed(seed)
     body = load_body(weights_path("free_body"))
     clips = {part: tuple(read_mocap_folder(data / part, body)) for part in ("train", "val")}
-    model = Niki(NIKI_SIZES[name][size])
-    framewise = not model.config.attention
+    model = MlpIk(**MLP_SIZES[size]) if name == "mlp" else Niki(NIKI_SIZES[name][size])
+    framewise = isinstance(model, MlpIk) or not model.config.attention
     rank = int(os.environ.get("RANK", "0"))
     batches = MotionBatches(
         MotionSource(clips["train"], length), body,
@@ -284,7 +288,7 @@ def train_niki(
         pairs=None if pairs is None else LiftedPairs.read(pairs),
     )  # fmt: skip
     drawn_batches = iter(batches)
-    if model.config.analytic and not (folder / "last.pt").exists():
+    if isinstance(model, Niki) and model.config.analytic and not (folder / "last.pt").exists():
         first = [next(drawn_batches) for _ in range(LEAST_SQUARES_WINDOWS // batch)]
         fit_by_least_squares(model, join(*first))
     poses = test_windows(clips["val"], length, 12)
@@ -292,6 +296,8 @@ def train_niki(
     drawn = torch.Generator().manual_seed(seed + rank)
 
     def loss(batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        if isinstance(model, MlpIk):
+            return mlp_loss(model, batch)
         return niki_loss(model, batch, weights, drawn)
 
     def validate() -> float:
@@ -299,8 +305,9 @@ def train_niki(
         return float(np.mean([s.mpjpe for s in scores.values()]))
 
     error = fit(model, drawn_batches, loss, validate, folder, config, to_device)
+    shape = model.config.as_dict() if isinstance(model, Niki) else MLP_SIZES[size]
     settings = {
-        "solver": name, "model": model.config.as_dict(), "fit": asdict(config),
+        "solver": name, "model": shape, "fit": asdict(config),
         "loss": asdict(weights), "batch": batch, "length": length, "seed": seed,
         "body": "free_body", "validation_mpjpe_mm": round(error, 2),
     }  # fmt: skip

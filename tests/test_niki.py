@@ -8,9 +8,12 @@ import torch
 from torch import nn
 
 from hpsvid.body import Body, load_body
+from hpsvid.evaluate import compare, hybrik_method, niki_method
 from hpsvid.geometry import axis_angle_to_matrix
+from hpsvid.ik import load_solver
 from hpsvid.ik.hybrik import HybrIK, solve, twists
 from hpsvid.ik.losses import Batch, LossWeights, mmd, niki_loss
+from hpsvid.ik.mlp_ik import MlpIk
 from hpsvid.ik.niki import (
     Evidence,
     Kind,
@@ -26,6 +29,8 @@ from hpsvid.ik.niki import (
 )
 from hpsvid.ik.solver_niki import NikiSolver, load_niki
 from hpsvid.ik.weights import save_weights
+from hpsvid.mocap import read_mocap_folder
+from hpsvid.synthetic import test_windows as windows_for_tests
 from hpsvid.types import Observations, Window
 from hpsvid.weights import weights_path
 
@@ -280,3 +285,65 @@ def test_weights_survive_saving(body, tmp_path):
     assert found.window_length == 64
     # float16 storage: a rotation may change by about its rounding
     assert np.allclose(found(window, betas).rotmats, expected.rotmats, atol=5e-3)
+
+
+SHIPPED = ("niki-temporal", "niki", "niki-one-stage")
+
+
+@pytest.fixture(scope="module")
+def held_back(body, shared):
+    """Windows of motion capture that no shipped network was trained on."""
+    folder = shared / "data" / "mocap" / "free" / "val" / "cmu_expmap8"
+    return windows_for_tests(tuple(read_mocap_folder(folder, body)), 32, 6)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_weights_invert_exactly(body, name):
+    solver = load_solver(name, body)
+    assert isinstance(solver, NikiSolver)
+    for dtype, most in ((torch.float64, 1e-10), (torch.float32, 1e-4)):
+        model = solver.model.to(dtype)
+        _, _, noisy, person = make_poses(body, dtype=dtype, pace=0.01)
+        pose = model.solve(noisy, person)
+        evidence, padding, _ = model.explain(pose, person)
+        assert (evidence.joints - noisy.joints).abs().max() < most
+        assert (evidence.twist - noisy.twist).abs().max() < most
+        assert padding.abs().max() < 20 * most  # rotations: joints' rounding over short bones
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_weights_beat_hybrik_on_noise(body, held_back, name):
+    solver = load_solver(name, body)
+    assert isinstance(solver, NikiSolver)
+    methods = {"hybrik": hybrik_method, name: niki_method(solver.model)}
+    scores = compare(methods, held_back, body, levels=(0, 30, 80, None))
+    assert scores[name, 0].mpjpe < 8
+    for level in (30, 80, None):
+        assert scores[name, level].mpjpe < 0.9 * scores["hybrik", level].mpjpe
+    # occlusion on motion: the paper's margin over adaptive HybrIK
+    assert scores[name, None].pa_mpjpe < 0.62 * scores["hybrik", None].pa_mpjpe
+
+
+def test_a_temporal_model_sees_more_than_single_frames(body, held_back):
+    methods = {}
+    for name in ("niki", "niki-temporal"):
+        solver = load_solver(name, body)
+        assert isinstance(solver, NikiSolver)
+        methods[name] = niki_method(solver.model)
+    scores = compare(methods, held_back, body, levels=(None,))
+    frame, temporal = scores["niki", None], scores["niki-temporal", None]
+    assert temporal.mpjpe < 0.85 * frame.mpjpe
+    assert temporal.acceleration < 0.6 * frame.acceleration
+
+
+def test_mlp_baseline_gives_rotations_and_is_equivariant(body):
+    torch.manual_seed(0)
+    model = MlpIk(hidden=16, blocks=1)
+    _, _, noisy, person = make_poses(body, dtype=torch.float32)
+    turn = axis_angle_to_matrix(torch.tensor([0.3, 2.0, -0.7]))
+    found = model.rotations(noisy, person)
+    assert torch.allclose(found @ found.mT, torch.eye(3).expand_as(found), atol=1e-5)
+    turned = replace(noisy, joints=noisy.joints @ turn.T)
+    again = model.rotations(turned, replace(person, view=person.view @ turn.T))
+    assert torch.allclose(again[..., 0, :, :], turn @ found[..., 0, :, :], atol=1e-4)
+    assert torch.allclose(again[..., 1:, :, :], found[..., 1:, :, :], atol=1e-4)

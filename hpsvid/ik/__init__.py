@@ -57,6 +57,8 @@ SOLVERS: dict[str, Callable[[Body], Solver]] = {
     "hybrik": _hybrik,
     "hybrik-naive": _hybrik_naive,
     "niki-temporal": _niki("niki-temporal"),
+    "niki": _niki("niki"),
+    "niki-one-stage": _niki("niki-one-stage"),
 }
 
 

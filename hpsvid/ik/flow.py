@@ -33,6 +33,7 @@ class Given:
     precision: Tensor  # (B, T, D) 1 / variance of each feature of the flow's input
     rest: Tensor  # (B, T, 29, 3) m, the rest skeleton of the person's shape
     valid: Tensor  # (B, T) bool; the padding comes last
+    phase: int = 0  # which of the interleaved frames count as even
     padded: bool = True  # False: an inverse may leave the evidence's zero padding out (as zeros)
 
 
@@ -244,11 +245,11 @@ class TemporalCoupling(nn.Module):
         self.mix = nn.Parameter(torch.zeros(heads, dim))
         self.log_pace = nn.Parameter(torch.full((dim,), math.log(PACE)))
 
-    def _moving(self, valid: Tensor) -> tuple[Tensor, Tensor]:
+    def _moving(self, given: Given) -> tuple[Tensor, Tensor]:
         """Positions (B, T) and which frames move (B, T) bool."""
-        position = frame_positions(valid)
-        first = position < 0 if self.split == "halves" else position % 2 == 0
-        return position, (first if self.moves_first else ~first) & valid
+        position = frame_positions(given.valid)
+        first = position < 0 if self.split == "halves" else (position + given.phase) % 2 == 0
+        return position, (first if self.moves_first else ~first) & given.valid
 
     def _attend(
         self, u: Tensor, given: Given, position: Tensor, keeping: Tensor
@@ -272,7 +273,7 @@ class TemporalCoupling(nn.Module):
 
     def _neighbours(self, u: Tensor, given: Given) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Which frames move, what the readout sees, and the kept frames' average with its doubt."""
-        position, moving = self._moving(given.valid)
+        position, moving = self._moving(given)
         keeping = given.valid & ~moving
         read, attention = self._attend(u, given, position, keeping)
         precision = given.precision[..., self.features]

@@ -184,7 +184,7 @@ class Niki(nn.Module):
                 second = couplings(every, every[:0], 2, blocks=config.twist_blocks, **size)
             self.second = Flow(second)
 
-    def given(self, person: Person, *, second: bool, padded: bool = True) -> Given:
+    def given(self, person: Person, *, second: bool, padded: bool = True, phase: int = 0) -> Given:
         """What the first or the second flow is conditioned on."""
         shape = (*person.sigma.shape[:2], -1)
         sigma = person.sigma.clamp(FLOOR_M, CEILING_M)
@@ -206,38 +206,50 @@ class Niki(nn.Module):
             rest=person.rest.expand(*person.sigma.shape[:2], N_JOINTS, 3),
             valid=person.valid,
             padded=padded,
+            phase=phase,
         )
 
-    def solve(self, evidence: Evidence, person: Person) -> Pose:
-        """Evidence -> pose."""
-        return self.solve_padded(evidence, person, None)
+    def solve(self, evidence: Evidence, person: Person, phase: int = 0) -> Pose:
+        """Evidence -> pose; `phase` 1 exchanges the interleaved frames of temporal couplings."""
+        return self.solve_padded(evidence, person, None, phase)
 
-    def solve_padded(self, evidence: Evidence, person: Person, padding: Tensor | None) -> Pose:
+    def solve_padded(
+        self, evidence: Evidence, person: Person, padding: Tensor | None, phase: int = 0
+    ) -> Pose:
         """As `solve`; `padding` (B, T, P) other than zero shows that all of it is invertible."""
         inner, outer = (
             evidence.joints.new_zeros(*evidence.joints.shape[:-2], self.pad_dim)
             if padding is None
             else padding
         ).tensor_split([POSE_DIM], -1)
-        out = self.first(self.pack(evidence, inner), self.given(person, second=False))[0]
+        out = self.first(self.pack(evidence, inner), self.given(person, second=False, phase=phase))[
+            0
+        ]
         z, pose = out.tensor_split([self.evidence_dim], -1)
         if self.second is None:
             return Pose(rotations=pose, swings=None, z=z)
         packed = torch.cat([pose, evidence.twist.flatten(-2), outer], -1)
-        out = self.second(packed, self.given(person, second=True))[0]
+        out = self.second(packed, self.given(person, second=True, phase=phase))[0]
         if self.config.analytic:
             rest, rotations = out.tensor_split([POSE_DIM + TWIST_DIM], -1)
         else:
             rotations, rest = out.tensor_split([POSE_DIM], -1)
         return Pose(rotations=rotations, swings=pose, z=torch.cat([z, rest], -1))
 
-    def rotations(self, evidence: Evidence, person: Person) -> tuple[Tensor, Tensor]:
-        """Solve windows in any axes: rotations (B, T, 24, 3, 3) in those axes, and z."""
-        turn, evidence, person = to_rest_axes(
-            evidence, person, framewise=self.config.attention == 0
-        )
-        pose = self.solve(evidence, person)
-        return turn_root(turn.mT, rotation_6d_to_rotmat(pose.rotations)), pose.z
+    def rotations(self, evidence: Evidence, person: Person) -> Tensor:
+        """Solve windows in any axes: rotations (B, T, 24, 3, 3) in those axes.
+
+        A temporal model solves both phases and takes the mean, so that neighbouring frames are
+        treated alike and nothing flickers.
+        """
+        temporal = self.config.attention > 0
+        turn, evidence, person = to_rest_axes(evidence, person, framewise=not temporal)
+        found = [
+            rotation_6d_to_rotmat(self.solve(evidence, person, phase).rotations)
+            for phase in range(2 if temporal else 1)
+        ]
+        rotmats = nearest_rotation(torch.stack(found).mean(0)) if temporal else found[0]
+        return turn_root(turn.mT, rotmats)
 
     def pack(self, evidence: Evidence, padding: Tensor | None = None) -> Tensor:
         """The first flow's input (B, T, D); padding None is zeros."""

@@ -50,7 +50,7 @@ class NikiSolver:
         )
         with torch.inference_mode():
             evidence = Evidence(joints=joints, twist=torch.from_numpy(obs.twist)[None])
-            rotmats, _ = self.model.rotations(evidence, person)
+            rotmats = self.model.rotations(evidence, person)
             posed = posed_joints(rotmats, rest.expand_as(joints))
         params = BodyParams(
             rotmats=rotmats[0].numpy(), betas=betas, transl=obs.pelvis - rest[0, 0, 0].numpy()
