@@ -2,8 +2,8 @@
 
 from typing import Literal
 
+LifterName = Literal["learned", "geometric"]
 SolverName = Literal["hybrik", "hybrik-naive", "niki-temporal", "niki", "niki-one-stage"]
 RendererName = Literal["auto", "raster", "pyrender"]
 FormatName = Literal["npz", "bvh", "amass"]
-
 RigName = Literal["smpl", "hik", "mixamo", "cmu"]

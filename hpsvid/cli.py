@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpsvid.choices import FormatName, RendererName, RigName, SolverName
+from hpsvid.choices import FormatName, LifterName, RendererName, RigName, SolverName
 from hpsvid.errors import HpsvidError, InputError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ DetectorOpt = Annotated[
     str, typer.Option(help="'embedded', or an ultralytics YOLO: a name or a .pt/.onnx file.")
 ]
 IkOpt = Annotated[SolverName, typer.Option("--ik", help="Solver that turns joints into a body.")]
+LifterOpt = Annotated[LifterName, typer.Option(help="What turns landmarks into joints.")]
 FastOpt = Annotated[bool, typer.Option("--fast", help="Smaller landmark network: faster, rougher.")]
 FocalOpt = Annotated[
     float | None, typer.Option(help="Focal length in pixels; guessed when not given.", min=1)
@@ -69,7 +70,8 @@ def run(
         typer.Option(help="Overlay video (.mp4 .mov .mkv) or picture; result .npz beside it."),
     ] = None,
     detector: DetectorOpt = "embedded",
-    solver: IkOpt = "hybrik",
+    lifter: LifterOpt = "geometric",
+    solver: IkOpt = "niki-temporal",
     fast: FastOpt = False,
     focal: FocalOpt = None,
     person: PersonOpt = None,
@@ -100,8 +102,8 @@ def run(
             )
         painter = load_renderer(renderer)
         options = pipeline.Options(
-            detector=detector, solver=solver, fast=fast, focal_px=focal, person=person,
-            max_people=max_people, smpl=smpl, threads=threads,
+            detector=detector, lifter=lifter, solver=solver, fast=fast, focal_px=focal,
+            person=person, max_people=max_people, smpl=smpl, threads=threads,
         )  # fmt: skip
         clock = pipeline.StageClock()
         body = pipeline.load_chosen_body(smpl)
@@ -127,7 +129,8 @@ def export(
         int | None, typer.Option(help="Resample to so many frames a second.", min=1)
     ] = None,
     detector: DetectorOpt = "embedded",
-    solver: IkOpt = "hybrik",
+    lifter: LifterOpt = "geometric",
+    solver: IkOpt = "niki-temporal",
     fast: FastOpt = False,
     focal: FocalOpt = None,
     person: PersonOpt = None,
@@ -150,8 +153,8 @@ def export(
         if format == "npz" and result_path.exists() and result_path.samefile(input):
             raise InputError(f"{result_path}: is the input itself; give another folder, --out DIR")
         options = pipeline.Options(
-            detector=detector, solver=solver, fast=fast, focal_px=focal, person=person,
-            max_people=max_people, smpl=smpl, threads=threads,
+            detector=detector, lifter=lifter, solver=solver, fast=fast, focal_px=focal,
+            person=person, max_people=max_people, smpl=smpl, threads=threads,
         )  # fmt: skip
         clock = pipeline.StageClock()
         body = pipeline.load_chosen_body(smpl)

@@ -17,11 +17,10 @@ import torch
 
 import hpsvid
 from hpsvid import detect, ik, motion, track, video, video_writer, windows
-from hpsvid.backbone.blazepose import BlazePose
-from hpsvid.backbone.lifter import lift_geometrically
+from hpsvid.backbone import LIFTERS, BlazePose, Lift
 from hpsvid.body import Body, load_body
 from hpsvid.body_files import find_smpl, load_smpl
-from hpsvid.choices import SolverName
+from hpsvid.choices import LifterName, SolverName
 from hpsvid.errors import InputError, NoPersonError
 from hpsvid.render import Renderer
 from hpsvid.render.overlay import Overlay
@@ -41,7 +40,8 @@ class Options:
     """How a motion is made; the CLI's options, one to one."""
 
     detector: str = "embedded"
-    solver: SolverName = "hybrik"
+    lifter: LifterName = "geometric"
+    solver: SolverName = "niki-temporal"
     fast: bool = False
     focal_px: float | None = None
     person: int | None = None
@@ -111,6 +111,7 @@ def make_motion(
     """
     camera = motion.guess_camera(clip, options.focal_px)
     detector = detect.load_detector(options.detector, threads=options.threads)
+    lift = LIFTERS[options.lifter]
     solver = ik.load_solver(options.solver, body)
     tracks, pts_s = find_people(clip, detector, clock, progress)
     tracks = track.select_tracks(tracks, person=options.person, max_people=options.max_people)
@@ -121,7 +122,7 @@ def make_motion(
     for found, seen in zip(tracks, landmarks, strict=True):
         trimmed = trim(found, seen, float(clip.fps))
         if trimmed is not None:
-            people.append(solve_track(*trimmed, pts_s, body, camera, solver, clock))
+            people.append(solve_track(*trimmed, pts_s, body, camera, lift, solver, clock))
     if not people:
         raise NoPersonError(_nobody(clip, len(pts_s), options))
     return Motion(
@@ -133,7 +134,7 @@ def make_motion(
             "hpsvid_version": hpsvid.__version__,
             "detector": detector.provenance,
             "backbone": network,
-            "lifter": "geometric",
+            "lifter": options.lifter,
             "solver": solver.name,
             "body": {"name": body.name, "sha256": body.sha256},
             "seed": 0,  # nothing in the pipeline is random
@@ -200,13 +201,14 @@ def solve_track(
     pts_s: np.ndarray,
     body: Body,
     camera: Camera,
+    lift: Lift,
     solver: ik.Solver,
     clock: StageClock,
 ) -> Person:
     """Lift, smooth, solve and place one track; pts_s: (F,) s of the clip's frames."""
     times = pts_s[found.frame_index]
     with clock.stage("lift", len(found)):
-        raw = lift_geometrically(seen, camera, body)
+        raw = lift(seen, times, camera, body)
         obs = motion.steady(raw, times)
     with clock.stage("solve", len(found)), torch.inference_mode():
         betas = motion.person_betas(obs)

@@ -1,6 +1,6 @@
 """Accuracy on real video with ground truth: the calibrated balance clips of ../shared.
 
-    python -m tools.evaluate_balance [--fast] [--ik hybrik]
+    python -m tools.evaluate_balance [--fast] [--ik hybrik,niki-temporal] [--lifter learned]
 
 Prints PA-MPJPE, MPJPE (both moved to the middle of the hips) and acceleration error of the
 landmark network's own 3D, of the lifted joints' body and of the finished motion. Twelve points
@@ -9,6 +9,7 @@ the truth is triangulated, good to about 20 mm, and low-passed at 6 Hz before di
 """
 
 import argparse
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ import numpy as np
 import torch
 from scipy.signal import butter, filtfilt
 
-from hpsvid import detect, ik, metrics, motion, pipeline, track, video
+from hpsvid import detect, ik, metrics, motion, pipeline, video
+from hpsvid.backbone import LIFTERS
 from hpsvid.body import LANDMARK, Body
+from hpsvid.choices import LifterName, SolverName
 from hpsvid.geometry import project
 from hpsvid.types import Array, Clip, Landmarks, Person, Track
 
@@ -91,49 +94,57 @@ def body_points(person: Person, body: Body) -> Array:
     ).numpy()[:, POINTS]
 
 
-def evaluate(clip: Clip, truth: Truth, options: pipeline.Options, body: Body) -> None:
-    """Print the rows of one clip."""
+def evaluate(
+    clip: Clip, truth: Truth, fast: bool, ways: list[tuple[LifterName, SolverName]], body: Body
+) -> None:
+    """Print the rows of one clip: the network's own 3D, then each lifter with its solver."""
     clock = pipeline.StageClock()
+    options = pipeline.Options(fast=fast)
 
     def silent(stage: str, done: int, total: int | None) -> None:
         pass
 
-    detector = detect.load_detector(options.detector, threads=options.threads)
+    detector = detect.load_detector(options.detector)
     tracks, pts_s = pipeline.find_people(clip, detector, clock, silent)
-    tracks = track.select_tracks(tracks)
+    main = main_person(tracks, truth)
     landmarks, _ = pipeline.read_landmarks(clip, tracks, options, clock, silent)
-    chosen = tracks.index(main_person(tracks, truth))
-    trimmed = pipeline.trim(tracks[chosen], landmarks[chosen], float(clip.fps))
+    trimmed = pipeline.trim(main, landmarks[tracks.index(main)], float(clip.fps))
     if trimmed is None:
         raise SystemExit(f"{clip.path}: the main person was not seen")
     found, seen = trimmed
     own = np.where(seen.score[:, None, None] > 0, seen.world[:, POINTS], np.nan)
     _print(clip, "landmarker's own 3D", errors(own, seen.frame_index, truth), seen)
-    camera = motion.guess_camera(clip, options.focal_px)
-    solver = ik.load_solver(options.solver, body)
-    person = pipeline.solve_track(found, seen, pts_s, body, camera, solver, clock)
-    row = errors(body_points(person, body), found.frame_index, truth)
-    _print(clip, f"{solver.name}, finished", row, seen)
+    camera = motion.guess_camera(clip, None)
+    for lifter, name in ways:
+        solver = ik.load_solver(name, body)
+        with pipeline.one_torch_thread():
+            person = pipeline.solve_track(
+                found, seen, pts_s, body, camera, LIFTERS[lifter], solver, clock
+            )
+        row = errors(body_points(person, body), found.frame_index, truth)
+        _print(clip, f"{lifter}, {name}", row, seen)
 
 
 def _print(clip: Clip, what: str, row: dict[str, float], seen: Landmarks) -> None:
     figures = "  ".join(f"{name} {value:6.1f}" for name, value in row.items())
     share = float((seen.score > 0).mean())
-    print(f"{clip.path.stem:24s} {what:22s} {figures}  seen {share:.2f}", flush=True)
+    print(f"{clip.path.stem:24s} {what:24s} {figures}  seen {share:.2f}", flush=True)
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="Accuracy on the calibrated balance clips.")
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
-    parser.add_argument("--ik", default="hybrik")
+    parser.add_argument("--lifter", default="learned,geometric", help="names, with commas")
+    parser.add_argument("--ik", default="niki-temporal,hybrik", help="names, with commas")
     parser.add_argument("--fast", action="store_true")
     given = parser.parse_args()
-    options = pipeline.Options(solver=given.ik, fast=given.fast)
+    ways = list(itertools.product(given.lifter.split(","), given.ik.split(",")))
     body = pipeline.load_chosen_body(None)
     for name in CLIPS:
         truth = read_truth(given.shared / "data/gt/balance/ground_truth.npz", name[-5:])
-        evaluate(video.probe(given.shared / f"data/clips/{name}.mp4"), truth, options, body)
+        clip = video.probe(given.shared / f"data/clips/{name}.mp4")
+        evaluate(clip, truth, given.fast, ways, body)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,28 @@
 """(Frames, Tracks) -> Landmarks -> Observations: what is seen of each person."""
 
-from hpsvid.backbone.blazepose import BlazePose, Variant
+from collections.abc import Callable
 
-__all__ = ["BlazePose", "Variant"]
+from hpsvid.backbone.blazepose import BlazePose, Variant
+from hpsvid.body import Body
+from hpsvid.choices import LifterName
+from hpsvid.types import Array, Camera, Landmarks, Observations
+
+__all__ = ["LIFTERS", "BlazePose", "Lift", "Variant"]
+
+# (landmarks, pts_s (T,) s of the track's frames, camera, body) -> evidence for a solver
+Lift = Callable[[Landmarks, Array, Camera, Body], Observations]
+
+
+def _learned(landmarks: Landmarks, pts_s: Array, camera: Camera, body: Body) -> Observations:
+    from hpsvid.backbone.learned import lift
+
+    return lift(landmarks, pts_s, camera, body)
+
+
+def _geometric(landmarks: Landmarks, pts_s: Array, camera: Camera, body: Body) -> Observations:
+    from hpsvid.backbone.lifter import lift_geometrically
+
+    return lift_geometrically(landmarks, camera, body)
+
+
+LIFTERS: dict[LifterName, Lift] = {"learned": _learned, "geometric": _geometric}
