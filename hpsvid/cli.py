@@ -9,11 +9,19 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
-from hpsvid.choices import FormatName, LifterName, RendererName, RigName, SolverName
+from hpsvid.choices import (
+    FormatName,
+    LifterName,
+    ModelName,
+    RendererName,
+    RigName,
+    SizeName,
+    SolverName,
+)
 from hpsvid.errors import HpsvidError, InputError
 
 if TYPE_CHECKING:
@@ -163,6 +171,59 @@ def export(
         out.mkdir(parents=True, exist_ok=True)
         files = chosen.write(motion, body, out, _stem(input), wanted)
         _report(motion, clock, files, quiet=quiet, as_json=as_json)
+
+
+@app.command()
+def train(
+    model: Annotated[ModelName, typer.Argument(help="What to train.")],
+    data: Annotated[Path, typer.Option(help="Folder of motion capture with train/ and val/.")],
+    out: Annotated[Path, typer.Option(help="Weights to write, .safetensors.")],
+    folder: Annotated[
+        Path | None, typer.Option(help="Checkpoints and log (default: beside --out); resumed.")
+    ] = None,
+    size: Annotated[SizeName, typer.Option(help="full is for a GPU.")] = "small",
+    minutes: Annotated[float | None, typer.Option(help="Stop after so long.", min=0.1)] = None,
+    steps: Annotated[int, typer.Option(help="Stop after so many steps.", min=1)] = 2000,
+    pairs: Annotated[
+        Path | None, typer.Option(help="Lifted renders (tools/lift_pairs.py) for half a batch.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
+) -> None:
+    """Train a solver on motion capture; an interrupted run goes on where it was."""
+    with _one_line_errors():
+        from hpsvid.files import check_folder
+        from hpsvid.train import FitConfig, train_solver
+
+        if out.suffix != ".safetensors":
+            raise InputError(f"{out}: suffix {out.suffix!r}; expected .safetensors")
+        check_folder(out.parent)
+        folder = folder or out.with_suffix("")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        config = FitConfig(steps=steps, minutes=minutes)
+        error = train_solver(
+            model, data, out, folder, size=size, seed=seed, config=config, pairs=pairs
+        )
+        print(f"wrote {out}; mean validation MPJPE {error:.1f} mm, log in {folder}")
+
+
+@app.command("eval")
+def evaluate(
+    data: Annotated[Path, typer.Argument(help="Folder of held-back motion capture.")],
+    ik: Annotated[
+        str, typer.Option(help="Solvers, with commas between.")
+    ] = "hybrik,niki,niki-one-stage,niki-temporal",
+    windows: Annotated[int, typer.Option(help="Windows of 64 frames to solve.", min=1)] = 24,
+) -> None:
+    """Compare solvers on noisy and occluded motion: noise curve, XOCC, time; a Markdown table."""
+    with _one_line_errors():
+        from hpsvid.evaluate import evaluate_solvers
+
+        names = cast(list[SolverName], ik.split(","))
+        unknown = sorted(set(names) - set(get_args(SolverName)))
+        if unknown:
+            known = ", ".join(get_args(SolverName))
+            raise InputError(f"--ik {', '.join(unknown)}: unknown; known are {known}")
+        print(evaluate_solvers(data, names, windows=windows))
 
 
 @app.command()

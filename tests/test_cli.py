@@ -142,6 +142,10 @@ def test_a_picture_of_a_person_gives_a_picture(clip: Path, tmp_path: Path) -> No
         (("export", "{clip}", "--out", "/proc/sub"), "cannot be written"),
         (("export", "{clip}", "--format", "npz", "--fps", "30"), "--fps"),
         (("export", "{tmp}/other.npz"), "other.npz"),
+        (("train", "niki", "--data", "{tmp}", "--out", "{tmp}/w.bin"), ".bin"),
+        (("train", "niki", "--data", "{tmp}/no", "--out", "{tmp}/w.safetensors"), "no"),
+        (("eval", "{tmp}", "--ik", "hybrik,guess"), "guess"),
+        (("eval", "{tmp}/no"), "no"),
     ],
 )
 def test_bad_input_is_one_line_exit_1_and_nothing_written(
@@ -239,6 +243,13 @@ def test_speed_counts_only_frames_of_the_time_measured(capsys: pytest.CaptureFix
     assert "fps" not in capsys.readouterr().err
 
 
+def test_solvers_are_compared_on_held_back_motion(shared: Path) -> None:
+    mocap = shared / "data/mocap/free/val/cmu_gpmat"
+    ran = call("eval", mocap, "--ik", "hybrik,niki-temporal", "--windows", 1)
+    assert ran.exit_code == 0, ran.output
+    assert ran.stdout.count("| hybrik |") == 3  # errors told, errors untold, time
+
+
 def test_wrong_use_is_exit_2() -> None:
     assert call("run").exit_code == 2
     assert call("run", "a.mp4", "--ik", "guess").exit_code == 2
@@ -292,7 +303,7 @@ def test_doctor_reports_damaged_weights(tmp_path: Path, monkeypatch: pytest.Monk
     assert states["weights nanodet"] == "broken"
 
 
-@pytest.mark.parametrize("command", [(), ("run",), ("export",), ("doctor",)])
+@pytest.mark.parametrize("command", [(), ("run",), ("export",), ("doctor",), ("train",), ("eval",)])
 def test_help_is_instant_because_it_imports_nothing_heavy(command: tuple[str, ...]) -> None:
     code = (
         "import sys\n"
