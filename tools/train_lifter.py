@@ -231,8 +231,8 @@ def ship(path: Path) -> None:
     record(
         name="lifter",
         file="lifter.safetensors",
-        licence="Apache-2.0; trained on motion that is in part CC BY-SA 3.0 (HDM05)",
-        source="trained by tools/train_lifter.py; see lifter.md",
+        licence="CC-BY-SA-3.0",
+        source="tools.train_lifter on renders of CMU and HDM05 motion capture; see the card",
     )
 
 

@@ -1,0 +1,242 @@
+"""The learned lifter: what it promises for any weights, and that the shipped ones are worth it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hpsvid import metrics, video
+from hpsvid.backbone import BlazePose
+from hpsvid.backbone.learned import (
+    LIMBS,
+    OTHER_LANDMARK,
+    Lifter,
+    LifterConfig,
+    View,
+    lift,
+    load_lifter,
+    mirror_view,
+    save_lifter,
+)
+from hpsvid.backbone.lifter import lift_geometrically
+from hpsvid.body import JOINT, LANDMARK, Body, load_body
+from hpsvid.errors import WeightsError
+from hpsvid.export.npz import read_motion
+from hpsvid.geometry import project
+from hpsvid.types import Array, Camera, Landmarks, Observations
+from hpsvid.weights import weights_path
+from tests.factories import K, make_params
+
+CAMERA = Camera(K=K, source="given")
+SAMPLE = Path(__file__).parents[1] / "samples" / "studio_walk"
+
+
+@pytest.fixture(scope="module")
+def body() -> Body:
+    return load_body(weights_path("free_body"))
+
+
+@pytest.fixture(scope="module")
+def model() -> Lifter:
+    """Random weights: promises about time and symmetry hold for any."""
+    torch.manual_seed(0)
+    net = Lifter(LifterConfig(width=32, dilations=(1, 2, 4)))
+    net.joints_of_landmarks.copy_(torch.randn(29, 33) * 0.1)
+    return net.eval().requires_grad_(False)
+
+
+def landmarks_of(body: Body, frames: int, seed: int = 0) -> Landmarks:
+    """What a perfect landmark network would say of a random motion."""
+    params = make_params(frames, seed, turn=0.3)
+    with torch.inference_mode():
+        marks = body.landmarks(
+            torch.from_numpy(params.rotmats),
+            torch.from_numpy(params.betas).expand(frames, -1),
+            torch.from_numpy(params.transl),
+        )
+    hips = marks[:, [LANDMARK["left_hip"], LANDMARK["right_hip"]]].mean(1, keepdim=True)
+    ones = np.ones((frames, 33), np.float32)
+    return Landmarks(
+        track_id=3,
+        frame_index=np.arange(frames),
+        image=project(marks, torch.from_numpy(K).float()).numpy(),
+        world=(marks - hips).numpy(),
+        visibility=ones * 0.9,
+        presence=ones,
+        score=ones[:, 0],
+    )
+
+
+def keep(landmarks: Landmarks, rows: Array) -> Landmarks:
+    """Only some frames of a track, as a clip of a lower rate would have."""
+    names = ("image", "world", "visibility", "presence", "score")
+    return replace(
+        landmarks,
+        frame_index=np.arange(len(rows)),
+        **{name: getattr(landmarks, name)[rows] for name in names},
+    )
+
+
+def test_shape_of_the_answer_and_conventions(body: Body, model: Lifter) -> None:
+    seen = landmarks_of(body, 20)
+    obs = lift(seen, np.arange(20) / 30, CAMERA, body, model=model)
+    assert obs.track_id == 3
+    assert obs.valid.all()
+    np.testing.assert_array_equal(obs.joints[:, JOINT["pelvis"]], 0)
+    np.testing.assert_allclose(np.linalg.norm(obs.twist, axis=-1), 1, atol=1e-5)
+    assert (obs.sigma > 0).all()
+    np.testing.assert_array_equal(obs.landmarks2d[..., :2], seen.image)
+
+
+def test_does_not_depend_on_the_chunk_size(body: Body, model: Lifter) -> None:
+    seen, pts_s = landmarks_of(body, 90), np.arange(90) / 30
+    whole = lift(seen, pts_s, CAMERA, body, model=model)
+    for chunk in (1, 7, 89):
+        pieces = lift(seen, pts_s, CAMERA, body, model=model, chunk=chunk)
+        np.testing.assert_allclose(pieces.joints, whole.joints, atol=2e-6)
+        np.testing.assert_allclose(pieces.sigma, whole.sigma, atol=2e-6)
+
+
+def test_far_frames_do_not_change_the_answer(body: Body, model: Lifter) -> None:
+    seen, pts_s = landmarks_of(body, 60), np.arange(60) / 30
+    other = seen.world.copy()
+    other[: 30 - model.config.reach] += 0.5
+    changed = lift(replace(seen, world=other), pts_s, CAMERA, body, model=model)
+    same = lift(seen, pts_s, CAMERA, body, model=model)
+    np.testing.assert_allclose(changed.joints[31:], same.joints[31:], atol=2e-6)
+    assert np.abs(changed.joints[:10] - same.joints[:10]).max() > 0.01
+
+
+def test_the_same_answer_twice(body: Body, model: Lifter) -> None:
+    seen, pts_s = landmarks_of(body, 12), np.arange(12) / 25
+    first, second = (lift(seen, pts_s, CAMERA, body, model=model) for _ in range(2))
+    np.testing.assert_array_equal(first.joints, second.joints)
+    np.testing.assert_array_equal(first.betas, second.betas)
+
+
+def test_tracks_of_one_frame_and_of_repeated_times(body: Body, model: Lifter) -> None:
+    for frames, pts_s in ((1, np.array([7.3])), (3, np.zeros(3)), (2, np.array([0.0, 90.0]))):
+        obs = lift(landmarks_of(body, frames), pts_s, CAMERA, body, model=model)
+        assert len(obs) == frames
+        for name in ("joints", "sigma", "twist", "betas", "pelvis"):
+            assert np.isfinite(getattr(obs, name)).all(), name
+
+
+def test_the_shape_of_a_mirrored_person_is_mirrored(body: Body, model: Lifter) -> None:
+    """The network answers for left as for right, whatever it has learned."""
+    seen = landmarks_of(body, 15)
+    centred = Camera(K=np.diag([900.0, 900.0, 1.0]), source="given")
+    flipped = replace(
+        seen,
+        image=seen.image[:, OTHER_LANDMARK] * np.array([-1, 1], np.float32),
+        world=seen.world[:, OTHER_LANDMARK] * np.array([-1, 1, 1], np.float32),
+    )
+    pts_s = np.arange(15) / 30
+    one, two = (lift(x, pts_s, centred, body, model=model) for x in (seen, flipped))
+    left, right = JOINT["left_wrist"], JOINT["right_wrist"]
+    np.testing.assert_allclose(
+        two.joints[:, left], one.joints[:, right] * np.array([-1, 1, 1]), atol=1e-4
+    )
+    np.testing.assert_allclose(two.betas, one.betas, atol=1e-4)
+
+
+def test_unseen_frames_are_filled_in_and_not_valid(body: Body, model: Lifter) -> None:
+    seen, pts_s = landmarks_of(body, 40), np.arange(40) / 30
+    score = seen.score.copy()
+    score[15:20] = 0
+    rubbish = seen.world.copy()
+    rubbish[15:20] = np.nan
+    gap = replace(seen, score=score, world=rubbish)
+    obs = lift(gap, pts_s, CAMERA, body, model=model)
+    np.testing.assert_array_equal(obs.valid, score > 0)
+    assert np.isfinite(obs.joints).all()
+    assert (obs.sigma[15:20] >= 1).all()
+    assert (obs.landmarks2d[15:20, :, 2] == 0).all()
+
+
+def test_a_track_that_was_never_seen(body: Body, model: Lifter) -> None:
+    seen = landmarks_of(body, 4)
+    blank = replace(seen, score=np.zeros(4, np.float32))
+    obs = lift(blank, np.arange(4) / 30, CAMERA, body, model=model)
+    assert not obs.valid.any()
+    assert np.isfinite(obs.joints).all()
+
+
+def test_weights_come_back_and_damage_is_told(model: Lifter, tmp_path: Path) -> None:
+    path = tmp_path / "lifter.safetensors"
+    save_lifter(model, path)
+    again = load_lifter(path)
+    assert again.config == model.config
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(again.state_dict()[name].numpy(), value.half().float())
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(WeightsError, match="cannot be read as a lifter"):
+        load_lifter(path)
+    with pytest.raises(WeightsError, match="cannot be read as a lifter"):
+        load_lifter(tmp_path / "none.safetensors")
+
+
+def test_mirroring_a_view_twice_gives_it_back() -> None:
+    torch.manual_seed(1)
+    view = View(
+        points=torch.randn(5, 33, 3),
+        flat=torch.randn(5, 33, 2),
+        visibility=torch.rand(5, 33),
+        presence=torch.rand(5, 33),
+        nearness=torch.rand(5),
+        seen=torch.ones(5),
+    )
+    again = mirror_view(mirror_view(view))
+    torch.testing.assert_close(again.points, view.points)
+    torch.testing.assert_close(again.flat, view.flat)
+
+
+@pytest.fixture(scope="module")
+def sample() -> tuple[Landmarks, Array, Camera, Array]:
+    """Two seconds of a rendered clip as the landmark network reads it, and the true joints."""
+    truth = read_motion(SAMPLE.with_suffix(".npz"))
+    person = truth.people[0]
+    track, span = person.track, slice(0, 60)
+    part = replace(
+        track,
+        frame_index=track.frame_index[span],
+        boxes=track.boxes[span],
+        scores=track.scores[span],
+        detected=track.detected[span],
+    )
+    network = BlazePose([part], variant="full", threads=1)
+    for frames in video.read_frames(video.probe(SAMPLE.with_suffix(".mp4"))):
+        network.observe(frames)
+        if frames.index[-1] >= part.frame_index[-1]:
+            break
+    return network.landmarks()[0], truth.pts_s[part.frame_index], truth.camera, person.joints[span]
+
+
+def limb_error(obs: Observations, truth: Array) -> float:
+    """PA-MPJPE in mm of shoulders to ankles."""
+    ends = [JOINT[name] for name in LIMBS]
+    return metrics.pa_mpjpe(obs.joints[:, ends], truth[:, ends])
+
+
+def test_shipped_weights_beat_geometry_on_a_clip_of_known_truth(
+    sample: tuple[Landmarks, Array, Camera, Array], body: Body
+) -> None:
+    seen, pts_s, camera, truth = sample
+    learned = limb_error(lift(seen, pts_s, camera, body), truth)
+    geometric = limb_error(lift_geometrically(seen, camera, body), truth)
+    assert learned < 0.9 * geometric
+
+
+def test_every_other_frame_gives_nearly_the_same(
+    sample: tuple[Landmarks, Array, Camera, Array], body: Body
+) -> None:
+    """Half the frame rate: the same motion, sampled less often."""
+    seen, pts_s, camera, truth = sample
+    whole = lift(seen, pts_s, camera, body)
+    rows = np.arange(0, len(seen), 2)
+    half = lift(keep(seen, rows), pts_s[rows], camera, body)
+    gap = np.linalg.norm(half.joints - whole.joints[rows], axis=-1)
+    assert np.median(gap) < 0.02
+    assert limb_error(half, truth[rows]) < 1.15 * limb_error(whole, truth)
