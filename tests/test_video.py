@@ -513,11 +513,12 @@ def test_a_crash_leaves_what_was_there(tmp_path: Path, error: type[BaseException
 
 
 ENDLESS_WRITER = """
-import itertools, sys
+import itertools, signal, sys
 from fractions import Fraction
 from pathlib import Path
 import numpy as np
-from hpsvid import video, video_writer
+from hpsvid import video_writer
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 rgb = np.zeros((480, 640, 3), np.uint8)
 with video_writer.VideoWriter(Path(sys.argv[1]), width=640, height=480, fps=Fraction(25)) as writer:
     for i in itertools.count():
