@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 import hpsvid
-from hpsvid import detect, ik, motion, track, video, video_writer, windows
+from hpsvid import detect, ik, motion, smoothing, track, video, video_writer, windows
 from hpsvid.backbone import LIFTERS, BlazePose, Lift
 from hpsvid.body import Body, load_body
 from hpsvid.body_files import find_smpl, load_smpl
@@ -209,7 +209,7 @@ def solve_track(
     times = pts_s[found.frame_index]
     with clock.stage("lift", len(found)):
         raw = lift(seen, times, camera, body)
-        obs = motion.steady(raw, times)
+        obs = smoothing.steady(raw, times)
     with clock.stage("solve", len(found)), torch.inference_mode():
         betas = motion.person_betas(obs)
         overlap = (solver.window_length or 0) // 2

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpsvid import metrics, motion
+from hpsvid import metrics, motion, smoothing
 from hpsvid.body import Body, load_body
 from hpsvid.errors import InputError
 from hpsvid.geometry import axis_angle_to_matrix, project
@@ -274,7 +274,7 @@ def test_a_fast_swing_keeps_its_size_and_its_time(body, fps):
         betas=still.betas,
         transl=np.repeat(still.transl, len(pts_s), 0),
     )
-    obs = motion.steady(observe(body, params), pts_s)
+    obs = smoothing.steady(observe(body, params), pts_s)
     person = motion.make_person(
         track_of(len(pts_s)), obs, rotmats_of(body, obs), params.betas, pts_s, body, CAMERA, raw=obs
     )
@@ -292,7 +292,7 @@ def test_frequency_response_is_the_same_at_every_frame_rate_even_an_uneven_one()
     for pts_s in (np.arange(300) / 60, np.arange(600) / 120, uneven):
         for rate, cutoff in ((1.0, 4.0), (2.0, 4.0), (4.0, 4.0)):
             wave = np.sin(2 * np.pi * rate * pts_s)
-            out = motion.smooth_series(wave[:, None], pts_s, np.ones(len(pts_s)), cutoff)[:, 0]
+            out = smoothing.smooth_series(wave[:, None], pts_s, np.ones(len(pts_s)), cutoff)[:, 0]
             inner = slice(len(pts_s) // 6, -len(pts_s) // 6)
             kept = out[inner] @ wave[inner] / (wave[inner] @ wave[inner])
             assert kept == pytest.approx(1 / (1 + (rate / cutoff) ** 6), abs=0.07)
@@ -301,7 +301,7 @@ def test_frequency_response_is_the_same_at_every_frame_rate_even_an_uneven_one()
 def test_quadratics_pass_unchanged_ends_included():
     pts_s = np.cumsum(np.random.default_rng(1).uniform(0.01, 0.05, 50))
     curve = np.stack([3 - pts_s, 1 + 2 * pts_s - 4.9 * pts_s**2], -1)
-    out = motion.smooth_series(curve, pts_s, np.ones(50), 1.0)
+    out = smoothing.smooth_series(curve, pts_s, np.ones(50), 1.0)
     assert np.abs(out - curve).max() < 1e-6
 
 
@@ -310,7 +310,7 @@ def test_very_short_tracks_come_back_as_they_are(body, frames):
     params = moving(body, frames)
     pts_s = np.arange(frames) / 30
     obs = observe(body, params)
-    assert np.array_equal(motion.steady(obs, pts_s).joints, obs.joints)
+    assert np.array_equal(smoothing.steady(obs, pts_s).joints, obs.joints)
     person = motion.make_person(
         track_of(frames), obs, params.rotmats, params.betas, pts_s, body, CAMERA, raw=obs
     )
@@ -321,7 +321,7 @@ def test_very_short_tracks_come_back_as_they_are(body, frames):
 
 def test_equal_time_stamps_do_not_break_smoothing():
     pts_s = np.array([0, 0, 0, 0.1, 0.2, 0.2, 0.3, 0.4])
-    out = motion.smooth_series(np.ones((8, 2)), pts_s, np.ones(8), 3.0)
+    out = smoothing.smooth_series(np.ones((8, 2)), pts_s, np.ones(8), 3.0)
     assert np.allclose(out, 1)
 
 
@@ -336,7 +336,7 @@ def test_noise_is_smoothed_away_and_more_where_the_network_is_unsure(body):
 
     raw_rotmats = rotmats_of(body, obs)
     raw = posed(raw_rotmats, motion.place(body, raw_rotmats, params.betas, obs, CAMERA)[0])
-    calm = motion.steady(obs, pts_s)
+    calm = smoothing.steady(obs, pts_s)
     person = motion.make_person(
         track_of(120), calm, rotmats_of(body, calm), params.betas, pts_s, body, CAMERA, raw=obs
     )
@@ -350,9 +350,9 @@ def test_noise_is_smoothed_away_and_more_where_the_network_is_unsure(body):
 
     spoilt = replace(obs, joints=obs.joints.copy(), sigma=obs.sigma.copy())
     spoilt.joints[50:53, 20] += 0.4  # a wrist jumps for three frames ...
-    trusting = motion.steady(spoilt, pts_s)
+    trusting = smoothing.steady(spoilt, pts_s)
     spoilt.sigma[50:53, 20] = 0.5  # ... and the network knows
-    doubting = motion.steady(spoilt, pts_s)
+    doubting = smoothing.steady(spoilt, pts_s)
     off = [
         np.abs(x.joints[51, 20] - truth[51, 20] + truth[51, 0]).max() for x in (trusting, doubting)
     ]
@@ -362,7 +362,7 @@ def test_noise_is_smoothed_away_and_more_where_the_network_is_unsure(body):
 def test_gaps_are_filled_steadily_and_marked(body):
     params = moving(body, 60)
     pts_s = np.arange(60) / 30
-    obs = motion.steady(blank(observe(body, params), slice(20, 28)), pts_s)
+    obs = smoothing.steady(blank(observe(body, params), slice(20, 28)), pts_s)
     rotmats = rotmats_of(body, obs)
     person = motion.make_person(
         track_of(60), obs, rotmats, params.betas, pts_s, body, CAMERA, raw=obs
@@ -382,7 +382,7 @@ def test_filling_turns_evenly_in_time_and_holds_the_ends():
     valid = angle < 9
     axis_angle = torch.zeros(6, 24, 3)
     axis_angle[:, 4, 2] = torch.from_numpy(angle)
-    filled = motion.fill(axis_angle_to_matrix(axis_angle).numpy(), valid, pts_s)
+    filled = smoothing.fill(axis_angle_to_matrix(axis_angle).numpy(), valid, pts_s)
     found = np.arctan2(filled[:, 4, 1, 0], filled[:, 4, 0, 0])
     assert np.allclose(found, [0, 0.1, 0.5, 0.8, 1, 1], atol=1e-6)
 

@@ -3,7 +3,7 @@
     python -m tools.lift_pairs --pairs DIR --out FILE.npz [--lifter FILE.safetensors]
 
 DIR holds the shards of `tools.render_pairs`. Every sequence enters twice, as lifted and as
-`motion.steady` hands it to a solver. Nothing made here is committed.
+`smoothing.steady` hands it to a solver. Nothing made here is committed.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hpsvid import motion
+from hpsvid import motion, smoothing
 from hpsvid.backbone import learned
 from hpsvid.backbone.lifter import lift_geometrically
 from hpsvid.body import Body, load_body
@@ -49,7 +49,7 @@ def read_shard(
         else:
             obs = learned.lift(seen, times, camera, body, model=lifter)
         rotmats = axis_angle_to_matrix(torch.from_numpy(data["rotvec"][i])).float().numpy()
-        found += [(obs, rotmats), (motion.steady(obs, times), rotmats)]
+        found += [(obs, rotmats), (smoothing.steady(obs, times), rotmats)]
     return found
 
 
