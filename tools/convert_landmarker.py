@@ -288,7 +288,7 @@ def worst_difference(source: bytes, converted: Path) -> float:
     The score is a probability and is compared on the scale of 1.
     """
     import onnxruntime
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter  # pyright: ignore[reportMissingImports] (optional)
 
     crop = np.random.default_rng(0).random((1, 256, 256, 3), np.float32)
     reference = Interpreter(model_content=source)
