@@ -39,6 +39,12 @@ LANDMARK_NAMES = (
     "right_heel", "left_foot_index", "right_foot_index",
 )  # fmt: skip
 LANDMARK = {name: index for index, name in enumerate(LANDMARK_NAMES)}
+# the twelve points that both a landmarker and a body have, by their common names
+LIMB_NAMES = tuple(
+    f"{side}_{part}"
+    for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+    for side in ("left", "right")
+)
 
 
 def mirror_name(name: str) -> str:

@@ -22,7 +22,7 @@ from hpsvid.choices import (
     SizeName,
     SolverName,
 )
-from hpsvid.errors import HpsvidError, InputError
+from hpsvid.errors import HpsvidError, InputError, one_line
 
 if TYPE_CHECKING:
     from hpsvid.pipeline import Options, Progress, StageClock
@@ -111,7 +111,7 @@ def run(
         painter = load_renderer(renderer)
         options = pipeline.Options(
             detector=detector, lifter=lifter, solver=solver, fast=fast, focal_px=focal,
-            person=person, max_people=max_people, smpl=smpl, threads=threads,
+            person=person, max_people=max_people, threads=threads,
         )  # fmt: skip
         clock = pipeline.StageClock()
         body = pipeline.load_chosen_body(smpl)
@@ -162,7 +162,7 @@ def export(
             raise InputError(f"{result_path}: is the input itself; give another folder, --out DIR")
         options = pipeline.Options(
             detector=detector, lifter=lifter, solver=solver, fast=fast, focal_px=focal,
-            person=person, max_people=max_people, smpl=smpl, threads=threads,
+            person=person, max_people=max_people, threads=threads,
         )  # fmt: skip
         clock = pipeline.StageClock()
         body = pipeline.load_chosen_body(smpl)
@@ -265,7 +265,7 @@ def _one_line_errors() -> Iterator[None]:
     try:
         yield
     except HpsvidError as error:
-        print(f"hpsvid: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"hpsvid: {one_line(error)}", file=sys.stderr)
         raise typer.Exit(1) from error
     except BrokenPipeError:  # who reads our output has had enough; typer ends quietly
         raise

@@ -37,7 +37,7 @@ Progress = Callable[[str, int, int | None], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How a motion is made; the CLI's options, one to one."""
+    """How a motion is made."""
 
     detector: str = "embedded"
     lifter: LifterName = "geometric"
@@ -46,7 +46,6 @@ class Options:
     focal_px: float | None = None
     person: int | None = None
     max_people: int | None = None
-    smpl: Path | None = None
     threads: int | None = None
 
 

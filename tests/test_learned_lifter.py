@@ -10,7 +10,6 @@ import torch
 from hpsvid import metrics, video
 from hpsvid.backbone import BlazePose
 from hpsvid.backbone.learned import (
-    LIMBS,
     OTHER_LANDMARK,
     Lifter,
     LifterConfig,
@@ -21,7 +20,7 @@ from hpsvid.backbone.learned import (
     save_lifter,
 )
 from hpsvid.backbone.lifter import lift_geometrically
-from hpsvid.body import JOINT, LANDMARK, Body, load_body
+from hpsvid.body import JOINT, LANDMARK, LIMB_NAMES, Body, load_body
 from hpsvid.errors import WeightsError
 from hpsvid.export.npz import read_motion
 from hpsvid.geometry import project
@@ -216,7 +215,7 @@ def sample() -> tuple[Landmarks, Array, Camera, Array]:
 
 def limb_error(obs: Observations, truth: Array) -> float:
     """PA-MPJPE in mm of shoulders to ankles."""
-    ends = [JOINT[name] for name in LIMBS]
+    ends = [JOINT[name] for name in LIMB_NAMES]
     return metrics.pa_mpjpe(obs.joints[:, ends], truth[:, ends])
 
 

@@ -21,18 +21,14 @@ from scipy.signal import butter, filtfilt
 
 from hpsvid import detect, ik, metrics, motion, pipeline, video
 from hpsvid.backbone import LIFTERS
-from hpsvid.body import LANDMARK, Body
+from hpsvid.body import LANDMARK, LIMB_NAMES, Body
 from hpsvid.choices import LifterName, SolverName
 from hpsvid.geometry import project
 from hpsvid.types import Array, Clip, Landmarks, Person, Track
 
 CLIPS = ("balance_clean_cam01", "balance_clean_cam02", "balance_occluded_cam01",
          "balance_occluded_cam02")  # fmt: skip
-POINTS = [
-    LANDMARK[f"{side}_{part}"]
-    for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
-    for side in ("left", "right")
-]
+POINTS = [LANDMARK[name] for name in LIMB_NAMES]
 HIPS = (6, 7)  # places in POINTS
 TRUTH_LOWPASS_HZ = 6.0
 

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from hpsvid import metrics
 from hpsvid.backbone.learned import (
-    LIMBS,
     Lifted,
     Lifter,
     LifterConfig,
@@ -28,7 +27,7 @@ from hpsvid.backbone.learned import (
     run,
     save_lifter,
 )
-from hpsvid.body import JOINT, PARENTS, Body, load_body
+from hpsvid.body import JOINT, LIMB_NAMES, PARENTS, Body, load_body
 from hpsvid.geometry import unit
 from hpsvid.mocap import read_mocap_folder
 from hpsvid.train import FitConfig, fit
@@ -51,7 +50,7 @@ from tools.manifest import record
 
 BATCH = 32  # sequences
 RATE_HZ = 30.0
-EVALUATED = [JOINT[name] for name in LIMBS]
+EVALUATED = [JOINT[name] for name in LIMB_NAMES]
 WEIGHTS = {"nll": 1.0, "joints": 20.0, "bones": 20.0, "pace": 30.0, "twist": 1.0, "betas": 0.05}
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import expit
 
 from hpsvid.backbone.crop import SIDE, Crop, crop_along_axis, crop_around_box
-from hpsvid.body import LANDMARK, LANDMARK_NAMES, mirrored
+from hpsvid.body import LANDMARK, LANDMARK_NAMES, LIMB_NAMES, mirrored
 from hpsvid.boxes import areas, shared_areas
 from hpsvid.types import N_LANDMARKS, Array, Frames, Landmarks, Track
 from hpsvid.weights import load_onnx, read_manifest
@@ -35,13 +35,7 @@ MIRROR = np.array(mirrored(LANDMARK_NAMES))
 TORSO = np.array(
     [LANDMARK[name] for name in ("left_shoulder", "right_shoulder", "left_hip", "right_hip")]
 )
-LIMBS = np.array(
-    [
-        LANDMARK[f"{side}_{part}"]
-        for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
-        for side in ("left", "right")
-    ]
-)
+LIMBS = np.array([LANDMARK[name] for name in LIMB_NAMES])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

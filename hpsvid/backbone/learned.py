@@ -24,8 +24,17 @@ from hpsvid.backbone.lifter import (
     fit_betas,
     place_in_camera,
 )
-from hpsvid.body import JOINT, JOINT_NAMES, LANDMARK, LANDMARK_NAMES, N_BODY, Body
-from hpsvid.errors import WeightsError
+from hpsvid.body import (
+    JOINT,
+    JOINT_NAMES,
+    LANDMARK,
+    LANDMARK_NAMES,
+    LIMB_NAMES,
+    N_BODY,
+    Body,
+    mirrored,
+)
+from hpsvid.errors import WeightsError, one_line
 from hpsvid.geometry import rotation_to_ray, unit
 from hpsvid.types import (
     N_BETAS,
@@ -47,24 +56,9 @@ SIGMA_RANGE_M = (0.005, 1.0)
 PER_METRE = 3.0  # brings metres to the network's scale
 
 HIPS = (LANDMARK["left_hip"], LANDMARK["right_hip"])
-LIMBS = [
-    f"{side}_{part}"
-    for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
-    for side in ("left", "right")
-]
-
-
-def swapped(names: tuple[str, ...]) -> list[int]:
-    """For each name the place of its counterpart on the body's other side."""
-    other = [
-        name.replace("left", "*").replace("right", "left").replace("*", "right") for name in names
-    ]
-    return [names.index(name) for name in other]
-
-
-OTHER_LANDMARK = swapped(LANDMARK_NAMES)
-OTHER_JOINT = swapped(JOINT_NAMES)
-OTHER_TWIST = [joint - 1 for joint in swapped(JOINT_NAMES[:N_BODY])[1:]]
+OTHER_LANDMARK = mirrored(LANDMARK_NAMES)
+OTHER_JOINT = mirrored(JOINT_NAMES)
+OTHER_TWIST = [joint - 1 for joint in mirrored(JOINT_NAMES[:N_BODY])[1:]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,8 +242,7 @@ def load_lifter(path: Path) -> Lifter:
         model = Lifter(config)
         model.load_state_dict(tensors, strict=True)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise WeightsError(f"{path}: cannot be read as a lifter ({reason})") from error
+        raise WeightsError(f"{path}: cannot be read as a lifter ({one_line(error)})") from error
     return model.eval().requires_grad_(False)
 
 
@@ -296,7 +289,7 @@ def lift(
     turn = view_turn(torch.from_numpy(held(rays, seen, times)))
     joints = answer.joints @ turn.mT
     chance = torch.from_numpy(landmarks.visibility * landmarks.presence * seen[:, None])
-    marks, ends = [LANDMARK[name] for name in LIMBS], [JOINT[name] for name in LIMBS]
+    marks, ends = [LANDMARK[name] for name in LIMB_NAMES], [JOINT[name] for name in LIMB_NAMES]
     pelvis = place_in_camera(
         joints[:, ends],
         torch.from_numpy(held(landmarks.image, seen, times))[:, marks],
@@ -401,7 +394,9 @@ def held(series: Array, seen: Array, times: Array) -> Array:
 def _fitted_betas(joints: Tensor, body: Body) -> Tensor:
     """Shape (T, 10) on `body` of joints (T, 29, 3) m, by the length of the limbs."""
     points = joints.new_zeros(len(joints), N_LANDMARKS, 3)
-    points[:, [LANDMARK[name] for name in LIMBS]] = joints[:, [JOINT[name] for name in LIMBS]]
+    points[:, [LANDMARK[name] for name in LIMB_NAMES]] = joints[
+        :, [JOINT[name] for name in LIMB_NAMES]
+    ]
     return fit_betas(points, torch.ones(len(joints), N_LANDMARKS), body)
 
 
