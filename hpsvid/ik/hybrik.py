@@ -17,10 +17,18 @@ from hpsvid.types import BodyParams, Window
 
 Mode = Literal["adaptive", "naive", "released"]
 
+
+def _depth(joint: int) -> int:
+    return 0 if joint == 0 else 1 + _depth(PARENTS[joint])
+
+
 CHILDREN = tuple(
     tuple(child for child, parent in enumerate(PARENTS) if parent == joint)
     for joint in range(N_BODY)
 )
+LEVELS = tuple(
+    tuple(joint for joint in range(N_BODY) if _depth(joint) == depth) for depth in range(9)
+)  # joints by their depth in the tree; those of a level are solved together
 RELEASED_FALLBACK_M = 0.015  # the authors' code (9b8681d); not in the paper
 
 
@@ -39,39 +47,57 @@ def solve(joints: Tensor, rest: Tensor, twist: Tensor, mode: Mode = "adaptive") 
     to the neck alone.
     """
     shape = torch.broadcast_shapes(joints.shape[:-2], rest.shape[:-2], twist.shape[:-2])
-    joints = joints - joints[..., :1, :]
-    bones = {c: rest[..., c, :] - rest[..., PARENTS[c], :] for c in range(1, len(PARENTS))}
-    placed: dict[int, Tensor] = {0: joints[..., 0, :]}
-    turned: dict[int, Tensor] = {}  # global rotations
+    joints = (joints - joints[..., :1, :]).expand(*shape, *joints.shape[-2:])
+    rest = rest.expand(*shape, *rest.shape[-2:])
+    bones = rest - rest[..., [0, *PARENTS[1:]], :]  # each from its parent, the pelvis's is zero
+    order: list[int] = []
     relative: list[Tensor] = []
-    for joint in range(N_BODY):
-        if joint > 0:
-            parent = PARENTS[joint]
-            step = (turned[parent] @ bones[joint][..., None])[..., 0]
-            placed[joint] = placed[parent] + step
-        children = CHILDREN[joint]
-        if mode == "released" and joint == JOINT["spine3"]:
-            children = (JOINT["neck"],)
-        source = torch.stack([bones[child] for child in children], -2)
-        observed = joints[..., children, :] - joints[..., joint : joint + 1, :]
-        target = joints[..., children, :] - placed[joint][..., None, :]
-        if mode == "naive":
-            target = observed
-        elif mode == "released" and len(children) == 1:
-            at_length = unit(observed) * source.norm(dim=-1, keepdim=True)
-            far = (target - at_length).norm(dim=-1, keepdim=True) > RELEASED_FALLBACK_M
-            target = torch.where(far, at_length, target)
-        if joint > 0:
-            target = target @ turned[PARENTS[joint]]  # rows: R^T p
-        if len(children) > 1:
-            rotation = nearest_rotation(target.mT @ source)
+    above: list[int] = []  # the level before, as it was solved
+    placed = turned = torch.empty(0)  # its joints (..., n, 3) and global rotations (..., n, 3, 3)
+    for level in LEVELS:
+        several = [joint for joint in level if len(_aims(joint, mode)) > 1]
+        single = [joint for joint in level if len(_aims(joint, mode)) == 1]
+        solved = single + several
+        turn = torch.eye(3, dtype=joints.dtype, device=joints.device).expand(*shape, 1, 3, 3)
+        if level == LEVELS[0]:
+            placed = joints[..., :1, :]
         else:
-            bone_twist = twist[..., joint - 1, :]
-            rotation = _twist_then_swing(source[..., 0, :], target[..., 0, :], bone_twist)
-        rotation = rotation.expand(*shape, 3, 3)
-        relative.append(rotation)
-        turned[joint] = rotation if joint == 0 else turned[PARENTS[joint]] @ rotation
-    return torch.stack(relative, -3)
+            parents = [above.index(PARENTS[joint]) for joint in solved]
+            turn = turned[..., parents, :, :]
+            step = (turn @ bones[..., solved, :, None])[..., 0]
+            placed = placed[..., parents, :] + step
+        found = []
+        if single:
+            children = [_aims(joint, mode)[0] for joint in single]
+            target = joints[..., children, :] - placed[..., : len(single), :]
+            observed = joints[..., children, :] - joints[..., single, :]
+            if mode == "naive":
+                target = observed
+            elif mode == "released":
+                length = bones[..., children, :].norm(dim=-1, keepdim=True)
+                at_length = unit(observed) * length
+                far = (target - at_length).norm(dim=-1, keepdim=True) > RELEASED_FALLBACK_M
+                target = torch.where(far, at_length, target)
+            target = (target[..., None, :] @ turn[..., : len(single), :, :])[..., 0, :]  # R^T p
+            bone_twist = twist[..., [joint - 1 for joint in single], :]
+            found.append(_twist_then_swing(bones[..., children, :], target, bone_twist))
+        for place, joint in enumerate(several, len(single)):
+            children = _aims(joint, mode)
+            near = joints[..., joint, :] if mode == "naive" else placed[..., place, :]
+            target = (joints[..., children, :] - near[..., None, :]) @ turn[..., place, :, :]
+            found.append(nearest_rotation(target.mT @ bones[..., children, :])[..., None, :, :])
+        relative.append(torch.cat(found, -3))
+        turned = turn @ relative[-1]
+        above = solved
+        order += solved
+    return torch.cat(relative, -3)[..., [order.index(joint) for joint in range(N_BODY)], :, :]
+
+
+def _aims(joint: int, mode: Mode) -> tuple[int, ...]:
+    """The joints that `joint`'s rotation is solved to point at."""
+    if mode == "released" and joint == JOINT["spine3"]:
+        return (JOINT["neck"],)
+    return CHILDREN[joint]
 
 
 def _twist_then_swing(source: Tensor, target: Tensor, twist: Tensor) -> Tensor:
