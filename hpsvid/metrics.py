@@ -1,20 +1,31 @@
-"""Errors and smoothness of 3D joints. Positions go in as metres, errors come out as millimetres.
+"""Errors and smoothness of 3D points. Positions go in as metres, errors come out as millimetres.
 
-Arrays are pred, gt (T, J, 3) m. A joint counts where its truth and its prediction are finite and
-the optional mask `valid`, (T,) or (T, J), is True; a measure over nothing is NaN.
+Arrays are pred, gt (T, J, 3) m: joints, or a mesh's vertices. A point counts where its truth and
+its prediction are finite and the optional mask `valid`, (T,) or (T, J), is True; a measure over
+nothing is NaN. Errors of each point, (T, J) with NaN where it does not count, come from
+`joint_errors`, `aligned_errors`, `acceleration_errors`; `mean`, `joint_means`, `pck` and `auc` sum
+them up, over several tracks after `np.concatenate`.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from hpsvid.types import Array
 
 MM = 1000.0
+PCK_MM = 150.0  # half a head; MPI-INF-3DHP (Mehta et al., 3DV 2017)
+AUC_STEPS = 31  # thresholds 0, 5, ..., 150 mm, as there
+CONTACT_M_S = 0.3  # a foot slower than this stands: WHAM's (Shin et al., CVPR 2024) 1 cm at 30 fps
 
 
-def mpjpe(
-    pred: Array, gt: Array, valid: Array | None = None, root: int | tuple[int, ...] | None = None
-) -> float:
-    """Mean per-joint position error, mm.
+def joint_errors(
+    pred: Array,
+    gt: Array,
+    valid: Array | None = None,
+    root: int | tuple[int, ...] | None = None,
+) -> Array:
+    """Distance (T, J) mm of each point from its truth.
 
     root: the joint (or joints, their middle) that both are moved to first; None compares as is.
     Frames whose root is not known count for nothing.
@@ -23,17 +34,51 @@ def mpjpe(
         joints = np.atleast_1d(root)
         pred = pred - pred[:, joints].mean(1, keepdims=True)
         gt = gt - gt[:, joints].mean(1, keepdims=True)
-    return _mean_error(pred, gt, _mask(pred, gt, valid))
+    return _errors(pred, gt, _mask(pred, gt, valid))
 
 
-def pa_mpjpe(pred: Array, gt: Array, valid: Array | None = None) -> float:
-    """MPJPE after the best similarity (rotation, scale, shift) of each frame, mm.
+def aligned_errors(pred: Array, gt: Array, valid: Array | None = None) -> Array:
+    """Distance (T, J) mm after the best similarity (rotation, scale, shift) of each frame.
 
-    Frames with fewer than three joints that count are left out.
+    Frames with fewer than three points that count are left out.
     """
     mask = _mask(pred, gt, valid)
     mask &= mask.sum(1, keepdims=True) >= 3
-    return _mean_error(align_similarity(pred, gt, mask), gt, mask)
+    return _errors(align_similarity(pred, gt, mask), gt, mask)
+
+
+def mpjpe(
+    pred: Array, gt: Array, valid: Array | None = None, root: int | tuple[int, ...] | None = None
+) -> float:
+    """Mean per-joint position error, mm; `root` as in `joint_errors`. Of vertices it is PVE."""
+    return mean(joint_errors(pred, gt, valid, root))
+
+
+def pa_mpjpe(pred: Array, gt: Array, valid: Array | None = None) -> float:
+    """MPJPE after the best similarity (rotation, scale, shift) of each frame, mm."""
+    return mean(aligned_errors(pred, gt, valid))
+
+
+def mean(errors: Array) -> float:
+    """Mean of the errors that count, whatever their shape."""
+    counted = errors[np.isfinite(errors)]
+    return float(counted.mean()) if len(counted) else float("nan")
+
+
+def joint_means(errors: Array) -> Array:
+    """Mean (J,) of each point's errors (T, J) over the frames where it counts."""
+    return np.array([mean(of_one) for of_one in errors.T])
+
+
+def pck(errors: Array, threshold_mm: float = PCK_MM) -> float:
+    """Share in [0, 1] of the errors that count which are at most `threshold_mm` (3D PCK)."""
+    counted = errors[np.isfinite(errors)]
+    return float((counted <= threshold_mm).mean()) if len(counted) else float("nan")
+
+
+def auc(errors: Array) -> float:
+    """Mean PCK over thresholds from 0 to 150 mm, as MPI-INF-3DHP (Mehta et al., 3DV 2017)."""
+    return float(np.mean([pck(errors, limit) for limit in np.linspace(0, PCK_MM, AUC_STEPS)]))
 
 
 def align_similarity(pred: Array, gt: Array, mask: Array) -> Array:
@@ -60,8 +105,18 @@ def align_similarity(pred: Array, gt: Array, mask: Array) -> Array:
 
 def acceleration(joints: Array, fps: float, valid: Array | None = None) -> float:
     """Mean size of the joints' acceleration, mm/s^2, by central second differences at `fps`."""
-    second, mask = _second_difference(joints, fps, _mask(joints, joints, valid))
-    return _mean_error(second, np.zeros_like(second), mask)
+    return mean(acceleration_errors(joints, np.zeros_like(joints), fps, _known(joints, valid)))
+
+
+def acceleration_errors(pred: Array, gt: Array, fps: float, valid: Array | None = None) -> Array:
+    """Distance (T - 2, J) mm/s^2 between the accelerations, by central second differences.
+
+    A point counts where all three frames do.
+    """
+    mask = _mask(pred, gt, valid)
+    ours, inner = _difference(pred, 2, fps, mask)
+    truth, _ = _difference(gt, 2, fps, mask)
+    return _errors(ours, truth, inner)
 
 
 def acceleration_error(pred: Array, gt: Array, fps: float, valid: Array | None = None) -> float:
@@ -69,10 +124,7 @@ def acceleration_error(pred: Array, gt: Array, fps: float, valid: Array | None =
 
     Papers that say mm/frame^2 mean this number divided by fps^2.
     """
-    mask = _mask(pred, gt, valid)
-    ours, inner = _second_difference(pred, fps, mask)
-    truth, _ = _second_difference(gt, fps, mask)
-    return _mean_error(ours, truth, inner)
+    return mean(acceleration_errors(pred, gt, fps, valid))
 
 
 def jitter(joints: Array, fps: float, valid: Array | None = None) -> float:
@@ -80,16 +132,35 @@ def jitter(joints: Array, fps: float, valid: Array | None = None) -> float:
 
     As TransPose (Yi et al., SIGGRAPH 2021) reports it, there in 10^2 m/s^3.
     """
-    mask = _mask(joints, joints, valid)
-    third = np.diff(joints.astype(np.float64), n=3, axis=0) * fps**3
-    inner = mask[3:] & mask[2:-1] & mask[1:-2] & mask[:-3]
-    return _mean_error(third, np.zeros_like(third), inner) / MM
+    third, inner = _difference(joints, 3, fps, _known(joints, valid))
+    return mean(_errors(third, np.zeros_like(third), inner)) / MM
 
 
-def _second_difference(joints: Array, fps: float, mask: Array) -> tuple[Array, Array]:
-    """Accelerations (T - 2, J, 3) m/s^2 and where all three frames count."""
-    second = np.diff(joints.astype(np.float64), n=2, axis=0) * fps**2
-    return second, mask[2:] & mask[1:-1] & mask[:-2]
+def foot_skate(
+    pred: Array, gt: Array, fps: float, feet: Sequence[int], valid: Array | None = None
+) -> float:
+    """Mean speed of feet while the truth's stand still, mm/s; in axes that do not move.
+
+    pred, gt: (T, J, 3) m, not moved to a root; feet: the points to watch. A foot stands from one
+    frame to the next when its truth is slower than `CONTACT_M_S`. WHAM (Shin et al., CVPR 2024)
+    says mm/frame, which is this number divided by fps.
+    """
+    mask = _mask(pred, gt, valid)[:, feet]
+    ours, inner = _difference(pred[:, feet], 1, fps, mask)
+    truth, _ = _difference(gt[:, feet], 1, fps, mask)
+    stands = inner & (_errors(truth, np.zeros_like(truth), inner) / MM < CONTACT_M_S)
+    return mean(_errors(ours, np.zeros_like(ours), stands))
+
+
+def _difference(points: Array, order: int, fps: float, mask: Array) -> tuple[Array, Array]:
+    """Derivative (T - order, J, 3) of points (T, J, 3) and where all its frames count."""
+    count = max(len(points) - order, 0)
+    inner = np.logical_and.reduce([mask[i : i + count] for i in range(order + 1)])
+    return np.diff(points.astype(np.float64), n=order, axis=0) * fps**order, inner
+
+
+def _known(points: Array, valid: Array | None) -> Array:
+    return _mask(points, points, valid)
 
 
 def _mask(pred: Array, gt: Array, valid: Array | None) -> Array:
@@ -101,8 +172,6 @@ def _mask(pred: Array, gt: Array, valid: Array | None) -> Array:
     return mask & (valid if valid.ndim == 2 else valid[:, None])
 
 
-def _mean_error(pred: Array, gt: Array, mask: Array) -> float:
-    """Mean distance where `mask`, in thousandths of the arrays' unit."""
-    if not mask.any():
-        return float("nan")
-    return float(np.linalg.norm((pred - gt)[mask], axis=-1).mean() * MM)
+def _errors(pred: Array, gt: Array, mask: Array) -> Array:
+    """Distances (T, J) in thousandths of the arrays' unit, NaN where not `mask`."""
+    return np.where(mask, np.linalg.norm(pred - gt, axis=-1) * MM, np.nan)

@@ -1,5 +1,7 @@
 """Each measure against an independent formula."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy.spatial import procrustes
@@ -91,6 +93,50 @@ def test_acceleration_skips_triples_with_a_hole():
     valid[5] = False
     assert metrics.acceleration(still, fps, valid) == 0
     assert np.isnan(metrics.acceleration(still[:2], fps))
+
+
+def test_errors_of_each_point_lie_where_it_counts_and_sum_up_to_the_mean():
+    gt = joints()
+    pred = gt + 0.1 * joints()
+    gt[3], pred[5, 2] = np.nan, np.nan
+    errors = metrics.joint_errors(pred, gt)
+    assert errors[0, 4] == pytest.approx(1000 * math.dist(pred[0, 4], gt[0, 4]))
+    assert np.isnan(errors[3]).all()
+    assert np.isnan(errors).sum() == 12 + 1
+    assert metrics.mean(errors) == metrics.mpjpe(pred, gt)
+    means = metrics.joint_means(errors)
+    assert means[2] == pytest.approx(np.mean([errors[t, 2] for t in range(20) if t not in (3, 5)]))
+    aligned = metrics.joint_means(metrics.aligned_errors(pred, gt))
+    assert np.all(aligned < means)
+    halves = np.concatenate([metrics.joint_errors(p, g) for p, g in zip(
+        np.split(pred, [7]), np.split(gt, [7]), strict=True)])  # fmt: skip
+    np.testing.assert_array_equal(halves, errors)
+
+
+def test_pck_and_auc_of_evenly_spread_errors():
+    """Errors of 0, 1, ..., 300 mm: at most h mm are h + 1 of 301, whatever the threshold."""
+    errors = np.append(np.arange(301.0), np.nan)
+    assert metrics.pck(errors) == pytest.approx(151 / 301)
+    assert metrics.pck(errors, 10) == pytest.approx(11 / 301)
+    assert metrics.auc(errors) == pytest.approx(76 / 301)  # the mean threshold is 75
+    assert metrics.auc(np.zeros(4)) == 1
+    assert np.isnan(metrics.pck(np.full(3, np.nan)))
+
+
+def test_a_foot_skates_only_while_the_truth_stands():
+    fps, frames = 50.0, 40
+    truth = np.zeros((frames, 3, 3))
+    truth[20:, 1, 0] = np.arange(20) * 0.02  # 1 m/s: this foot walks off
+    truth[:, 2, 2] = np.arange(frames) * 9.0  # no foot
+    slides = truth + np.arange(frames)[:, None, None] * [0, 0, 0.004]  # 200 mm/s
+    assert metrics.foot_skate(slides, truth, fps, [0, 1]) == pytest.approx(200)
+    wild = slides.copy()
+    wild[25, 1] += 5  # while it walks, anything goes
+    assert metrics.foot_skate(wild, truth, fps, [0, 1]) == pytest.approx(200)
+    assert metrics.foot_skate(truth, truth, fps, [0, 1]) == 0
+    valid = np.arange(frames) < 30
+    assert metrics.foot_skate(slides, truth, fps, [0], valid) == pytest.approx(200)
+    assert np.isnan(metrics.foot_skate(slides, truth, fps, [2]))
 
 
 def test_shapes_must_agree():

@@ -6,12 +6,11 @@ itself, so that triangles which cross the camera's plane need no clipping and at
 perspective-correct. Pictures are drawn in two steps: which face each sample sees, then colour.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import numba
 import numpy as np
 
+from hpsvid.compiled import compiled
 from hpsvid.render import ALPHA, NEAR_M, Mesh
 from hpsvid.types import Array
 
@@ -23,15 +22,7 @@ HEADLIGHT = 0.32
 KEY_DIRECTION = (-0.424264, -0.565685, -0.707107)  # from the surface to the light, length 1
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile for the CPU without the interpreter's lock, kept on disk where a folder allows."""
-    try:
-        return numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # numba finds no writable folder for its cache, the user's own included
-        return numba.njit(nogil=True)(function)
-
-
-@_compiled
+@compiled
 def vertex_normals(vertices: Array, faces: Array) -> Array:
     """Unit normals (V, 3) float32, outward: mean over a vertex's faces weighted by area.
 
@@ -60,7 +51,7 @@ def vertex_normals(vertices: Array, faces: Array) -> Array:
     return out
 
 
-@_compiled
+@compiled
 def brightness(nx: float, ny: float, nz: float) -> float:
     """Light that a surface of normal (nx, ny, nz), any length > 0, sends to the camera: 0..1.08."""
     length = np.sqrt(nx * nx + ny * ny + nz * nz) + 1e-12
@@ -68,7 +59,7 @@ def brightness(nx: float, ny: float, nz: float) -> float:
     return AMBIENT + (KEY * max(0.0, key) + HEADLIGHT * max(0.0, -nz)) / length
 
 
-@_compiled
+@compiled
 def lit(normals: Array) -> Array:
     """`brightness` (V,) float32 of normals (V, 3)."""
     out = np.empty(len(normals), np.float32)
@@ -77,7 +68,7 @@ def lit(normals: Array) -> Array:
     return out
 
 
-@_compiled
+@compiled
 def _planes(
     image: Array, faces: Array, width: int, height: int, near: float, cull: bool
 ) -> tuple[Array, Array, Array]:
@@ -127,7 +118,7 @@ def _planes(
     return edges, scale, boxes
 
 
-@_compiled
+@compiled
 def _offset(sample: int, count: int) -> tuple[float, float]:
     """Place of a sample inside its pixel: the middle, or one of four on a rotated grid."""
     if count == 1:
@@ -135,7 +126,7 @@ def _offset(sample: int, count: int) -> tuple[float, float]:
     return ((0.375, 0.125), (0.875, 0.375), (0.125, 0.625), (0.625, 0.875))[sample]
 
 
-@_compiled
+@compiled
 def _visible(
     edges: Array, scale: Array, boxes: Array, window: tuple[int, int, int, int],
     samples: int, near: float,
@@ -166,7 +157,7 @@ def _visible(
     return seen, inverse
 
 
-@_compiled
+@compiled
 def _weights(edges: Array, x: float, y: float) -> tuple[float, float, float]:
     """Barycentric coordinates in space of the point of a triangle seen at pixel (x, y)."""
     a = edges[0, 0] * x + edges[0, 1] * y + edges[0, 2]
@@ -176,7 +167,7 @@ def _weights(edges: Array, x: float, y: float) -> tuple[float, float, float]:
     return a / total, b / total, c / total
 
 
-@_compiled
+@compiled
 def _interpolate(
     seen: Array, edges: Array, faces: Array, attributes: Array, x0: int, y0: int, out: Array
 ) -> None:
@@ -197,7 +188,7 @@ def _interpolate(
                     )
 
 
-@_compiled
+@compiled
 def _paint(
     seen: Array, edges: Array, faces: Array, normals: Array, paints: Array, x0: int, y0: int,
     alpha: float, out: Array,
