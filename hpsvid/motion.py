@@ -317,12 +317,17 @@ def make_person(
 def _with_joints(
     track: Track, raw: Observations, params: BodyParams, body: Body, camera: Camera
 ) -> Person:
-    """The person that these parameters describe, with its joints and reprojection."""
+    """The person that these parameters describe, its joints, and how far they miss the evidence.
+
+    What a solver finds wrong in a joint's evidence it explains away (NIKI's error embedding), so
+    that distance says with sigma how far the joint can be trusted.
+    """
     turned, moved = torch.from_numpy(params.rotmats), torch.from_numpy(params.transl)
     joints = body.joints(turned, torch.from_numpy(params.betas).expand(len(turned), -1), moved)
     seen, evidence = _evidence(raw)
     posed = _landmarks(body, params.rotmats, params.betas) + moved.double()[:, None]
     joints2d = project(joints, torch.from_numpy(camera.K).float())
+    error = (joints - joints[:, :1] - torch.from_numpy(raw.joints)).norm(dim=-1).numpy()
     return Person(
         track=track,
         body=params,
@@ -331,4 +336,5 @@ def _with_joints(
         sigma=raw.sigma,
         valid=raw.valid,
         reprojection_px=_reprojection(posed, seen, evidence, camera),
+        evidence_error=np.where(raw.valid[:, None], error, np.float32(np.nan)),
     )

@@ -25,7 +25,7 @@ from hpsvid.errors import InputError, NoPersonError
 from hpsvid.render import Renderer
 from hpsvid.render.overlay import Overlay
 from hpsvid.types import Camera, Clip, Frames, Landmarks, Motion, Person, Track, take_frames
-from hpsvid.weights import weights_path
+from hpsvid.weights import shipped_hashes, weights_path
 
 # A track in which the landmark network saw a person in fewer frames than this was a false alarm.
 MIN_SEEN_SHARE = 0.2
@@ -135,6 +135,9 @@ def make_motion(
             "backbone": network,
             "lifter": options.lifter,
             "solver": solver.name,
+            "weights": shipped_hashes(
+                "lifter" if options.lifter == "learned" else "", solver.name.replace("-", "_")
+            ),
             "body": {"name": body.name, "sha256": body.sha256},
             "seed": 0,  # nothing in the pipeline is random
         },

@@ -229,6 +229,7 @@ class Person:
     sigma: Array  # (T, 29) float32 m
     valid: Array  # (T,) bool; False where no evidence was seen and the pose was filled
     reprojection_px: Array  # (T,) float32, weighted mean distance to the 2D evidence; NaN = none
+    evidence_error: Array  # (T, 29) float32 m, distance of each joint to its evidence; NaN = none
 
     def __post_init__(self) -> None:
         n = len(self.track)
@@ -237,6 +238,7 @@ class Person:
         _check(self, "sigma", (n, N_JOINTS), "f")
         _check(self, "valid", (n,), "b")
         _check(self, "reprojection_px", (n,), "f")
+        _check(self, "evidence_error", (n, N_JOINTS), "f")
         if len(self.body) != n:
             raise ValueError(f"Person.body: expected {n} frames, found {len(self.body)}")
 

@@ -72,6 +72,12 @@ def weights_path(name: str) -> Path:
     return path
 
 
+def shipped_hashes(*names: str) -> dict[str, str]:
+    """The sha256 of those of `names` that are shipped files, for a result's header."""
+    manifest = read_manifest()
+    return {name: manifest[name].sha256 for name in names if name in manifest}
+
+
 def load_onnx(name: str, threads: int | None = None) -> "onnxruntime.InferenceSession":
     """The shipped ONNX network `name`, on CUDA where onnxruntime offers it, else on the CPU.
 

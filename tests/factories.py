@@ -63,6 +63,7 @@ def make_person(
         sigma=rng.uniform(0.01, 0.2, (n, N_JOINTS)).astype(np.float32),
         valid=detected,
         reprojection_px=reprojection,
+        evidence_error=rng.uniform(0, 0.2, (n, N_JOINTS)).astype(np.float32),
     )
 
 

@@ -78,16 +78,28 @@ def test_a_result_holds_the_keys_that_scripts_rely_on(tmp_path: Path, body: Body
         assert data["K"].shape == (3, 3)
         shapes = {key: data[f"3/{key}"].shape for key in (
             "frame_index", "rotmats", "betas", "transl", "joints", "joints2d", "sigma", "boxes",
-            "detected", "valid", "reprojection_px", "scores",
+            "detected", "valid", "reprojection_px", "evidence_error", "scores",
         )}  # fmt: skip
     assert shapes == {
         "frame_index": (11,), "rotmats": (11, 24, 3, 3), "betas": (10,), "transl": (11, 3),
         "joints": (11, 29, 3), "joints2d": (11, 29, 2), "sigma": (11, 29), "boxes": (11, 4),
         "detected": (11,), "valid": (11,), "reprojection_px": (11,), "scores": (11,),
+        "evidence_error": (11, 29),
     }  # fmt: skip
     wanted = ("schema_version", "units", "axes", "frame", "solver", "backbone", "weights", "seed")
     assert not set(wanted) - header.keys()
     assert (header["clip"]["name"], header["clip"]["fps"]) == ("two people.mp4", "30000/1001")
+
+
+def test_a_result_of_the_first_version_reads_without_evidence_errors(tmp_path, body) -> None:
+    motion = make_motion(body)
+    write_motion(motion, tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz") as data:
+        old = {key: data[key] for key in data.files if not key.endswith("evidence_error")}
+    np.savez(tmp_path / "old.npz", allow_pickle=False, **old)
+    for found, person in zip(read_motion(tmp_path / "old.npz").people, motion.people, strict=True):
+        assert np.isnan(found.evidence_error).all()
+        assert np.array_equal(found.joints, person.joints)
 
 
 def test_a_motion_that_its_file_could_not_hold_is_refused(tmp_path: Path, body: Body) -> None:

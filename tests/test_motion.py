@@ -317,6 +317,7 @@ def test_very_short_tracks_come_back_as_they_are(body, frames):
     assert np.abs(person.body.rotmats - params.rotmats).max() < 1e-5
     assert np.abs(person.body.transl - params.transl).max() < 2e-3
     assert person.reprojection_px.max() < 0.5
+    assert person.evidence_error.max() < 0.01
 
 
 def test_equal_time_stamps_do_not_break_smoothing():
@@ -371,6 +372,7 @@ def test_gaps_are_filled_steadily_and_marked(body):
     assert not person.valid[20:28].any()
     assert person.valid.sum() == 52
     assert np.isnan(person.reprojection_px[20:28]).all()
+    assert np.isnan(person.evidence_error[20:28]).all()
     assert metrics.mpjpe(person.joints[20:28], truth[20:28], root=0) < 80
     steps = np.linalg.norm(np.diff(person.joints, axis=0), axis=-1).max(1)
     assert steps[18:30].max() < 1.5 * np.linalg.norm(np.diff(truth, axis=0), axis=-1).max()

@@ -23,7 +23,7 @@ from hpsvid.body import JOINT, Body, load_body
 from hpsvid.export.npz import write_motion
 from hpsvid.geometry import project
 from hpsvid.mocap import MotionCapture, read_mocap, seen_by_camera
-from hpsvid.types import Array, BodyParams, Camera, Clip, Motion, Person, Track
+from hpsvid.types import N_JOINTS, Array, BodyParams, Camera, Clip, Motion, Person, Track
 from hpsvid.weights import file_sha256, weights_path
 from tools.scene import (
     Light,
@@ -304,6 +304,7 @@ def truth_of(
                 sigma=np.zeros(joints.shape[:2], np.float32),
                 valid=np.ones(n, bool),
                 reprojection_px=np.zeros(n, np.float32),
+                evidence_error=np.zeros((n, N_JOINTS), np.float32),
             )
         )
     return Motion(

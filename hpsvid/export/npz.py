@@ -170,6 +170,7 @@ def _person_arrays(person: Person) -> dict[str, Array]:
         "sigma": person.sigma,
         "valid": person.valid,
         "reprojection_px": person.reprojection_px,
+        "evidence_error": person.evidence_error,
     }
 
 
@@ -194,6 +195,9 @@ def _person(arrays: dict[str, Array], person_id: int) -> Person:
             sigma=get("sigma"),
             valid=get("valid"),
             reprojection_px=get("reprojection_px"),
+            evidence_error=arrays.get(  # results before 0.2 do not have it
+                f"{person_id}/evidence_error", np.full_like(get("sigma"), np.nan)
+            ),
         )
     except ValueError as error:
         raise ValueError(f"person {person_id}: {error}") from error
