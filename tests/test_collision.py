@@ -72,5 +72,5 @@ def test_a_standing_body_is_free_and_an_arm_through_the_chest_is_not(body: Body)
     assert free < 0.001
     assert bent < 0.002
     assert 5 * max(free, bent) < pierced < 0.3
-    (moved,) = collision_ratio(vertices[1:2] + np.float32(2), body)
+    (moved,) = collision_ratio(np.float64(vertices[1:2]) + 2, body)
     assert moved == pytest.approx(pierced, abs=1e-3)
