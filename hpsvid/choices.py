@@ -3,8 +3,9 @@
 from typing import Literal
 
 LifterName = Literal["learned", "geometric"]
-SolverName = Literal["hybrik", "hybrik-naive", "niki-temporal", "niki", "niki-one-stage"]
-ModelName = Literal["niki-temporal", "niki", "niki-one-stage", "mlp"]
+SolverName = Literal["hybrik", "hybrik-naive", "niki-temporal", "niki", "niki-one-stage", "gik"]
+ModelName = Literal["niki-temporal", "niki", "niki-one-stage", "gik", "mlp"]
+PartName = Literal["ind", "bnd", "bidirectional", "analytic"]
 SizeName = Literal["small", "full"]
 RendererName = Literal["auto", "raster", "pyrender"]
 FormatName = Literal["npz", "bvh", "amass"]

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -17,6 +17,7 @@ from hpsvid.choices import (
     FormatName,
     LifterName,
     ModelName,
+    PartName,
     RendererName,
     RigName,
     SizeName,
@@ -187,6 +188,9 @@ def train(
     pairs: Annotated[
         Path | None, typer.Option(help="Lifted renders (tools/lift_pairs.py) for half a batch.")
     ] = None,
+    without: Annotated[
+        str, typer.Option(help="Parts of NIKI to leave out: ind,bnd,bidirectional,analytic.")
+    ] = "",
     seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
 ) -> None:
     """Train a solver on motion capture; an interrupted run goes on where it was."""
@@ -201,8 +205,9 @@ def train(
         out.parent.mkdir(parents=True, exist_ok=True)
         config = FitConfig(steps=steps, minutes=minutes)
         error = train_solver(
-            model, data, out, folder, size=size, seed=seed, config=config, pairs=pairs
-        )
+            model, data, out, folder, size=size, seed=seed, config=config, pairs=pairs,
+            without=_names(without, PartName, "--without") if without else (),
+        )  # fmt: skip
         print(f"wrote {out}; mean validation MPJPE {error:.1f} mm, log in {folder}")
 
 
@@ -211,19 +216,18 @@ def evaluate(
     data: Annotated[Path, typer.Argument(help="Folder of held-back motion capture.")],
     ik: Annotated[
         str, typer.Option(help="Solvers, with commas between.")
-    ] = "hybrik,niki,niki-one-stage,niki-temporal",
+    ] = "hybrik,niki,niki-one-stage,niki-temporal,gik",
+    mlp: Annotated[
+        Path | None, typer.Option(help="Weights of the MLP baseline (train mlp), to compare too.")
+    ] = None,
     windows: Annotated[int, typer.Option(help="Windows of 64 frames to solve.", min=1)] = 24,
 ) -> None:
     """Compare solvers on noisy and occluded motion: noise curve, XOCC, time; a Markdown table."""
     with _one_line_errors():
         from hpsvid.evaluate import evaluate_solvers
 
-        names = cast(list[SolverName], ik.split(","))
-        unknown = sorted(set(names) - set(get_args(SolverName)))
-        if unknown:
-            known = ", ".join(get_args(SolverName))
-            raise InputError(f"--ik {', '.join(unknown)}: unknown; known are {known}")
-        print(evaluate_solvers(data, names, windows=windows))
+        names = _names(ik, SolverName, "--ik")
+        print(evaluate_solvers(data, names, mlp=mlp, windows=windows))
 
 
 @app.command()
@@ -239,6 +243,16 @@ def doctor(as_json: JsonOpt = False) -> None:
             examination.show(findings)
         if any(finding.state == "broken" for finding in findings):
             raise typer.Exit(1)
+
+
+def _names(text: str, known: Any, option: str) -> list[Any]:
+    """The names in `text`, with commas between; InputError when one is not of the Literal."""
+    names = text.split(",")
+    unknown = sorted(set(names) - set(get_args(known)))
+    if unknown:
+        listed = ", ".join(get_args(known))
+        raise InputError(f"{option} {', '.join(unknown)}: unknown; known are {listed}")
+    return names
 
 
 def _motion_of(

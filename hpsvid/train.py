@@ -8,8 +8,8 @@ import csv
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from hpsvid.body import load_body
+from hpsvid.choices import ModelName, PartName, SizeName
 from hpsvid.errors import InputError
-from hpsvid.evaluate import compare, niki_method
+from hpsvid.evaluate import compare, network_method
+from hpsvid.ik.gik import gik_loss
 from hpsvid.ik.losses import (
     Batch,
     LossWeights,
@@ -31,7 +33,8 @@ from hpsvid.ik.losses import (
     to_device,
 )
 from hpsvid.ik.mlp_ik import MlpIk, mlp_loss
-from hpsvid.ik.niki import Niki, NikiConfig
+from hpsvid.ik.niki import Niki
+from hpsvid.ik.solver_niki import make_network
 from hpsvid.ik.weights import save_weights
 from hpsvid.mocap import read_mocap_folder
 from hpsvid.synthetic import LiftedPairs, MotionBatches, MotionSource, test_windows
@@ -229,58 +232,83 @@ def _any_rank(done: bool) -> bool:
     return bool(flag.item())
 
 
-NIKI_SIZES: dict[str, dict[str, NikiConfig]] = {
+SIZES: dict[str, dict[str, dict[str, Any]]] = {
     "niki-temporal": {
-        "small": NikiConfig(blocks=3, twist_blocks=1, hidden=192, attention=96),
-        "full": NikiConfig(blocks=6, twist_blocks=3, hidden=512, attention=256, heads=8),
+        "small": {"blocks": 3, "twist_blocks": 1, "hidden": 192, "attention": 96},
+        "full": {"blocks": 6, "twist_blocks": 3, "hidden": 512, "attention": 256, "heads": 8},
     },
     "niki": {
-        "small": NikiConfig(blocks=4, twist_blocks=1, hidden=256),
-        "full": NikiConfig(blocks=8, twist_blocks=4, hidden=512),
+        "small": {"blocks": 4, "twist_blocks": 1, "hidden": 256},
+        "full": {"blocks": 8, "twist_blocks": 4, "hidden": 512},
     },
     "niki-one-stage": {
-        "small": NikiConfig(kind="one-stage", blocks=4, hidden=256),
-        "full": NikiConfig(kind="one-stage", blocks=8, hidden=512),
+        "small": {"kind": "one-stage", "blocks": 4, "hidden": 256},
+        "full": {"kind": "one-stage", "blocks": 8, "hidden": 512},
     },
+    "gik": {
+        "small": {"refine_hidden": 256, "hidden": 512, "blocks": 3},
+        "full": {"refine_hidden": 512, "hidden": 1024, "blocks": 6},
+    },
+    "mlp": {"small": {"hidden": 512, "blocks": 3}, "full": {"hidden": 1024, "blocks": 6}},
 }
-"""Solvers by name: what two CPU cores train in an hour, and what a large GPU does."""
-MLP_SIZES = {"small": {"hidden": 512, "blocks": 3}, "full": {"hidden": 1024, "blocks": 6}}
+"""Networks by name: what two CPU cores train in an hour, and what a large GPU does."""
+LOSSES_OF: dict[PartName, tuple[str, ...]] = {
+    "ind": ("ind",),
+    "bnd": ("bnd_i", "bnd_f"),
+    "bidirectional": ("fwd", "bnd_f"),
+    "analytic": (),
+}
+"""The losses that go with each part of NIKI that can be left out (the paper's Table 5)."""
 
 
 def train_solver(
-    name: str,
+    name: ModelName,
     data: Path,
     out: Path,
     folder: Path,
     *,
-    size: str = "small",
+    size: SizeName = "small",
     batch: int = 8,
     length: int = 32,
     seed: int = 0,
     config: FitConfig | None = None,
     weights: LossWeights | None = None,
     pairs: Path | None = None,
+    without: Sequence[PartName] = (),
 ) -> float:
-    """Train the solver, or the baseline "mlp", on the motion under `data` (`train` and `val`).
+    """Train a solver or the baseline "mlp" on the motion under `data` (`train` and `val`).
 
-    pairs: a file of `tools/lift_pairs.py`, whose evidence makes up half of every batch. An analytic
-    model starts from a fit by least squares.
+    pairs: a file of `tools/lift_pairs.py`, whose evidence makes up half of every batch. without:
+    parts of NIKI to leave out; without "ind", "bnd" and "analytic" it is the paper's vanilla INN.
+    An analytic model starts from a fit by least squares.
 
     Writes the weights to `out`, checkpoints and log into `folder`; returns the validation error:
     the mean MPJPE in mm over exact, 20 mm and 50 mm evidence and occlusion on motion.
     Raises InputError when there is no such solver or no motion.
     """
-    if name not in (*NIKI_SIZES, "mlp") or size not in MLP_SIZES:
+    if name not in SIZES or size not in SIZES[name]:
         raise InputError(
-            f"train {name!r}, size {size!r}: unknown; solvers are {', '.join(NIKI_SIZES)} and mlp, "
-            "sizes small and full"
+            f"train {name!r}, size {size!r}: unknown; solvers are {', '.join(SIZES)}, sizes small "
+            "and full"
         )
-    config, weights = config or FitConfig(), weights or LossWeights()
+    shape = dict(SIZES[name][size])
+    if without:
+        known = LOSSES_OF if name.startswith("niki") else ()
+        if unknown := sorted(set(without) - set(known)):
+            raise InputError(
+                f"train {name} without {', '.join(unknown)}: it has no such part; "
+                f"NIKI's are {', '.join(LOSSES_OF)}"
+            )
+        shape["analytic"] = "analytic" not in without
+    off = {loss: 0.0 for part in without for loss in LOSSES_OF[part]}
+    config, weights = config or FitConfig(), replace(weights or LossWeights(), **off)
     torch.manual_seed(seed)
     body = load_body(weights_path("free_body"))
     clips = {part: tuple(read_mocap_folder(data / part, body)) for part in ("train", "val")}
-    model = MlpIk(**MLP_SIZES[size]) if name == "mlp" else Niki(NIKI_SIZES[name][size])
-    framewise = isinstance(model, MlpIk) or not model.config.attention
+    model = make_network(name, shape)
+    if isinstance(model, Niki):
+        shape = model.config.as_dict()
+    framewise = not isinstance(model, Niki) or not model.config.attention
     rank = int(os.environ.get("RANK", "0"))
     batches = MotionBatches(
         MotionSource(clips["train"], length), body,
@@ -292,22 +320,21 @@ def train_solver(
         first = [next(drawn_batches) for _ in range(LEAST_SQUARES_WINDOWS // batch)]
         fit_by_least_squares(model, join(*first))
     poses = test_windows(clips["val"], length, 12)
-    method = niki_method(model)
+    method = network_method(model)
     drawn = torch.Generator().manual_seed(seed + rank)
 
     def loss(batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        if isinstance(model, MlpIk):
-            return mlp_loss(model, batch)
-        return niki_loss(model, batch, weights, drawn)
+        if isinstance(model, Niki):
+            return niki_loss(model, batch, weights, drawn)
+        return mlp_loss(model, batch) if isinstance(model, MlpIk) else gik_loss(model, batch, drawn)
 
     def validate() -> float:
         scores = compare({name: method}, poses, body, levels=VALIDATION_LEVELS)
         return float(np.mean([s.mpjpe for s in scores.values()]))
 
     error = fit(model, drawn_batches, loss, validate, folder, config, to_device)
-    shape = model.config.as_dict() if isinstance(model, Niki) else MLP_SIZES[size]
     settings = {
-        "solver": name, "model": shape, "fit": asdict(config),
+        "solver": name, "model": shape, "fit": asdict(config), "without": sorted(without),
         "loss": asdict(weights), "batch": batch, "length": length, "seed": seed,
         "body": "free_body", "validation_mpjpe_mm": round(error, 2),
     }  # fmt: skip

@@ -44,11 +44,11 @@ def _hybrik_naive(body: Body) -> Solver:
     return HybrIK(body, "naive")
 
 
-def _niki(name: str) -> Callable[[Body], Solver]:
+def _trained(name: str) -> Callable[[Body], Solver]:
     def load(body: Body) -> Solver:
-        from hpsvid.ik.solver_niki import load_niki
+        from hpsvid.ik.solver_niki import load_trained
 
-        return load_niki(weights_path(name.replace("-", "_")), name, body)
+        return load_trained(weights_path(name.replace("-", "_")), name, body)
 
     return load
 
@@ -56,9 +56,10 @@ def _niki(name: str) -> Callable[[Body], Solver]:
 SOLVERS: dict[str, Callable[[Body], Solver]] = {
     "hybrik": _hybrik,
     "hybrik-naive": _hybrik_naive,
-    "niki-temporal": _niki("niki-temporal"),
-    "niki": _niki("niki"),
-    "niki-one-stage": _niki("niki-one-stage"),
+    "niki-temporal": _trained("niki-temporal"),
+    "niki": _trained("niki"),
+    "niki-one-stage": _trained("niki-one-stage"),
+    "gik": _trained("gik"),
 }
 
 

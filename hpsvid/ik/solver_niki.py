@@ -1,45 +1,43 @@
-"""NIKI's networks behind the `Solver` protocol."""
+"""NIKI's networks and the baselines behind the `Solver` protocol."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from hpsvid.body import Body
-from hpsvid.ik.niki import Evidence, Niki, NikiConfig, Person, posed_joints
+from hpsvid.ik.gik import GikNet
+from hpsvid.ik.mlp_ik import MlpIk
+from hpsvid.ik.niki import Evidence, Niki, NikiConfig, Person
 from hpsvid.ik.weights import load_parameters, read_config
-from hpsvid.types import Array, BodyParams, Window
+from hpsvid.types import BodyParams, Window
 
 WINDOW_FRAMES = 64  # of the temporal model, twice what it is trained on
 
+Network = Niki | GikNet | MlpIk
+
 
 @dataclass(frozen=True)
-class NikiSolver:
+class NetworkSolver:
     """Solves a window with a trained network; deterministic, padding never changes a result."""
 
     body: Body
-    model: Niki
+    model: Network
     name: str  # as in `hpsvid.ik.SOLVERS`
 
     @property
     def window_length(self) -> int | None:
         """Frames at a time; the frame-based models take a whole track at once."""
-        return WINDOW_FRAMES if self.model.config.attention else None
+        temporal = isinstance(self.model, Niki) and self.model.config.attention
+        return WINDOW_FRAMES if temporal else None
 
     def __call__(self, window: Window, betas: np.ndarray) -> BodyParams:
         """Solve a window for one person's shape `betas` (10,) float32."""
-        return self.judge(window, betas)[0]
-
-    def judge(self, window: Window, betas: np.ndarray) -> tuple[BodyParams, Array]:
-        """As calling it, and how far (T, 29) m each joint's evidence lies from the solved pose.
-
-        That distance is the error which the network found in the evidence.
-        """
         obs = window.obs
         shape = torch.from_numpy(betas)[None, None]
         rest = self.body.rest_joints(shape)
-        joints = torch.from_numpy(obs.joints)[None]
         pelvis = torch.from_numpy(obs.pelvis)[None]
         person = Person(
             rest=rest,
@@ -49,17 +47,40 @@ class NikiSolver:
             valid=torch.from_numpy(window.valid)[None],
         )
         with torch.inference_mode():
-            evidence = Evidence(joints=joints, twist=torch.from_numpy(obs.twist)[None])
+            evidence = Evidence(
+                joints=torch.from_numpy(obs.joints)[None], twist=torch.from_numpy(obs.twist)[None]
+            )
             rotmats = self.model.rotations(evidence, person)
-            posed = posed_joints(rotmats, rest.expand_as(joints))
-        params = BodyParams(
+        return BodyParams(
             rotmats=rotmats[0].numpy(), betas=betas, transl=obs.pelvis - rest[0, 0, 0].numpy()
         )
-        return params, (posed - joints)[0].norm(dim=-1).numpy()
 
 
-def load_niki(path: Path, name: str, body: Body) -> NikiSolver:
-    """The solver whose weights and config lie in `path`; WeightsError when they do not fit."""
-    model = Niki(NikiConfig(**read_config(path)["model"]))
+@dataclass(frozen=True)
+class NikiSolver(NetworkSolver):
+    """A solver whose network explains as well as solves."""
+
+    model: Niki
+
+
+def make_network(name: str, config: dict[str, Any]) -> Network:
+    """An untrained network: of "gik" or "mlp" by their constructors' arguments, or NIKI."""
+    if name == "gik":
+        return GikNet(**config)
+    return MlpIk(**config) if name == "mlp" else Niki(NikiConfig(**config))
+
+
+def load_network(path: Path) -> Network:
+    """The network whose weights and config lie in `path`; WeightsError when they do not fit."""
+    config = read_config(path)
+    model = make_network(config.get("solver", ""), config["model"])
     load_parameters(model, path)
-    return NikiSolver(body, model.eval(), name)
+    return model.eval()
+
+
+def load_trained(path: Path, name: str, body: Body) -> NetworkSolver:
+    """The solver `name` whose network lies in `path`; WeightsError when it does not fit."""
+    model = load_network(path)
+    if isinstance(model, Niki):
+        return NikiSolver(body, model, name)
+    return NetworkSolver(body, model, name)

@@ -1,0 +1,114 @@
+"""GIK-Net: joints repaired by one network, rotations regressed from them by another.
+
+Best of Both Worlds (Wang et al., 2022), Sec. 3.2: an inpaint-and-refine net fills in the
+joints that were not seen and corrects the others, GIK-Net turns joints into rotations, twists
+included; no twist is asked for. Each frame on its own.
+
+Unlike the paper: all 29 joints; the sigmas say which joints are missing and the refine net reads
+them; the shape is given, as to every solver here, and not put out; layer norm for batch norm and no
+dropout, so that a frame's result depends on nothing but the frame.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from hpsvid.ik.losses import Batch
+from hpsvid.ik.mlp_ik import ResidualMlp, frame_betas, frame_condition, upright
+from hpsvid.ik.niki import (
+    CEILING_M,
+    CONDITION_DIM,
+    JOINT_DIM,
+    N_JOINTS,
+    POSE_DIM,
+    UNIT_M,
+    Evidence,
+    Person,
+    posed_joints,
+    rotation_6d_to_rotmat,
+    rotmat_to_6d,
+    to_rest_axes,
+    turn_root,
+)
+
+MASKED_SHARE = 0.3  # of a frame's joints are hidden in training ("random synthetic occlusion 30%")
+# a joint is as good as missing when its sigma is over 0.1 m (an arm's width and more) and it is
+# known far worse than the frame's better quarter: where all are unsure, all are kept
+MISSING_M, MISSING_RATIO = 0.1, 3.0
+
+
+def missing_joints(sigma: Tensor) -> Tensor:
+    """Which joints (..., 29) bool are so uncertain, by their sigma (m), as to be inpainted."""
+    better = sigma.kthvalue(N_JOINTS // 4 + 1, -1, keepdim=True).values
+    return sigma > (MISSING_RATIO * better).clamp_min(MISSING_M)
+
+
+def _hide(evidence: Evidence, person: Person, missing: Tensor) -> tuple[Evidence, Person]:
+    """Evidence without the joints in `missing` (B, T, 29): at the pelvis, sigma at its most."""
+    joints = evidence.joints.masked_fill(missing[..., None], 0.0)
+    return replace(evidence, joints=joints), replace(
+        person, sigma=person.sigma.masked_fill(missing, CEILING_M)
+    )
+
+
+class GikNet(nn.Module):
+    """Joints, sigmas, betas and view in; refined joints and 6D rotations out."""
+
+    def __init__(
+        self,
+        refine_hidden: int = 256,
+        refine_blocks: int = 4,
+        hidden: int = 512,
+        blocks: int = 3,
+    ) -> None:
+        super().__init__()
+        self.refine = ResidualMlp(
+            JOINT_DIM + CONDITION_DIM, refine_hidden, refine_blocks, JOINT_DIM
+        )
+        self.solve = ResidualMlp(JOINT_DIM + 10, hidden, blocks, POSE_DIM)
+
+    def forward(self, evidence: Evidence, person: Person) -> tuple[Tensor, Tensor]:
+        """Refined joints (B, T, 29, 3) m and 6D rotations (B, T, 144), in the rest body's axes.
+
+        Missing joints of the evidence lie at the pelvis, with a sigma to say so.
+        """
+        joints = evidence.joints.flatten(-2) / UNIT_M
+        refined = joints + self.refine(joints, frame_condition(person))
+        rotations = upright(self.solve(refined, frame_betas(person)))
+        return refined.unflatten(-1, (N_JOINTS, 3)) * UNIT_M, rotations
+
+    def rotations(self, evidence: Evidence, person: Person) -> Tensor:
+        """Solve windows in any axes: rotations (B, T, 24, 3, 3) in those axes."""
+        turn, evidence, person = to_rest_axes(
+            *_hide(evidence, person, missing_joints(person.sigma)), framewise=True
+        )
+        return turn_root(turn.mT, rotation_6d_to_rotmat(self(evidence, person)[1]))
+
+
+def gik_loss(
+    model: GikNet, batch: Batch, generator: torch.Generator | None = None
+) -> tuple[Tensor, dict[str, float]]:
+    """L1 of refined joints, rotations and posed joints; `generator` draws the joints that are hid.
+
+    The paper's L_ii, L_theta and L_vi, the latter over joints; a mean over the valid frames of sums
+    over their features, joints in units of `niki.UNIT_M`.
+    """
+    sigma, valid = batch.person.sigma, batch.person.valid
+    drawn = torch.rand(sigma.shape, generator=generator).to(sigma) < MASKED_SHARE
+    hidden = _hide(batch.evidence, batch.person, missing_joints(sigma) | drawn)
+    turn, evidence, person = to_rest_axes(*hidden, framewise=True)
+    truth = turn_root(turn, batch.rotmats)
+    rest = person.rest.expand(*valid.shape, N_JOINTS, 3)
+    joints = posed_joints(truth, rest)
+    refined, found = model(evidence, person)
+    posed = posed_joints(rotation_6d_to_rotmat(found), rest)
+    errors = {
+        "refine": (refined - joints).flatten(2) / UNIT_M,
+        "theta": found - rotmat_to_6d(truth),
+        "joints": (posed - joints).flatten(2) / UNIT_M,
+    }
+    terms = {
+        name: (error.abs().sum(-1) * valid).sum() / valid.sum() for name, error in errors.items()
+    }
+    return torch.stack([*terms.values()]).sum(), {name: t.item() for name, t in terms.items()}
