@@ -1,20 +1,24 @@
 """Find shipped weights by name, check them before use, and load the ONNX ones.
 
 `weights/manifest.toml` lists every file with its sha256, licence and source; a file that does
-not match is refused, never silently used.
+not match is refused, never silently used. Weights that the user imported lie in a folder of
+theirs.
 """
 
 import hashlib
+import json
 import os
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpsvid.errors import WeightsError
+from hpsvid.errors import WeightsError, one_line
 
 if TYPE_CHECKING:
     import onnxruntime
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,3 +105,58 @@ def file_sha256(path: Path) -> str:
     """Hex sha256 of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def imported_path(name: str) -> Path:
+    """Where the weights `name` lie once imported: in $HPSVID_WEIGHTS, or the user's cache."""
+    folder = os.environ.get("HPSVID_WEIGHTS") or Path.home() / ".cache" / "hpsvid" / "weights"
+    return Path(folder) / f"{name}.safetensors"
+
+
+def imported_source(name: str) -> dict[str, str]:
+    """File name and sha256 of the checkpoint that the imported weights `name` were made from.
+
+    Raises WeightsError when they were not imported or are damaged.
+    """
+    from safetensors import safe_open
+
+    path = imported_path(name)
+    if not path.is_file():
+        raise WeightsError(
+            f"{path}: missing; get {name}.pth from its authors and run "
+            f"`hpsvid weights import {name}.pth`"
+        )
+    try:
+        with safe_open(path, "pt") as archive:
+            return json.loads((archive.metadata() or {})["source"])
+    except Exception as error:  # safetensors raises its own, undocumented kinds
+        raise WeightsError(f"{path}: damaged ({one_line(error)}); import it again") from error
+
+
+def load_imported(model: "nn.Module", name: str) -> dict[str, str]:
+    """Fill `model`, which may be on torch's meta device, with the imported weights `name`.
+
+    Returns their source. Raises WeightsError when they are missing, damaged or of another model.
+    """
+    from safetensors.torch import load_file
+
+    source = imported_source(name)
+    path = imported_path(name)
+    fill(model, load_file(path), path)
+    return source
+
+
+def fill(model: "nn.Module", tensors: "Mapping[str, Tensor]", path: Path) -> None:
+    """Make `tensors` read from `path` the model's; WeightsError unless all of them fit it."""
+    expected = model.state_dict()
+    missing = sorted(expected.keys() - tensors.keys())
+    unknown = sorted(tensors.keys() - expected.keys())
+    other = [k for k in sorted(expected.keys() & tensors) if tensors[k].shape != expected[k].shape]
+    for keys, what in ((missing, "lacks"), (unknown, "holds the unknown"), (other, "misshapes")):
+        if keys:
+            more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+            raise WeightsError(
+                f"{path}: {what} `{keys[0]}`{more}; expected the {len(expected)} tensors of "
+                f"{type(model).__name__} as its authors released them"
+            )
+    model.load_state_dict(tensors, assign=True)

@@ -1,10 +1,21 @@
 """Fixtures that several test modules share."""
 
+import importlib.util
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+FAKES = {  # kinds of `hpsvid weights import`, and what ../shared/ref calls them
+    "niki_1stage": "niki_onestage",
+    "niki_ts": "niki_ts",
+    "hybrik_res34": "res34_cam",
+    "hybrik_hrnet": "hrnet48_cam",
+}
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +24,60 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the shared data at {SHARED}, which is not there")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def official_folder(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with the synthetic SMPL file and room for fake checkpoints, removed at the end."""
+    folder = tmp_path_factory.mktemp("official")
+    for path in (shared / "ref").iterdir():
+        if path.suffix == ".py" or path.name.endswith(("_manifest.json", "_bn.npz")):
+            shutil.copy(path, folder)
+    _run(folder / "synthetic_smpl.py").make_smpl(os.fspath(folder / "model_files"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def fake_checkpoint(official_folder: Path) -> Callable[[str], Path]:
+    """Makes the fake checkpoint of a kind in FAKES, as its authors lay theirs out, once."""
+    import torch
+
+    def make(kind: str) -> Path:
+        path = official_folder / f"{kind}.pth"
+        if not path.exists():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)  # the script leaves files open
+                state = _run(official_folder / "make_fake_ckpt.py").build(FAKES[kind])
+            torch.save({"model": state} if kind.startswith("hybrik") else state, path)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def imported(
+    official_folder: Path,
+    fake_checkpoint: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[str], Path]:
+    """Imports the fake checkpoint of a kind, once; the test loads weights from where it went."""
+    from hpsvid.import_weights import import_weights
+    from hpsvid.weights import imported_path
+
+    monkeypatch.setenv("HPSVID_WEIGHTS", os.fspath(official_folder / "imported"))
+
+    def make(kind: str) -> Path:
+        if not imported_path(kind).exists():
+            import_weights(fake_checkpoint(kind))
+        return imported_path(kind)
+
+    return make
+
+
+def _run(script: Path):
+    spec = importlib.util.spec_from_file_location(script.stem, script)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
