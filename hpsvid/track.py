@@ -90,10 +90,16 @@ class Tracker:
     """Turns a stream of detections into tracks; memory grows with people, not with pixels."""
 
     def __init__(
-        self, *, fps: float, max_gap_s: float = 1.5, picture: tuple[int, int] | None = None
+        self,
+        *,
+        fps: float,
+        every: int = 1,
+        max_gap_s: float = 1.5,
+        picture: tuple[int, int] | None = None,
     ) -> None:
         """fps: nominal frame rate. max_gap_s: how long a person may stay unseen, s.
 
+        every: detections come for each so manieth frame, and for the first frame of a shot.
         picture: width and height, px; with it, who walks out is not taken for the next to enter.
         """
         if not (fps > 0 and max_gap_s >= 0):
@@ -101,53 +107,53 @@ class Tracker:
                 f"tracker: fps {fps} must be above 0, max_gap_s {max_gap_s} at least 0"
             )
         self._fps = fps
+        self._every = every
         self._max_gap = max_gap_s
         self._picture = picture
-        self._brief = max(BRIEF_S, 1 / fps) + 1e-9
+        self._brief = max(BRIEF_S, every / fps) + 1e-9
         self._active: list[_Follow] = []
         self._done: list[Track] = []
         self._doubtful: list[Track] = []
-        self._shot_frames = 0
+        self._shot_start = 0
         self._now = -1
 
     def update(
         self, detections: Detections, *, cut: bool = False, rgb: Array | None = None
     ) -> None:
-        """Take the next frame; with `cut` nobody seen before is followed into it.
+        """Take the next frame looked at; with `cut` nobody seen before is followed into it.
 
         rgb: (H, W, 3) uint8, the frame; with it people who cross are told apart by their clothes.
         """
         if detections.frame_index <= self._now:
             raise ValueError(f"frame {detections.frame_index} comes after frame {self._now}")
         if cut:
-            self._end_shot()
+            self._end_shot(detections.frame_index)
         step = (detections.frame_index - self._now) / self._fps if self._active else 0.0
         self._now = detections.frame_index
-        self._shot_frames += 1
         kept = []
         for follow in self._active:
             _predict(follow, step)
             if self._has_ended(follow):
-                self._close(follow)
+                self._close(follow, self._now + 1)
             else:
                 kept.append(follow)
         self._active = kept
         self._associate(_read(detections, rgb))
 
-    def finish(self) -> list[Track]:
-        """All tracks, false alarms left out, numbered from 0 by first appearance.
+    def finish(self, frames: int) -> list[Track]:
+        """All tracks of a clip of `frames` frames, false alarms left out, by first appearance.
 
+        Numbered from 0. A track begins and ends where the person may have been between two looks.
         Of people who appear in the same frame the larger comes first. Where nobody was surely a
         person, those who may be one are returned: whoever looks closer at them can tell.
         """
-        self._end_shot()
+        self._end_shot(frames)
         kept = self._done or self._doubtful
         kept.sort(key=lambda track: (track.frame_index[0], -areas(track.boxes)[0]))
         return [replace(track, id=k) for k, track in enumerate(kept)]
 
     def _has_ended(self, follow: _Follow) -> bool:
-        frame_s = 1 / self._fps
-        unseen = self._unseen_s(follow) - frame_s
+        unseen = self._unseen_s(follow) - self._every / self._fps
         centre = follow.mean[:2, 0]
         outside = self._picture and ((centre < 0) | (centre > self._picture)).any()
         return unseen > self._max_gap + 1e-9 or bool(outside and unseen > 1e-9)
@@ -210,25 +216,48 @@ class Tracker:
         distance = np.linalg.norm(expected[..., :2] - found[..., :2], axis=-1) / reach
         return np.where(tall <= MAX_SIZE_CHANGE * low, distance, _NEVER)
 
-    def _end_shot(self) -> None:
+    def _end_shot(self, end: int) -> None:
+        """End every track; frame `end` belongs to the next shot."""
         for follow in self._active:
-            self._close(follow)
+            self._close(follow, end)
         self._active = []
-        self._shot_frames = 0
+        self._shot_start = end
 
-    def _close(self, follow: _Follow) -> None:
+    def _close(self, follow: _Follow, end: int) -> None:
         """Keep a finished track if enough of it was surely a person, or may have been one."""
         scores = np.array([seen.score for seen in follow.seen])
         share = np.mean(scores >= SURE_SCORE)
-        needed = math.ceil(MIN_SECONDS * self._fps)
-        if self._shot_frames < needed:  # an image or a very short shot: no time to make sure
-            known = 2 * len(scores) >= self._shot_frames
+        needed = math.ceil(MIN_SECONDS * self._fps / self._every)
+        looks = math.ceil((end - self._shot_start) / self._every)
+        if looks < needed:  # an image or a very short shot: no time to make sure
+            known = 2 * len(scores) >= looks
         else:
             known = np.sum(scores >= PERSON_SCORE) >= needed
         if share >= MIN_SURE_SHARE and known:
-            self._done.append(_gap_free(follow))
+            self._done.append(self._gap_free(follow, end))
         elif share >= MIN_SURE_SHARE and len(scores) >= needed:
-            self._doubtful.append(_gap_free(follow))
+            self._doubtful.append(self._gap_free(follow, end))
+
+    def _gap_free(self, follow: _Follow, end: int) -> Track:
+        """The track with a box for each frame, those between detections on straight lines.
+
+        Frames up to the looks before and after are in it, where the person may have been.
+        """
+        seen = np.array([seen.frame for seen in follow.seen])
+        first = max(seen[0] - self._every + 1, self._shot_start)
+        frames = np.arange(first, min(seen[-1] + self._every, end))
+        boxes = np.stack([seen.box for seen in follow.seen])
+        scores = np.zeros(len(frames), np.float32)
+        scores[seen - first] = [seen.score for seen in follow.seen]
+        return Track(
+            id=-1,
+            frame_index=frames,
+            boxes=np.stack([np.interp(frames, seen, side) for side in boxes.T], axis=1).astype(
+                np.float32
+            ),
+            scores=scores,
+            detected=np.isin(frames, seen),
+        )
 
 
 _NEVER = 1e6  # a cost above every limit
@@ -338,24 +367,6 @@ def _learn(known: Array | None, seen: Array | None) -> Array | None:
     if known is None or seen is None:
         return seen if known is None else known
     return known + LEARN_RATE * (seen - known)
-
-
-def _gap_free(follow: _Follow) -> Track:
-    """The track with frames between detections filled by straight lines; ends at the last one."""
-    seen = np.array([seen.frame for seen in follow.seen])
-    frames = np.arange(seen[0], seen[-1] + 1)
-    boxes = np.stack([seen.box for seen in follow.seen])
-    scores = np.zeros(len(frames), np.float32)
-    scores[seen - seen[0]] = [seen.score for seen in follow.seen]
-    return Track(
-        id=-1,
-        frame_index=frames,
-        boxes=np.stack([np.interp(frames, seen, side) for side in boxes.T], axis=1).astype(
-            np.float32
-        ),
-        scores=scores,
-        detected=np.isin(frames, seen),
-    )
 
 
 class CutDetector:

@@ -180,7 +180,7 @@ class Observations:
         return len(self.frame_index)
 
 
-PerFrame = TypeVar("PerFrame", Track, Landmarks, Observations)
+PerFrame = TypeVar("PerFrame", Frames, Track, Landmarks, Observations)
 
 
 def take_frames(record: PerFrame, which: slice | Array) -> PerFrame:

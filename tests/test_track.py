@@ -24,13 +24,14 @@ def detections(frame: int, boxes: list[list[float]], scores: list[float] | None 
     )
 
 
-def follow(frames, *, fps: float, cuts=(), **options) -> list[Track]:
-    """Track a list of boxes (or of (boxes, scores)) per frame."""
-    tracker = Tracker(fps=fps, **options)
+def follow(frames, *, fps: float, cuts=(), every: int = 1, **options) -> list[Track]:
+    """Track a list of boxes (or of (boxes, scores)) per frame, of which each `every`th is seen."""
+    tracker = Tracker(fps=fps, every=every, **options)
     for index, frame in enumerate(frames):
-        boxes, scores = frame if isinstance(frame, tuple) else (frame, None)
-        tracker.update(detections(index, boxes, scores), cut=index in cuts)
-    return tracker.finish()
+        if index % every == 0 or index in cuts:
+            boxes, scores = frame if isinstance(frame, tuple) else (frame, None)
+            tracker.update(detections(index, boxes, scores), cut=index in cuts)
+    return tracker.finish(len(frames))
 
 
 def centre_x(track: Track) -> np.ndarray:
@@ -41,9 +42,9 @@ def noisy(rng: np.random.Generator, box: list[float]) -> list[float]:
     return [side + rng.normal(0, 3) for side in box]
 
 
-@pytest.mark.parametrize("fps", [5.0, 24.0, 60.0])
+@pytest.mark.parametrize(("fps", "every"), [(5.0, 1), (24.0, 1), (24.0, 2), (60.0, 1), (60.0, 4)])
 @pytest.mark.parametrize("hidden", [False, True])
-def test_two_people_who_cross_keep_their_ids(fps: float, hidden: bool) -> None:
+def test_two_people_who_cross_keep_their_ids(fps: float, every: int, hidden: bool) -> None:
     """One walks left to right, one right to left, 0.8 heights a second; at the crossing the
     detector sees both, or only the one in front."""
     rng = np.random.default_rng(7)
@@ -55,7 +56,7 @@ def test_two_people_who_cross_keep_their_ids(fps: float, hidden: bool) -> None:
         if hidden and abs(left - right) < 0.5 * WIDTH:
             boxes.pop()
         frames.append(boxes)
-    tracks = follow(frames, fps=fps)
+    tracks = follow(frames, fps=fps, every=every)
     assert [track.id for track in tracks] == [0, 1]
     ends = sorted((centre_x(t)[0] < 500, centre_x(t)[-1] < 500) for t in tracks)
     assert ends == [(False, True), (True, False)]
@@ -93,7 +94,8 @@ def test_a_runner_at_five_frames_a_second_is_one_person() -> None:
     np.testing.assert_allclose(centre_x(runner), 100 + 160 * np.arange(12), atol=1e-3)
 
 
-def test_people_enter_and_leave() -> None:
+@pytest.mark.parametrize("every", [1, 2])
+def test_people_enter_and_leave(every: int) -> None:
     """One leaves at the right edge, another enters there 0.8 s later: two people."""
     width = 1000.0
 
@@ -104,7 +106,7 @@ def test_people_enter_and_leave() -> None:
     frames = [cut_off(700 + 20 * k) for k in range(35)] + [
         cut_off(1030 - 20 * k) for k in range(20)
     ]
-    tracks = follow(frames, fps=25.0, picture=(1000, 600))
+    tracks = follow(frames, fps=25.0, every=every, picture=(1000, 600))
     assert len(tracks) == 2
     assert centre_x(tracks[0])[-1] > 900 and centre_x(tracks[1])[0] > 900
     assert tracks[0].frame_index[-1] < tracks[1].frame_index[0]
@@ -161,7 +163,7 @@ def test_people_who_meet_and_turn_back_are_told_by_their_clothes() -> None:
             (x0, y0, _, _), (_, _, x1, y1) = boxes
             boxes = [[x0, y0, x1, y1]]
         tracker.update(detections(k, boxes), rgb=picture)
-    tracks = tracker.finish()
+    tracks = tracker.finish(75)
     assert [len(track) for track in tracks] == [75, 75]
     assert all((centre_x(t)[0] < 500) == (centre_x(t)[-1] < 500) for t in tracks)
 
@@ -188,10 +190,20 @@ def test_the_larger_of_two_who_appear_together_comes_first() -> None:
     assert [round(float(centre_x(t)[0])) for t in tracks] == [700, 300]
 
 
-def test_a_cut_ends_every_track() -> None:
-    """The same boxes go on after the cut, on somebody else."""
-    tracks = follow([[person_box(300)]] * 40, fps=25.0, cuts=(15,))
+@pytest.mark.parametrize("every", [1, 2, 4])
+def test_a_cut_ends_every_track(every: int) -> None:
+    """The same boxes go on after the cut, on somebody else; no frame at the seams is lost."""
+    tracks = follow([[person_box(300)]] * 40, fps=25.0, cuts=(15,), every=every)
     assert [(t.frame_index[0], t.frame_index[-1]) for t in tracks] == [(0, 14), (15, 39)]
+
+
+def test_who_comes_and_goes_between_two_looks_is_followed_there() -> None:
+    present = [20 < k < 57 for k in range(80)]
+    frames = [[person_box(300 + 2 * k)] if here else [] for k, here in enumerate(present)]
+    (track,) = follow(frames, fps=60.0, every=4)
+    assert track.frame_index[0] <= 21 and track.frame_index[-1] >= 56
+    assert len(track) <= sum(present) + 2 * 4
+    assert track.frame_index[track.detected].tolist() == list(range(24, 57, 4))
 
 
 def test_tracking_is_deterministic() -> None:
