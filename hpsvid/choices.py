@@ -3,8 +3,10 @@
 from typing import Literal
 
 LifterName = Literal["learned", "geometric"]
-SolverName = Literal["hybrik", "hybrik-naive", "niki-temporal", "niki", "niki-one-stage", "gik"]
-ModelName = Literal["niki-temporal", "niki", "niki-one-stage", "gik", "mlp"]
+SolverName = Literal[
+    "hybrik", "hybrik-naive", "ikol", "niki-temporal", "niki", "niki-one-stage", "gik"
+]
+ModelName = Literal["lifter", "niki-temporal", "niki", "niki-one-stage", "gik", "mlp"]
 PartName = Literal["ind", "bnd", "bidirectional", "analytic"]
 SizeName = Literal["small", "full"]
 RendererName = Literal["auto", "raster", "pyrender"]

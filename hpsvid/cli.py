@@ -177,7 +177,12 @@ def export(
 @app.command()
 def train(
     model: Annotated[ModelName, typer.Argument(help="What to train.")],
-    data: Annotated[Path, typer.Option(help="Folder of motion capture with train/ and val/.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Folder with train/ and val/: motion capture; for the lifter, rendered pairs."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Weights to write, .safetensors.")],
     folder: Annotated[
         Path | None, typer.Option(help="Checkpoints and log (default: beside --out); resumed.")
@@ -191,9 +196,12 @@ def train(
     without: Annotated[
         str, typer.Option(help="Parts of NIKI to leave out: ind,bnd,bidirectional,analytic.")
     ] = "",
+    mocap: Annotated[
+        Path | None, typer.Option(help="For the lifter: motion to simulate landmarks for.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
 ) -> None:
-    """Train a solver on motion capture; an interrupted run goes on where it was."""
+    """Train a solver or the lifter; an interrupted run goes on where it was."""
     with _one_line_errors():
         from hpsvid.files import check_folder
         from hpsvid.train import FitConfig, train_solver
@@ -201,8 +209,24 @@ def train(
         if out.suffix != ".safetensors":
             raise InputError(f"{out}: suffix {out.suffix!r}; expected .safetensors")
         check_folder(out.parent)
+        for option, given, mine in (
+            ("--pairs", pairs, model != "lifter"),
+            ("--without", without, model != "lifter"),
+            ("--mocap", mocap, model == "lifter"),
+        ):
+            if given and not mine:
+                raise InputError(f"train {model} {option}: it has no such option; leave it out")
         folder = folder or out.with_suffix("")
         out.parent.mkdir(parents=True, exist_ok=True)
+        if model == "lifter":
+            from hpsvid.train_lifter import train_lifter
+
+            scores = train_lifter(
+                data, out, folder, mocap=mocap, size=size, seed=seed, steps=steps, minutes=minutes
+            )
+            told = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+            print(f"wrote {out}; validation {told}; log in {folder}")
+            return
         config = FitConfig(steps=steps, minutes=minutes)
         error = train_solver(
             model, data, out, folder, size=size, seed=seed, config=config, pairs=pairs,
@@ -213,7 +237,20 @@ def train(
 
 @app.command("eval")
 def evaluate(
-    data: Annotated[Path, typer.Argument(help="Folder of held-back motion capture.")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Truth: a file or folder of results or of 3DPW's sequences; or a folder of "
+            "held-back motion capture, to compare solvers on noise."
+        ),
+    ],
+    motion: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Result .npz, clip, or folder of results; again for more. "
+            "Without it the clips beside the truth."
+        ),
+    ] = None,
     ik: Annotated[
         str, typer.Option(help="Solvers, with commas between.")
     ] = "hybrik,niki,niki-one-stage,niki-temporal,gik",
@@ -221,13 +258,35 @@ def evaluate(
         Path | None, typer.Option(help="Weights of the MLP baseline (train mlp), to compare too.")
     ] = None,
     windows: Annotated[int, typer.Option(help="Windows of 64 frames to solve.", min=1)] = 24,
+    smpl: SmplOpt = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write every figure to this file, too.")
+    ] = None,
+    quiet: QuietOpt = False,
 ) -> None:
-    """Compare solvers on noisy and occluded motion: noise curve, XOCC, time; a Markdown table."""
+    """Measure motions against the truth, or compare solvers on noisy motion; Markdown tables."""
     with _one_line_errors():
-        from hpsvid.evaluate import evaluate_solvers
+        from hpsvid import accuracy
+        from hpsvid.files import check_folder, written_whole
 
         names = _names(ik, SolverName, "--ik")
-        print(evaluate_solvers(data, names, mlp=mlp, windows=windows))
+        if json_file is not None:
+            check_folder(json_file.parent)
+        if not accuracy.is_truth(data):
+            from hpsvid.evaluate import evaluate_solvers
+
+            print(evaluate_solvers(data, names, mlp=mlp, windows=windows))
+            return
+        errors = []
+        with _progress(shown=not quiet) as progress:
+            for _, _, found in accuracy.evaluate_motions(
+                data, motion or (), names, smpl=smpl, progress=progress
+            ):
+                errors += found
+        print(accuracy.table(errors), accuracy.joint_table(errors), sep="\n\n")
+        if json_file is not None:
+            with written_whole(json_file) as stream:
+                stream.write(json.dumps(accuracy.as_json(errors), indent=2).encode())
 
 
 @app.command()

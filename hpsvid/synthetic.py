@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpsvid.body import JOINT, JOINT_NAMES, N_BODY, Body
+from hpsvid.body import JOINT, JOINT_NAMES, N_BODY, Body, mirrored
+from hpsvid.errors import InputError
 from hpsvid.geometry import axis_angle_to_matrix, unit
 from hpsvid.ik.hybrik import twists
 from hpsvid.ik.losses import Batch, join
@@ -42,12 +43,7 @@ ARMS = tuple(
     [JOINT[f"{side}_{part}"] for part in ("collar", "shoulder", "elbow", "wrist", "hand")]
     for side in ("left", "right")
 )
-MIRRORED = [
-    JOINT[
-        name.replace("left", "other").replace("right", "left").replace("other", "right")
-    ]
-    for name in JOINT_NAMES[:N_BODY]
-]  # fmt: skip
+MIRRORED = mirrored(JOINT_NAMES[:N_BODY])
 # how much worse than the trunk a joint is seen, as measured on the landmark network
 FARNESS = torch.tensor(
     [1.7 if any(part in name for part in ("wrist", "hand", "tip", "ankle", "foot", "toe"))
@@ -69,8 +65,11 @@ class MotionSource:
     clips: Sequence[MotionCapture]
     length: int
 
-    def plain(self, rng: np.random.Generator) -> Array:
-        """A window (T, 24, 3, 3) of one clip at a random speed; long clips are drawn more often."""
+    def plain(self, rng: np.random.Generator) -> MotionCapture:
+        """A window of one clip at 30 Hz and a random speed; long clips are drawn more often.
+
+        Raises InputError when no clip is long enough.
+        """
         share = np.array([len(clip) for clip in self.clips]) ** 0.7
         for _ in range(200):
             clip = self.clips[rng.choice(len(self.clips), p=share / share.sum())]
@@ -79,24 +78,37 @@ class MotionSource:
             if len(played) < need:
                 continue
             start = int(rng.integers(0, len(played) - need + 1))
-            cut = slice(start, start + need)
-            part = replace(played, rotmats=played.rotmats[cut], transl=played.transl[cut])
-            return resample(part, FPS).rotmats[: self.length]
-        raise ValueError(f"no clip of {len(self.clips)} is {self.length} frames long")
+            return _part(resample(_part(played, start, need), FPS), 0, self.length)
+        raise _too_short(self.clips, self.length)
 
-    def varied(self, rng: np.random.Generator) -> Array:
+    def varied(self, rng: np.random.Generator) -> MotionCapture:
         """As `plain`, with now and then the upper body or an arm of another motion."""
-        rotmats = self.plain(rng).copy()
+        motion = self.plain(rng)
+        rotmats, transl = motion.rotmats.copy(), motion.transl
         if rng.random() < 0.3:
-            rotmats[:, UPPER] = self.plain(rng)[:, UPPER]
+            rotmats[:, UPPER] = self.plain(rng).rotmats[:, UPPER]
         for arm in ARMS:
             if rng.random() < 0.15:
-                rotmats[:, arm] = self.plain(rng)[:, arm]
+                rotmats[:, arm] = self.plain(rng).rotmats[:, arm]
         # a constant small turn of every joint makes poses that nobody performed
         angle = rng.normal(size=(N_BODY, 3)) * np.radians(rng.choice([0, 3, 8]))
         angle[0] = 0
         rotmats = rotmats @ axis_angle_to_matrix(torch.from_numpy(angle)).numpy()
-        return mirror(rotmats) if rng.random() < 0.5 else rotmats.astype(np.float32)
+        if rng.random() < 0.5:
+            rotmats, transl = mirror(rotmats), transl * np.array([-1, 1, 1], np.float32)
+        return replace(motion, rotmats=rotmats.astype(np.float32), transl=transl)
+
+
+def _part(clip: MotionCapture, start: int, count: int) -> MotionCapture:
+    """`count` frames of a clip."""
+    frames = slice(start, start + count)
+    return replace(clip, rotmats=clip.rotmats[frames], transl=clip.transl[frames])
+
+
+def _too_short(clips: Sequence[MotionCapture], length: int) -> InputError:
+    return InputError(
+        f"none of {len(clips)} motion captures lasts {length} frames at 30 Hz; give longer ones"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -323,14 +335,16 @@ class MotionBatches:
         self.batch = batch - self.lifted
         self.rng = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
-        self.pool = np.stack([source.varied(self.rng) for _ in range(max(pool, self.batch))])
+        self.pool = np.stack(
+            [source.varied(self.rng).rotmats for _ in range(max(pool, self.batch))]
+        )
         self.next = 0
 
     def __iter__(self) -> Iterator[Batch]:
         """Batches without end."""
         while True:
             for _ in range(self.fresh):
-                self.pool[self.next] = self.source.varied(self.rng)
+                self.pool[self.next] = self.source.varied(self.rng).rotmats
                 self.next = (self.next + 1) % len(self.pool)
             chosen = self.rng.choice(len(self.pool), self.batch, replace=False)
             poses = torch.from_numpy(self.pool[chosen])
@@ -351,6 +365,6 @@ def test_windows(clips: Sequence[MotionCapture], length: int, most: int) -> Tens
         rotmats = resample(clip, FPS).rotmats
         found += [rotmats[i : i + length] for i in range(0, len(rotmats) - length + 1, length)]
     if not found:
-        raise ValueError(f"no clip of {len(clips)} is {length} frames long")
+        raise _too_short(clips, length)
     chosen = np.linspace(0, len(found) - 1, min(most, len(found))).round().astype(int)
     return torch.from_numpy(np.stack([found[i] for i in chosen]))

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from hpsvid.body import JOINT, Body, load_body
+from hpsvid.errors import InputError
 from hpsvid.geometry import axis_angle_to_matrix
 from hpsvid.ik.niki import posed_joints
 from hpsvid.mocap import MotionCapture
@@ -168,5 +169,5 @@ def test_windows_are_cut_evenly_at_30_hz():
     windows = windows_for_tests(clips, 16, 2)
     assert windows.shape == (2, 16, 24, 3, 3)
     assert np.allclose(windows[0, 1], clips[0].rotmats[2], atol=1e-5)
-    with pytest.raises(ValueError, match="500 frames"):
+    with pytest.raises(InputError, match="500 frames"):
         windows_for_tests(clips, 500, 2)

@@ -18,10 +18,9 @@ from hpsvid.backbone import learned
 from hpsvid.backbone.lifter import lift_geometrically
 from hpsvid.body import Body, load_body
 from hpsvid.geometry import axis_angle_to_matrix
-from hpsvid.synthetic import LiftedPairs
+from hpsvid.synthetic import FPS, LiftedPairs
 from hpsvid.types import Array, Camera, Landmarks, Observations
 from hpsvid.weights import weights_path
-from tools.render_pairs import FPS
 
 MIN_SEEN = 0.5  # of a sequence's frames
 

@@ -3,7 +3,7 @@
 A temporal convolutional network in the person's own view: axes turned so that the optical axis
 runs through the hips, as the landmark network itself saw the crop. It reads landmarks in metres
 (the network's own 3D, and the 2D ones carried to the hips' depth) at a steady 30 Hz and answers
-for every frame. Trained by `tools/train_lifter.py` on what the landmark network says of rendered
+for every frame. Trained by `hpsvid train lifter` on what the landmark network says of rendered
 motion capture; see weights/lifter.md.
 """
 

@@ -1,6 +1,6 @@
 """Training pairs of the lifter: rendered ones as they are, and simulated ones in any number.
 
-Rendered pairs (`tools.render_pairs`) hold what the landmark network says of pictures. Simulated
+Rendered pairs (`tools/render_pairs.py`) hold what the landmark network says of pictures. Simulated
 pairs take a pose from anywhere and give its landmarks the errors that the network made on some
 rendered sequence: its linear habit (limbs read short in depth) fitted over all of them, and the
 rest of that one sequence, correlated over time and landmarks as it was.
@@ -25,12 +25,15 @@ from hpsvid.backbone.learned import (
     make_view,
     view_turn,
 )
-from hpsvid.body import JOINT, Body
-from hpsvid.geometry import axis_angle_to_matrix, matrix_to_axis_angle
+from hpsvid.body import Body
+from hpsvid.errors import InputError
+from hpsvid.files import read_npz
+from hpsvid.geometry import axis_angle_to_matrix
 from hpsvid.ik.hybrik import twists
-from hpsvid.mocap import MotionCapture
-from tools import render_pairs
+from hpsvid.synthetic import MotionSource
+from hpsvid.takes import chimera, choose_take, joints_of
 
+KEYS = ("image", "world", "visibility", "presence", "score", "rotvec", "betas", "transl", "K")
 Joined = TypeVar("Joined", "Pairs", "Truth")
 
 
@@ -76,10 +79,34 @@ class Shard:
     marks: Tensor  # (N, T, 33, 3) m from the camera, true landmarks in the view's axes
 
 
+def read_shards(folder: Path, body: Body) -> Shard:
+    """All shards of a folder as one. Raises InputError when there are none or one is damaged."""
+    paths = sorted(folder.glob("shard_*.npz"))
+    if not paths:
+        raise InputError(
+            f"{folder}: holds no rendered pairs (shard_*.npz); make some with "
+            f"`python -m tools.render_pairs --out {folder}`"
+        )
+    shards = [read_shard(path, body) for path in paths]
+    return Shard(
+        pairs=join([shard.pairs for shard in shards]),
+        marks=torch.cat([shard.marks for shard in shards]),
+    )
+
+
 def read_shard(path: Path, body: Body) -> Shard:
-    """One shard of `tools.render_pairs`; sequences in which nobody was seen are left out."""
-    with np.load(path, allow_pickle=False) as archive:
-        arrays = {key: archive[key].astype(np.float32) for key in archive.files}
+    """One file of `tools/render_pairs.py`; sequences in which nobody was seen are left out.
+
+    Raises InputError when it is something else.
+    """
+    arrays = {
+        key: value.astype(np.float32)
+        for key, value in read_npz(path, "a shard of tools.render_pairs", KEYS).items()
+    }
+    if missing := sorted(set(KEYS) - arrays.keys()):
+        raise InputError(
+            f"{path}: has no `{missing[0]}`, expected a shard of tools.render_pairs; render it anew"
+        )
     seen = arrays["score"] > 0
     ever = seen.any(1)
     for key in ("image", "world", "visibility", "presence"):
@@ -128,6 +155,8 @@ def linear_start(pairs: Pairs) -> Tensor:
 TILT_RAD = 0.1  # each axis
 SIZE_SPREAD = 0.1
 DEPTH_GAIN = (0.8, 1.9)  # 1 is as flat as on renders
+DEPTH_AXIS = torch.tensor([False, False, True])
+DEPTHLESS = 0.3  # of the sequences have no depth of the network's own
 
 
 def augment(pairs: Pairs, rng: torch.Generator) -> Pairs:
@@ -135,7 +164,7 @@ def augment(pairs: Pairs, rng: torch.Generator) -> Pairs:
 
     The focal length of the rays is off by some, as a guessed one is; the truth stays. So are tilt
     and depth of the network's 3D: it makes renders a third too flat, real people hardly, so how
-    much depth there is must be read from the 2D landmarks.
+    much depth there is must be read from the 2D landmarks; in some sequences there is none.
     """
     pairs = _other_pace(pairs, rng)
     if _coin(rng, 0.5):
@@ -148,10 +177,12 @@ def augment(pairs: Pairs, rng: torch.Generator) -> Pairs:
     tilt = axis_angle_to_matrix(torch.randn(count, 3, generator=rng) * TILT_RAD)[:, None].mT
     low, high = np.log(DEPTH_GAIN)
     gain = (low + (high - low) * torch.rand(count, 1, 1, generator=rng)).exp()
+    flattened = torch.rand(count, 1, 1, 1, generator=rng) < DEPTHLESS
     across, along = pairs.points[..., :2], pairs.points[..., 2]
     points = torch.cat([across, (along * gain)[..., None]], -1)
     points = points * (torch.randn(count, 1, 1, 1, generator=rng) * SIZE_SPREAD).exp()
     points = points @ tilt + noise * _wander(pairs.points.shape, rng)
+    points = torch.where(flattened & DEPTH_AXIS, 0.0, points)
     size = (pairs.rays.amax(2) - pairs.rays.amin(2)).amax(-1)[..., None, None]
     rays = (pairs.rays + noise / 2 * size * _wander(pairs.rays.shape, rng)) * focal
     start = torch.rand(count, 1, generator=rng) * total
@@ -242,14 +273,6 @@ def view_of(pairs: Pairs) -> View:
     return make_view(pairs.points, pairs.rays, pairs.visibility, pairs.presence, pairs.seen)
 
 
-def read_new(folder: Path, known: dict[Path, Shard], body: Body) -> bool:
-    """Read the shards of `folder` that are not known yet; whether there were any."""
-    new = [path for path in sorted(folder.glob("shard_*.npz")) if path not in known]
-    for path in new:
-        known[path] = read_shard(path, body)
-    return bool(new)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Truth:
     """N sequences of T frames of truth alone, in view axes: the optical axis meets the hips."""
@@ -258,9 +281,6 @@ class Truth:
     joints: Tensor  # (N, T, 29, 3) m from the pelvis
     twist: Tensor  # (N, T, 23, 2)
     betas: Tensor  # (N, 10)
-
-    def __len__(self) -> int:
-        return len(self.marks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -298,9 +318,9 @@ def errors_of(pairs: Pairs, marks: Tensor) -> Errors:
     )
 
 
-def with_errors(truth: Truth, rows: Tensor, errors: Errors, donors: Tensor) -> Pairs:
-    """Simulated pairs: sequences `rows` of `truth` with the errors of rendered ones `donors`."""
-    marks = truth.marks[rows]
+def with_errors(truth: Truth, errors: Errors, donors: Tensor) -> Pairs:
+    """Simulated pairs: the sequences of `truth` with the errors of rendered ones `donors`."""
+    marks = truth.marks
     true = marks - marks[..., HIPS, :].mean(-2, keepdim=True)
     usual = (true.flatten(-2) @ errors.habit).unflatten(-1, (-1, 3))
     depth = marks[..., 2:].clamp_min(0.3)
@@ -310,61 +330,21 @@ def with_errors(truth: Truth, rows: Tensor, errors: Errors, donors: Tensor) -> P
         visibility=errors.visibility[donors],
         presence=errors.presence[donors],
         seen=errors.seen[donors],
-        joints=truth.joints[rows],
-        twist=truth.twist[rows],
-        betas=truth.betas[rows],
+        joints=truth.joints,
+        twist=truth.twist,
+        betas=truth.betas,
         known=torch.ones_like(errors.seen[donors]),
     )
 
 
-# moved as one when motions are put together
-LIMB_JOINTS = [
-    [JOINT[name.format(side)] for name in names]
-    for side in ("left", "right")
-    for names in (
-        ("{}_hip", "{}_knee", "{}_ankle", "{}_foot"),
-        ("{}_collar", "{}_shoulder", "{}_elbow", "{}_wrist", "{}_hand"),
-    )
-] + [[JOINT["neck"], JOINT["head"]], [JOINT["spine1"], JOINT["spine2"], JOINT["spine3"]]]
-
-
-def chimera(rng: np.random.Generator, clips: Sequence[MotionCapture]) -> MotionCapture:
-    """A motion whose limbs come from several captures, bent in ways nobody performed.
-
-    People who are captured hardly ever stretch their arms and keep them in front of them; a
-    network that has seen only them would bend every arm.
-    """
-    motion = render_pairs.choose_motion(rng, clips)
-    rotmats = motion.rotmats.copy()
-    for limb in LIMB_JOINTS:
-        if rng.random() < 0.35:
-            rotmats[:, limb] = render_pairs.choose_motion(rng, clips).rotmats[:, limb]
-    spread = np.full((24, 1), np.radians(rng.choice([0, 5, 10, 16])))
-    for name, degrees in (("shoulder", 40), ("hip", 20)):
-        for side in ("left", "right"):
-            if rng.random() < 0.5:
-                spread[JOINT[f"{side}_{name}"]] = np.radians(degrees)
-    angle = rng.normal(size=(24, 3)) * spread
-    angle[0] = 0
-    rotmats = rotmats @ axis_angle_to_matrix(torch.from_numpy(angle)).numpy()
-    for name in ("left_elbow", "right_elbow", "left_knee", "right_knee"):
-        if rng.random() < 0.5:  # straighter, now and then more bent
-            bend = matrix_to_axis_angle(torch.from_numpy(rotmats[:, JOINT[name]]))
-            rotmats[:, JOINT[name]] = axis_angle_to_matrix(bend * rng.uniform(0, 1.3)).numpy()
-    return replace(motion, rotmats=rotmats.astype(np.float32))
-
-
-def simulate(rng: np.random.Generator, clips: Sequence[MotionCapture], body: Body) -> Truth:
-    """One sequence before a random camera, as `tools.render_pairs` would film it."""
-    # slowed by half beforehand: the take plays it at 0.7 to 1.4 times its rate
-    motion = replace(chimera(rng, clips), fps=render_pairs.FPS / 1.4)
-    take = render_pairs.choose_take(rng, [motion], body)
+def simulate(rng: np.random.Generator, source: MotionSource, body: Body) -> Truth:
+    """One sequence that nobody performed, before a random camera."""
+    take = choose_take(rng, lambda rng: chimera(rng, source), body)
     rotmats, betas, transl = (
         torch.from_numpy(a) for a in (take.params.rotmats, take.params.betas, take.params.transl)
     )
-    shape = betas.expand(len(rotmats), -1)
-    marks = body.landmarks(rotmats, shape, transl)
-    joints = body.joints(rotmats, shape, transl)
+    marks = body.landmarks(rotmats, betas.expand(len(rotmats), -1), transl)
+    joints = torch.from_numpy(joints_of(take.params, body))
     turn = view_turn(marks[..., :2] / marks[..., 2:])
     return Truth(
         marks=(marks @ turn)[None],

@@ -1,0 +1,153 @@
+"""Takes: captured motion, whole or put together anew, before a random camera.
+
+What `tools/render_pairs.py` films for the landmark network to read, and what simulated landmarks
+are drawn on without a picture.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from hpsvid.body import JOINT, N_BODY, Body
+from hpsvid.errors import InputError
+from hpsvid.geometry import axis_angle_to_matrix, matrix_to_axis_angle, swing_between
+from hpsvid.mocap import MotionCapture, seen_by_camera
+from hpsvid.synthetic import ARMS, MotionSource
+from hpsvid.types import Array, BodyParams
+
+SIZE = 448  # px, width and height of a picture; the landmark network's crop is 256
+NEAREST_M = 0.6  # of a joint to the camera
+STRETCHED = 0.2  # of the sequences have both arms straight and in any direction, an arm alone too
+# moved as one when motions are put together
+LIMBS = (
+    *ARMS,
+    *([JOINT[f"{side}_{part}"] for part in ("hip", "knee", "ankle", "foot")]
+      for side in ("left", "right")),
+    [JOINT["neck"], JOINT["head"]],
+    [JOINT["spine1"], JOINT["spine2"], JOINT["spine3"]],
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Take:
+    """One sequence of T frames: a body in camera axes and the camera that sees it."""
+
+    params: BodyParams  # camera axes
+    K: Array  # (3, 3) px, of a picture SIZE wide and high
+    rotation: Array  # (T, 3, 3) world (y up) to camera
+    translation: Array  # (3,) m; camera point = rotation @ world point + translation
+
+
+def choose_take(
+    rng: np.random.Generator, draw: Callable[[np.random.Generator], MotionCapture], body: Body
+) -> Take:
+    """A motion of a random shape before a random camera: pitch, roll, focal, distance, drift.
+
+    draw: makes the motion, y up. Raises InputError when no camera keeps clear of it.
+    """
+    for _ in range(50):
+        motion = draw(rng)
+        betas = (rng.normal(size=10) * 0.9).astype(np.float32)
+        transl = motion.transl - motion.transl.mean(0)
+        if rng.random() < 0.5:  # a camera that follows the person
+            transl = transl * np.array([0.15, 1, 0.15])
+        motion = replace(motion, betas=betas, transl=transl.astype(np.float32))
+        steps = np.linspace(-0.5, 0.5, len(motion))
+        yaw = rng.uniform(0, 2 * np.pi) + steps * rng.normal() * np.radians(12)
+        pitch = np.radians(np.clip(rng.normal(12, 18), -20, 60)) + steps * rng.normal() * 0.06
+        roll = np.radians(np.clip(rng.normal() * 20, -45, 45)) + steps * rng.normal() * 0.06
+        rotation = _camera_turn(yaw, pitch, roll)
+        distance = float(np.exp(rng.uniform(np.log(1.8), np.log(8))))
+        params = seen_by_camera(motion, rotation, np.zeros(3), body)
+        shift = np.array([0, 0, distance]) - joints_of(params, body).mean((0, 1))
+        params = replace(params, transl=(params.transl + shift).astype(np.float32))
+        joints = joints_of(params, body)
+        if joints[..., 2].min() < NEAREST_M:
+            continue
+        flat = joints[..., :2] / joints[..., 2:]
+        low, high = flat.min((0, 1)), flat.max((0, 1))
+        # the whole sweep of the motion fills so much of the picture
+        focal = SIZE * rng.uniform(0.55, 0.9) / max(float((high - low).max()), 0.05)
+        middle = SIZE / 2 - focal * (low + high) / 2
+        if rng.random() < 0.25:  # part of the body leaves the picture
+            angle = rng.uniform(0, 2 * np.pi)
+            aside = np.array([np.cos(angle), np.sin(angle)])
+            middle = middle + SIZE * rng.uniform(0.1, 0.4) * aside
+        K = np.array([[focal, 0, middle[0]], [0, focal, middle[1]], [0, 0, 1]])
+        return Take(params=params, K=K, rotation=rotation, translation=shift)
+    raise InputError("no camera found that sees a motion; are the captures in metres, y up?")
+
+
+def joints_of(params: BodyParams, body: Body) -> Array:
+    """The 29 joints (T, 29, 3) m of a body's motion."""
+    rotmats, betas, transl = map(torch.from_numpy, (params.rotmats, params.betas, params.transl))
+    return body.joints(rotmats, betas, transl).numpy()
+
+
+def _camera_turn(yaw: Array, pitch: Array, roll: Array) -> Array:
+    """World (y up) to camera (y down) rotations (T, 3, 3); positive pitch looks down."""
+
+    def about(axis: int, angle: Array) -> Array:
+        vector = np.zeros((len(angle), 3))
+        vector[:, axis] = angle
+        return axis_angle_to_matrix(torch.from_numpy(vector)).numpy()
+
+    upright = np.diag([1.0, -1, -1])
+    return about(2, roll) @ upright @ about(0, pitch) @ about(1, yaw)
+
+
+def chimera(rng: np.random.Generator, source: MotionSource) -> MotionCapture:
+    """A motion whose limbs come from several captures, bent in ways nobody performed.
+
+    People who are captured hardly ever stretch their arms and keep them in front of them or out
+    to the side; a network that has seen only them would bend every arm.
+    """
+    motion = source.plain(rng)
+    rotmats = motion.rotmats.copy()
+    for limb in LIMBS:
+        if rng.random() < 0.35:
+            rotmats[:, limb] = source.plain(rng).rotmats[:, limb]
+    spread = np.full((N_BODY, 1), np.radians(rng.choice([0, 5, 10, 16])))
+    for name, degrees in (("shoulder", 40), ("hip", 20)):
+        for side in ("left", "right"):
+            if rng.random() < 0.5:
+                spread[JOINT[f"{side}_{name}"]] = np.radians(degrees)
+    angle = rng.normal(size=(N_BODY, 3)) * spread
+    angle[0] = 0
+    rotmats = rotmats @ axis_angle_to_matrix(torch.from_numpy(angle)).numpy()
+    for name in ("left_elbow", "right_elbow", "left_knee", "right_knee"):
+        if rng.random() < 0.5:  # straighter, now and then more bent
+            _bend(rotmats, JOINT[name], rng.uniform(0, 1.3))
+    _stretch_arms(rng, rotmats)
+    return replace(motion, rotmats=rotmats.astype(np.float32))
+
+
+def _bend(rotmats: Array, joint: int, share: float) -> None:
+    """Scale the angle of a joint, in place."""
+    bend = matrix_to_axis_angle(torch.from_numpy(rotmats[:, joint]))
+    rotmats[:, joint] = axis_angle_to_matrix(bend * share).numpy()
+
+
+def _stretch_arms(rng: np.random.Generator, rotmats: Array) -> None:
+    """Straighten both arms or one, now and then, and point them anywhere but inwards, in place.
+
+    The arm moves about its new direction as it did about the old one.
+    """
+    alike = rng.random() < 0.5
+    both = rng.random() < STRETCHED
+    ahead = rng.normal(size=3)
+    for side, outwards in (("left", 1.0), ("right", -1.0)):
+        if not alike:
+            ahead = rng.normal(size=3)
+        if not both and rng.random() > STRETCHED:
+            continue
+        shoulder, elbow = JOINT[f"{side}_shoulder"], JOINT[f"{side}_elbow"]
+        _bend(rotmats, elbow, rng.uniform(0, 0.3))
+        # the rest body's arms lie along x
+        out = np.array([outwards, 0, 0])
+        target = np.abs(ahead) * out + ahead * (1 - np.abs(out))
+        before = torch.from_numpy(rotmats[0, shoulder].astype(float) @ out)
+        turn = swing_between(before, torch.from_numpy(target)).numpy()
+        rotmats[:, shoulder] = turn @ rotmats[:, shoulder]
