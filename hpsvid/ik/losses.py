@@ -39,6 +39,7 @@ class LossWeights:
     bnd_i: float = 0.1
     bnd_f: float = 1.0
     swing: float = 1.0  # of the swings inside the other terms, both ways (Sec. 3.4)
+    acceleration: float = 0.0  # of temporal models' jitter; not in the paper
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -87,6 +88,9 @@ def niki_loss(
         solved = model.solve(batch.evidence, person)
     posed = posed_joints(rotation_6d_to_rotmat(solved.rotations), rest)
     terms["inv"] = pose_error(solved) + mean((posed - joints).abs() / UNIT_M)
+    if weights.acceleration and model.config.attention:
+        jitter = (posed - joints).diff(n=2, dim=1).abs() / UNIT_M
+        terms["acceleration"] = mean(torch.nn.functional.pad(jitter, (0, 0, 0, 0, 2, 0)))
     if weights.ind:
         terms["ind"] = independence(solved, truth, person.valid, generator)
 
