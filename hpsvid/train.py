@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from hpsvid.body import load_body
-from hpsvid.choices import ModelName, PartName, SizeName
+from hpsvid.choices import PartName
 from hpsvid.errors import InputError
 from hpsvid.evaluate import compare, network_method
 from hpsvid.ik.gik import gik_loss
@@ -262,12 +262,12 @@ LOSSES_OF: dict[PartName, tuple[str, ...]] = {
 
 
 def train_solver(
-    name: ModelName,
+    name: str,
     data: Path,
     out: Path,
     folder: Path,
     *,
-    size: SizeName = "small",
+    size: str = "small",
     batch: int = 8,
     length: int = 32,
     seed: int = 0,

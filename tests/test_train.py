@@ -12,6 +12,7 @@ from torch import nn
 from hpsvid import train
 from hpsvid.errors import InputError, WeightsError
 from hpsvid.ik.niki import Niki, NikiConfig
+from hpsvid.ik.solver_niki import load_network
 from hpsvid.ik.weights import load_parameters, read_config, save_weights
 from hpsvid.train import FitConfig, fit, train_solver
 
@@ -126,17 +127,52 @@ def test_unknown_solver_is_refused_at_once(tmp_path):
         train_solver("niki", tmp_path, tmp_path / "w.safetensors", tmp_path)
 
 
-@pytest.mark.parametrize("name", ["niki", "mlp"])
-def test_a_solver_trains_on_motion_capture(name, tmp_path, shared, monkeypatch):
-    out = tmp_path / "niki.safetensors"
-    config = FitConfig(steps=2, every=2, warm_up=1)
-    motions = shared / "data" / "mocap" / "free" / "val" / "cmu_expmap8"
+@pytest.fixture
+def motions(tmp_path, shared, monkeypatch):
+    """A folder of three clips to train on and the same to validate on."""
+    clips = shared / "data" / "mocap" / "free" / "val" / "cmu_expmap8"
     for part in ("train", "val"):
         (tmp_path / part).mkdir()
-        for path in sorted(motions.glob("*.npz"))[:3]:
+        for path in sorted(clips.glob("*.npz"))[:3]:
             (tmp_path / part / path.name).symlink_to(path)
     monkeypatch.setattr(train, "LEAST_SQUARES_WINDOWS", 40)
-    error = train_solver(name, tmp_path, out, tmp_path / "run", batch=2, length=8, config=config)
+    return tmp_path
+
+
+def train_two_steps(name, folder, **options):
+    out = folder / "w.safetensors"
+    config = FitConfig(steps=2, every=2, warm_up=1)
+    error = train_solver(
+        name, folder, out, folder / "run", batch=2, length=8, config=config, **options
+    )
     assert 0 < error < 500
-    assert read_config(out)["solver"] == name
-    assert (tmp_path / "run" / "log.png").exists()
+    return read_config(out), rows(folder / "run")[-1]
+
+
+@pytest.mark.parametrize("name", ["gik", "mlp"])
+def test_a_baseline_trains_on_motion_capture(name, motions):
+    config, _ = train_two_steps(name, motions)
+    assert config["solver"] == name
+    assert (motions / "run" / "log.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("without", "losses"),
+    [
+        ((), {"inv", "fwd", "ind", "bnd_i", "bnd_f"}),
+        (("ind", "bnd", "analytic"), {"inv", "fwd"}),
+        (("bidirectional",), {"inv", "ind", "bnd_i"}),
+    ],
+    ids=["whole", "vanilla", "one way"],
+)
+def test_niki_trains_with_or_without_its_parts(without, losses, motions):
+    config, row = train_two_steps("niki", motions, without=without)
+    assert set(row) - {"step", "seconds", "rate", "loss", "val"} == losses
+    assert config["without"] == sorted(without)
+    assert config["model"]["analytic"] == ("analytic" not in without)
+    assert load_network(motions / "w.safetensors")
+
+
+def test_a_baseline_has_no_parts_to_leave_out(tmp_path):
+    with pytest.raises(InputError, match="mlp without ind"):
+        train_solver("mlp", tmp_path, tmp_path / "w.safetensors", tmp_path, without=["ind"])
