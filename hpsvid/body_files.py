@@ -23,13 +23,19 @@ from hpsvid.body import (
     body_from_arrays,
     read_npz,
 )
-from hpsvid.errors import WeightsError, one_line
+from hpsvid.errors import HpsvidError, WeightsError, one_line
 
 FILE_NAMES = (
     "SMPL_NEUTRAL.npz",
     "SMPL_NEUTRAL.pkl",
     "basicModel_neutral_lbs_10_207_0_v1.0.0.pkl",
 )
+GENDERED_NAMES = {
+    "m": ("SMPL_MALE.npz", "SMPL_MALE.pkl", "basicmodel_m_lbs_10_207_0_v1.1.0.pkl",
+          "basicmodel_m_lbs_10_207_0_v1.0.0.pkl"),
+    "f": ("SMPL_FEMALE.npz", "SMPL_FEMALE.pkl", "basicmodel_f_lbs_10_207_0_v1.1.0.pkl",
+          "basicModel_f_lbs_10_207_0_v1.0.0.pkl"),
+}  # fmt: skip
 SMPL_VERTICES = 6890
 # Head top, left and right middle finger tip, left and right big toe on SMPL's mesh.
 SMPL_LEAVES = (411, 2445, 5905, 3216, 6617)
@@ -91,6 +97,12 @@ def find_smpl(option: Path | None) -> Path | None:
         f"{origin} {given}: {found}; expected a .npz or .pkl file, or a folder with one of "
         + ", ".join(FILE_NAMES)
     )
+
+
+def find_gendered(neutral: Path, gender: str) -> Path | None:
+    """The SMPL file for actors of this gender ("m", "f") in the folder of the neutral one."""
+    names = GENDERED_NAMES.get(gender[:1].lower(), ())
+    return next((neutral.parent / n for n in names if (neutral.parent / n).is_file()), None)
 
 
 def load_smpl(path: Path) -> Body:
@@ -239,27 +251,38 @@ class _RefusedError(pickle.UnpicklingError):
     """The pickle names something that is not an array."""
 
 
-def _read_pickle(path: Path) -> dict[str, np.ndarray]:
+def read_plain_pickle(path: Path, what: str, kind: type[HpsvidError]) -> dict[str, Any]:
+    """The dictionary in a pickle of plain arrays, numbers and text; nothing in it is ever run.
+
+    what: what the file should be, for the message. Raises `kind` when the file is missing,
+    damaged, holds no dictionary or names anything else.
+    """
     try:
         with path.open("rb") as stream:
             # latin1: Python 2 wrote the arrays' bytes as text.
             content = _ArrayUnpickler(stream, encoding="latin1").load()
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
+        raise kind(f"{path}: cannot be read ({error.strerror})") from error
     except _RefusedError as error:
-        raise WeightsError(
-            f"{path}: refused, its pickle asks for {error}, which no SMPL file needs; "
+        raise kind(
+            f"{path}: refused, its pickle asks for {error}, which no {what} needs; "
             "get the file from its official source"
         ) from error
     # Damaged bytes can make the unpickler and numpy raise nearly anything.
     except Exception as error:
-        raise WeightsError(
+        raise kind(
             f"{path}: not a whole pickle ({one_line(error)}); copy or download it again"
         ) from error
     if not isinstance(content, Mapping):
-        raise WeightsError(
-            f"{path}: holds {type(content).__name__}, expected a dictionary of SMPL's arrays"
+        raise kind(
+            f"{path}: holds {type(content).__name__}, expected a dictionary of arrays, as in any "
+            + what
         )
+    return dict(content)
+
+
+def _read_pickle(path: Path) -> dict[str, np.ndarray]:
+    content = read_plain_pickle(path, "SMPL file", WeightsError)
     arrays = {}
     for key in sorted(ARRAY_KEYS & content.keys()):
         try:

@@ -3,7 +3,7 @@
 Arrays are pred, gt (T, J, 3) m: joints, or a mesh's vertices. A point counts where its truth and
 its prediction are finite and the optional mask `valid`, (T,) or (T, J), is True; a measure over
 nothing is NaN. Errors of each point, (T, J) with NaN where it does not count, come from
-`joint_errors`, `aligned_errors`, `acceleration_errors`; `mean`, `joint_means`, `pck` and `auc` sum
+`joint_errors`, `aligned_errors` and their like; `mean`, `joint_means`, `pck` and `auc` sum
 them up, over several tracks after `np.concatenate`.
 """
 
@@ -105,7 +105,8 @@ def align_similarity(pred: Array, gt: Array, mask: Array) -> Array:
 
 def acceleration(joints: Array, fps: float, valid: Array | None = None) -> float:
     """Mean size of the joints' acceleration, mm/s^2, by central second differences at `fps`."""
-    return mean(acceleration_errors(joints, np.zeros_like(joints), fps, _known(joints, valid)))
+    mask = _mask(joints, joints, valid)
+    return mean(acceleration_errors(joints, np.zeros_like(joints), fps, mask))
 
 
 def acceleration_errors(pred: Array, gt: Array, fps: float, valid: Array | None = None) -> Array:
@@ -127,29 +128,43 @@ def acceleration_error(pred: Array, gt: Array, fps: float, valid: Array | None =
     return mean(acceleration_errors(pred, gt, fps, valid))
 
 
+def jerk_sizes(joints: Array, fps: float, valid: Array | None = None) -> Array:
+    """Size (T - 3, J) of each point's third derivative, m/s^3, by third differences at `fps`."""
+    third, inner = _difference(joints, 3, fps, _mask(joints, joints, valid))
+    return _errors(third, np.zeros_like(third), inner) / MM
+
+
 def jitter(joints: Array, fps: float, valid: Array | None = None) -> float:
     """Mean size of the joints' third derivative (jerk), m/s^3, by third differences at `fps`.
 
     As TransPose (Yi et al., SIGGRAPH 2021) reports it, there in 10^2 m/s^3.
     """
-    third, inner = _difference(joints, 3, fps, _known(joints, valid))
-    return mean(_errors(third, np.zeros_like(third), inner)) / MM
+    return mean(jerk_sizes(joints, fps, valid))
+
+
+def skate_speeds(
+    pred: Array, gt: Array, fps: float, feet: Sequence[int], valid: Array | None = None
+) -> Array:
+    """Speed (T - 1, feet) of feet while the truth's stand still, mm/s; in axes that do not move.
+
+    pred, gt: (T, J, 3) m, not moved to a root; feet: the points to watch. A foot stands from one
+    frame to the next when its truth is slower than `CONTACT_M_S`.
+    """
+    mask = _mask(pred, gt, valid)[:, feet]
+    ours, inner = _difference(pred[:, feet], 1, fps, mask)
+    truth, _ = _difference(gt[:, feet], 1, fps, mask)
+    stands = inner & (np.linalg.norm(truth, axis=-1) < CONTACT_M_S)
+    return _errors(ours, np.zeros_like(ours), stands)
 
 
 def foot_skate(
     pred: Array, gt: Array, fps: float, feet: Sequence[int], valid: Array | None = None
 ) -> float:
-    """Mean speed of feet while the truth's stand still, mm/s; in axes that do not move.
+    """Mean of `skate_speeds`, mm/s.
 
-    pred, gt: (T, J, 3) m, not moved to a root; feet: the points to watch. A foot stands from one
-    frame to the next when its truth is slower than `CONTACT_M_S`. WHAM (Shin et al., CVPR 2024)
-    says mm/frame, which is this number divided by fps.
+    WHAM (Shin et al., CVPR 2024) says mm/frame, which is this number divided by fps.
     """
-    mask = _mask(pred, gt, valid)[:, feet]
-    ours, inner = _difference(pred[:, feet], 1, fps, mask)
-    truth, _ = _difference(gt[:, feet], 1, fps, mask)
-    stands = inner & (_errors(truth, np.zeros_like(truth), inner) / MM < CONTACT_M_S)
-    return mean(_errors(ours, np.zeros_like(ours), stands))
+    return mean(skate_speeds(pred, gt, fps, feet, valid))
 
 
 def _difference(points: Array, order: int, fps: float, mask: Array) -> tuple[Array, Array]:
@@ -157,10 +172,6 @@ def _difference(points: Array, order: int, fps: float, mask: Array) -> tuple[Arr
     count = max(len(points) - order, 0)
     inner = np.logical_and.reduce([mask[i : i + count] for i in range(order + 1)])
     return np.diff(points.astype(np.float64), n=order, axis=0) * fps**order, inner
-
-
-def _known(points: Array, valid: Array | None) -> Array:
-    return _mask(points, points, valid)
 
 
 def _mask(pred: Array, gt: Array, valid: Array | None) -> Array:

@@ -1,0 +1,442 @@
+"""How far motions are from the truth: people matched, every measure, as tables and JSON."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hpsvid import metrics, pipeline, video
+from hpsvid.body import Body
+from hpsvid.choices import SolverName
+from hpsvid.collision import collision_ratio
+from hpsvid.errors import InputError
+from hpsvid.export.npz import read_motion
+from hpsvid.files import read_npz
+from hpsvid.geometry import project
+from hpsvid.threedpw import read_sequence
+from hpsvid.truth import (
+    FEET,
+    POINT_NAMES,
+    ROOT,
+    PointSet,
+    TruePerson,
+    Truth,
+    points_of,
+    posed_surface,
+    read_truth,
+    runs,
+)
+from hpsvid.types import Array, Motion, Person
+
+# a found person is a true one where their points lie nearer than this share of the true one's
+# size in the picture; right ones are at 0.02-0.1
+MATCH_SHARE = 0.25
+COLLISION_EVERY = 5  # frames; neighbouring poses collide alike, and a pose takes 12 ms
+_CHUNK = 16  # poses skinned at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Errors:
+    """One true person's errors under one method, NaN where nothing is known or found."""
+
+    clip: str
+    person: int
+    method: str
+    points: PointSet
+    fps: float  # Hz
+    frame_index: Array  # (T,) the truth's frames
+    known: Array  # (T,) bool, the truth knows a point
+    joint: Array  # (T, P) mm, the roots together
+    aligned: Array  # (T, P) mm, after the best similarity
+    acceleration: Array  # (T, P) mm/s^2, the roots together
+    jerk: Array  # (T, P) m/s^3
+    true_jerk: Array  # (T, P) m/s^3
+    skate: Array  # (T, feet) mm/s
+    true_skate: Array  # (T, feet) mm/s
+    vertex: Array  # (T,) mm, mean over the surface, the roots together
+    collision: Array  # (T,) share of the triangles, every fifth frame
+    true_collision: Array  # (T,)
+
+
+# column -> heading; what `summary` gives
+COLUMNS = {
+    "found_percent": "found %",
+    "mpjpe_mm": "MPJPE mm",
+    "pa_mpjpe_mm": "PA-MPJPE mm",
+    "pve_mm": "PVE mm",
+    "acceleration_m_s2": "accel m/s²",
+    "acceleration_mm_frame2": "accel mm/frame²",
+    "pck_percent": "PCK %",
+    "auc_percent": "AUC %",
+    "pa_pck_percent": "PA-PCK %",
+    "pa_auc_percent": "PA-AUC %",
+    "jitter_m_s3": "jitter m/s³",
+    "true_jitter_m_s3": "(truth's)",
+    "foot_skate_mm_s": "foot skate mm/s",
+    "true_foot_skate_mm_s": "(truth's) ",
+    "collision_percent": "collision %",
+    "true_collision_percent": "(truth's)  ",
+}
+
+
+def summary(errors: Sequence[Errors]) -> dict[str, float]:
+    """Every measure over these people, each frame and point with the same weight."""
+
+    def together(name: str) -> Array:
+        return np.concatenate([getattr(one, name).ravel() for one in errors])
+
+    def average(name: str) -> float:
+        return metrics.mean(together(name))
+
+    joint, aligned, known = together("joint"), together("aligned"), together("known")
+    per_frame = np.concatenate([(one.acceleration / one.fps**2).ravel() for one in errors])
+    found = np.concatenate([np.isfinite(one.joint).any(1) for one in errors])
+    return {
+        "found_percent": 100 * float(found.sum() / max(known.sum(), 1)),
+        "mpjpe_mm": metrics.mean(joint),
+        "pa_mpjpe_mm": metrics.mean(aligned),
+        "pve_mm": average("vertex"),
+        "acceleration_m_s2": average("acceleration") / metrics.MM,
+        "acceleration_mm_frame2": metrics.mean(per_frame),
+        "pck_percent": 100 * metrics.pck(joint),
+        "auc_percent": 100 * metrics.auc(joint),
+        "pa_pck_percent": 100 * metrics.pck(aligned),
+        "pa_auc_percent": 100 * metrics.auc(aligned),
+        "jitter_m_s3": average("jerk"),
+        "true_jitter_m_s3": average("true_jerk"),
+        "foot_skate_mm_s": average("skate"),
+        "true_foot_skate_mm_s": average("true_skate"),
+        "collision_percent": 100 * average("collision"),
+        "true_collision_percent": 100 * average("true_collision"),
+    }
+
+
+def per_joint(errors: Sequence[Errors]) -> dict[str, dict[str, float]]:
+    """MPJPE and PA-MPJPE, mm, of each point by name; people with one set of points."""
+    columns = {
+        "mpjpe_mm": metrics.joint_means(np.concatenate([one.joint for one in errors])),
+        "pa_mpjpe_mm": metrics.joint_means(np.concatenate([one.aligned for one in errors])),
+    }
+    names = POINT_NAMES[errors[0].points]
+    return {
+        name: {column: float(values[i]) for column, values in columns.items()}
+        for i, name in enumerate(names)
+    }
+
+
+def compare(motion: Motion, truth: Truth, body: Body, *, clip: str, method: str) -> list[Errors]:
+    """Errors of a motion for every person of the truth, those nobody found included.
+
+    body: the one that the motion was made with.
+    """
+    claims = match(motion, truth, body)
+    return [
+        measure(truth, person, claimed, body, clip=clip, method=method)
+        for person, claimed in zip(truth.people, claims, strict=True)
+    ]
+
+
+def match(motion: Motion, truth: Truth, body: Body) -> list[list[tuple[Person, Array]]]:
+    """For each true person the found ones that are them, each with the true frames (n,) it fills.
+
+    A found person belongs to the true one that their points lie nearest to in the picture, by
+    the median over the frames that both have, relative to the true one's size there. Of several
+    found for one, as where a track was lost and taken up again, the longest comes first and the
+    others fill what it leaves open.
+    """
+    claims: list[list[tuple[Person, Array]]] = [[] for _ in truth.people]
+    true_images = [_image(person.points, truth.K) for person in truth.people]
+    for found in motion.people:
+        image = _image(points_of(found, truth.points, body), motion.camera.K)
+        apart = []
+        for person, true_image in zip(truth.people, true_images, strict=True):
+            ours, theirs = _common(found, person)
+            apart.append(_apart(image[ours], true_image[theirs]))
+        if apart and min(apart) < MATCH_SHARE:
+            nearest = int(np.argmin(apart))
+            claims[nearest].append((found, _common(found, truth.people[nearest])[1]))
+    for claimed in claims:
+        claimed.sort(key=lambda claim: len(claim[1]), reverse=True)
+        taken = np.array([], np.int64)
+        for i, (found, rows) in enumerate(claimed):
+            claimed[i] = (found, np.setdiff1d(rows, taken))
+            taken = np.union1d(taken, rows)
+    return claims
+
+
+def _image(points: Array, K: Array) -> Array:
+    return project(torch.from_numpy(np.float64(points)), torch.from_numpy(np.float64(K))).numpy()
+
+
+def _common(found: Person, person: TruePerson) -> tuple[Array, Array]:
+    """Places in the found person's and in the true one's frames that both have."""
+    _, ours, theirs = np.intersect1d(
+        found.track.frame_index, person.frame_index, return_indices=True
+    )
+    return ours, theirs
+
+
+def _apart(image: Array, truth: Array) -> float:
+    """Median distance between points (T, P, 2) px, relative to the truth's size; inf: unknown."""
+    known = np.isfinite(truth).all((1, 2))
+    if not known.any():
+        return math.inf
+    size = np.linalg.norm(np.ptp(truth[known], axis=1), axis=-1)
+    gap = np.linalg.norm(image[known] - truth[known], axis=-1).mean(1)
+    return float(np.median(gap / np.maximum(size, 1)))
+
+
+def measure(
+    truth: Truth,
+    person: TruePerson,
+    claimed: Iterable[tuple[Person, Array]],
+    body: Body,
+    *,
+    clip: str,
+    method: str,
+) -> Errors:
+    """All errors of the found people that are this true one, over the frames they fill."""
+    frames, points = person.points.shape[:2]
+    root, feet = ROOT[truth.points], FEET[truth.points]
+    per_point = ("joint", "aligned", "acceleration", "jerk", "true_jerk")
+    out = {name: np.full((frames, points), np.nan) for name in per_point}
+    out |= {name: np.full((frames, len(feet)), np.nan) for name in ("skate", "true_skate")}
+    out |= {name: np.full(frames, np.nan) for name in ("vertex", "collision", "true_collision")}
+    for found, filled in claimed:
+        shown = points_of(found, truth.points, body)
+        flags = np.zeros(frames, bool)
+        flags[filled] = True
+        for run in runs(flags):
+            place = person.frame_index[run] - found.track.frame_index[0]
+            pred, gt, steady = shown[place], person.points[run], person.steady[run]
+            known = _known(gt)
+            pred = np.where(known[..., None], pred, np.nan)
+            derived = {
+                "joint": metrics.joint_errors(pred, gt, root=root),
+                "aligned": metrics.aligned_errors(pred, gt),
+                "acceleration": metrics.acceleration_errors(
+                    _at_root(pred, root), _at_root(steady, root), truth.fps
+                ),
+                "jerk": metrics.jerk_sizes(pred, truth.fps),
+                "true_jerk": metrics.jerk_sizes(steady, truth.fps),
+                "skate": metrics.skate_speeds(pred, steady, truth.fps, feet),
+                "true_skate": metrics.skate_speeds(steady, steady, truth.fps, feet),
+            }
+            for name, values in derived.items():
+                before = (len(gt) - len(values)) // 2  # a difference lies amid its frames
+                out[name][run.start + before : run.start + before + len(values)] = values
+            for at, values in _surfaces(person, run, found, place, body, np.asarray(known.any(1))):
+                for name, value in values.items():
+                    out[name][at] = value
+    return Errors(
+        clip=clip, person=person.id, method=method, points=truth.points, fps=truth.fps,
+        frame_index=person.frame_index, known=np.asarray(_known(person.points).any(1)), **out,
+    )  # fmt: skip
+
+
+def _known(points: Array) -> Array:
+    return np.asarray(np.isfinite(points).all(-1))
+
+
+def _at_root(points: Array, root: tuple[int, ...]) -> Array:
+    return points - points[:, root].mean(1, keepdims=True)
+
+
+def _surfaces(
+    person: TruePerson, run: slice, found: Person, place: Array, body: Body, known: Array
+) -> Iterator[tuple[Array, dict[str, Array]]]:
+    """Measures of the surface for some of the true frames at a time: (frames, name -> values)."""
+    same_mesh = person.body is not None and np.array_equal(person.body.faces, body.faces)
+    rows = np.arange(run.start, run.stop)
+    for start in range(0, len(rows), _CHUNK):
+        keep = start + np.flatnonzero(known[start : start + _CHUNK])
+        if len(keep) == 0:
+            continue
+        at = rows[keep]
+        some = at % COLLISION_EVERY == 0
+        if not (same_mesh or some.any()):
+            continue
+        ours = posed_surface(found.body, body, place[keep])
+        yield at[some], {"collision": collision_ratio(ours[some], body)}
+        if person.body is None or person.params is None:
+            continue
+        theirs = posed_surface(person.params, person.body, at)
+        yield at[some], {"true_collision": collision_ratio(theirs[some], person.body)}
+        if same_mesh:
+            pelvis = found.joints[place[keep], :1]
+            away = (ours - pelvis) - (theirs - person.points[at, :1])
+            yield at, {"vertex": np.linalg.norm(away, axis=-1).mean(1) * metrics.MM}
+
+
+def is_truth(data: Path) -> bool:
+    """Whether a file or folder is truth to measure motions against, and not motion capture."""
+    first = truth_files(data)[0]
+    return first.suffix == ".pkl" or "poses" not in read_npz(first, "truth", ("poses",))
+
+
+def truth_files(data: Path) -> list[Path]:
+    """The files of truth in a folder at any depth, or the file itself.
+
+    Raises InputError when there is none.
+    """
+    if data.is_file():
+        return [data]
+    files = sorted(path for kind in ("*.pkl", "*.npz") for path in data.rglob(kind))
+    if not files:
+        raise InputError(f"{data}: holds no truth; expected .npz files, or 3DPW's sequences (.pkl)")
+    return files
+
+
+def read_truths(path: Path, body: Body, smpl: Path | None) -> tuple[Truth, ...]:
+    """The truth in a file of any kind that is known: 3DPW's .pkl, or an .npz."""
+    return (read_sequence(path, smpl),) if path.suffix == ".pkl" else read_truth(path, body)
+
+
+def results_for(truth: Truth, given: Sequence[Path], *, alone: bool) -> list[Path]:
+    """Which of the user's files belong to this truth: saved results, or clips to make them from.
+
+    A folder's files belong to it when their name begins or ends with the truth's. A file belongs
+    to the only truth there is (`alone`), to others by its name. Without any file it is the clip
+    that the truth itself names.
+    """
+    if not given:
+        return [] if truth.clip is None else [truth.clip]
+    found = []
+    for path in given:
+        if path.is_dir():
+            found += [p for p in sorted(path.glob("*.npz")) if _named(p, truth)]
+        elif not path.exists():
+            raise InputError(
+                f"{path}: no such file; expected a result .npz, a clip or a folder of results"
+            )
+        elif alone or _named(path, truth):
+            found.append(path)
+    return found
+
+
+def _named(path: Path, truth: Truth) -> bool:
+    """Whether a file's name begins or ends with the truth's, as a word."""
+    parts, name = path.stem, truth.name
+    return parts == name or parts.startswith(f"{name}_") or parts.endswith(f"_{name}")
+
+
+def evaluate_motions(
+    data: Path,
+    given: Sequence[Path],
+    solvers: Sequence[SolverName],
+    *,
+    smpl: Path | None,
+    progress: Callable[[str, int, int | None], None],
+) -> Iterator[tuple[Truth, Motion, list[Errors]]]:
+    """Every result against its truth.
+
+    data: a file or folder of truth; given: results, clips or folders of results (none: the clips
+    that the truth names); solvers: what makes motions of clips. Raises InputError when a truth
+    has no result, or a result was made with another body.
+    """
+    body = pipeline.load_chosen_body(smpl)
+    files = truth_files(data)
+    for path in files:
+        truths = read_truths(path, body, smpl)
+        alone = len(files) == len(truths) == 1
+        results = [(truth, p) for truth in truths for p in results_for(truth, given, alone=alone)]
+        if not results:
+            where = ", ".join(map(str, given)) or "the clip that it names"
+            raise InputError(
+                f"{path}: no result for it in {where}; expected a file whose name begins or ends "
+                f"with {' or '.join(truth.name for truth in truths)}"
+            )
+        seen: set[tuple[str, str]] = set()
+        for truth, result in results:
+            for method, motion in _motions(result, solvers, body, progress):
+                label = method if (result.stem, method) not in seen else str(result.parent)
+                seen.add((result.stem, method))
+                yield truth, motion, compare(motion, truth, body, clip=result.stem, method=label)
+
+
+def _motions(
+    path: Path,
+    solvers: Sequence[SolverName],
+    body: Body,
+    progress: Callable[[str, int, int | None], None],
+) -> Iterator[tuple[str, Motion]]:
+    """(method, motion): the saved one, or one made by each solver."""
+    if path.suffix == ".npz":
+        motion = read_motion(path)
+        pipeline.check_body(motion, body)
+        yield str(motion.provenance.get("solver", path.stem)), motion
+        return
+    clip = video.probe(path)
+    for solver in solvers:
+        options = pipeline.Options(solver=solver)
+        yield solver, pipeline.make_motion(clip, body, options, pipeline.StageClock(), progress)
+
+
+def table(errors: Sequence[Errors]) -> str:
+    """Every person and method as Markdown, and each method over all of them."""
+    lines = [
+        "| clip | person | method | " + " | ".join(COLUMNS.values()) + " |",
+        "|---" * (3 + len(COLUMNS)) + "|",
+    ]
+    lines += [_row([one.clip, str(one.person), one.method], [one]) for one in errors]
+    for method, of_method in by_method(errors).items():
+        if len(of_method) > 1:
+            lines.append(_row(["all", "", method], of_method))
+    return "\n".join(lines)
+
+
+def joint_table(errors: Sequence[Errors]) -> str:
+    """MPJPE and PA-MPJPE of each point by method, a table for each set of points, as Markdown."""
+    tables = []
+    point_sets: dict[PointSet, None] = dict.fromkeys(one.points for one in errors)
+    for points in point_sets:
+        methods = by_method([one for one in errors if one.points == points])
+        rows = {method: per_joint(of_method) for method, of_method in methods.items()}
+        lines = [f"| MPJPE (PA-MPJPE) mm | {' | '.join(rows)} |", "|---" * (1 + len(rows)) + "|"]
+        for name in POINT_NAMES[points]:
+            cells = [
+                f"{of[name]['mpjpe_mm']:.1f} ({of[name]['pa_mpjpe_mm']:.1f})"
+                for of in rows.values()
+            ]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+        tables.append("\n".join(lines))
+    return "\n\n".join(tables)
+
+
+def by_method(errors: Sequence[Errors]) -> dict[str, list[Errors]]:
+    """The errors of each method, in the order of their first."""
+    groups: dict[str, list[Errors]] = {}
+    for one in errors:
+        groups.setdefault(one.method, []).append(one)
+    return groups
+
+
+def as_json(errors: Sequence[Errors]) -> dict[str, Any]:
+    """Every figure of the tables as plain values; null where nothing was to measure."""
+
+    def plain(values: dict[str, float]) -> dict[str, float | None]:
+        return {k: round(v, 4) if math.isfinite(v) else None for k, v in values.items()}
+
+    def joints(some: Sequence[Errors]) -> dict[str, Any]:
+        return {name: plain(values) for name, values in per_joint(some).items()}
+
+    return {
+        "people": [
+            {"clip": one.clip, "person": one.person, "method": one.method, "points": one.points,
+             **plain(summary([one])), "per_joint": joints([one])}
+            for one in errors
+        ],
+        "all": {
+            method: {"people": len(some), **plain(summary(some))}
+            for method, some in by_method(errors).items()
+        },
+    }  # fmt: skip
+
+
+def _row(heads: list[str], errors: Sequence[Errors]) -> str:
+    cells = [f"{v:.1f}" if math.isfinite(v) else "-" for v in summary(errors).values()]
+    return "| " + " | ".join(heads + cells) + " |"

@@ -1,0 +1,230 @@
+"""Saved motions against their truth, as `hpsvid eval` sees them."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+from typer.testing import CliRunner
+
+from hpsvid import accuracy, metrics
+from hpsvid.body import LANDMARK, LIMB_NAMES, Body, load_body
+from hpsvid.cli import app
+from hpsvid.errors import InputError
+from hpsvid.export.npz import write_motion
+from hpsvid.truth import Truth, read_truth
+from hpsvid.types import Motion, Person, take_frames
+from hpsvid.weights import weights_path
+from tests.factories import make_motion, make_person
+
+FRAMES = 24
+
+
+@pytest.fixture(scope="module")
+def body() -> Body:
+    return load_body(weights_path("free_body"))
+
+
+@pytest.fixture(scope="module")
+def motion(body: Body) -> Motion:
+    made = make_motion(body, people=2, frames=FRAMES, seed=3)
+    names = {"name": body.name, "sha256": body.sha256}
+    return replace(made, provenance={**made.provenance, "body": names})
+
+
+@pytest.fixture
+def truth(motion: Motion, body: Body, tmp_path: Path) -> Truth:
+    write_motion(motion, tmp_path / "scene.npz")
+    (found,) = read_truth(tmp_path / "scene.npz", body)
+    return found
+
+
+def shifted(person: Person, body: Body, move: np.ndarray, person_id: int) -> Person:
+    params = replace(person.body, transl=(person.body.transl + move).astype(np.float32))
+    start = int(person.track.frame_index[0])
+    return make_person(body, params, person_id=person_id, start=start)
+
+
+def part(person: Person, which: slice, person_id: int) -> Person:
+    values = {
+        name: getattr(person, name)[which]
+        for name in Person.__dataclass_fields__
+        if name not in ("track", "body")
+    }
+    params = replace(
+        person.body, rotmats=person.body.rotmats[which], transl=person.body.transl[which]
+    )
+    track = replace(take_frames(person.track, which), id=person_id)
+    return Person(track=track, body=params, **values)
+
+
+def with_people(motion: Motion, *people: Person) -> Motion:
+    return replace(motion, people=people)
+
+
+def compared(motion: Motion, truth: Truth, body: Body) -> list[accuracy.Errors]:
+    return accuracy.compare(motion, truth, body, clip="scene", method="ours")
+
+
+def test_the_truth_is_without_error(motion: Motion, truth: Truth, body: Body) -> None:
+    errors = compared(motion, truth, body)
+    assert [one.person for one in errors] == [0, 3]
+    found = accuracy.summary(errors)
+    for name in ("mpjpe_mm", "pa_mpjpe_mm", "pve_mm", "acceleration_m_s2"):
+        assert found[name] == pytest.approx(0, abs=1e-3)
+    for name in ("found_percent", "pck_percent", "pa_pck_percent"):
+        assert found[name] == 100
+    for name in ("auc_percent", "pa_auc_percent"):  # rounding is more than the first threshold, 0
+        assert found[name] > 100 * 30 / 31 - 0.01
+    for name in ("jitter_m_s3", "collision_percent"):
+        assert found[name] == pytest.approx(found[f"true_{name}"], rel=1e-5)
+
+
+def test_people_are_matched_by_place_and_errors_are_those_of_the_arrays(
+    motion: Motion, truth: Truth, body: Body
+) -> None:
+    first, second = motion.people
+    moved = np.array([0.02, -0.01, 0.05])
+    turned = replace(second.body, betas=second.body.betas + np.float32(0.5))
+    second = make_person(body, turned, person_id=3, start=1)
+    found = with_people(motion, second, shifted(first, body, moved, 9))
+    errors = compared(found, truth, body)
+    whole = accuracy.summary([errors[0]])
+    assert whole["mpjpe_mm"] == pytest.approx(0, abs=1e-3)  # the roots are brought together
+    other = accuracy.summary([errors[1]])
+    gt = motion.people[1]
+    pred, true = second.joints[:, :24], gt.joints[:, :24]
+    assert other["mpjpe_mm"] == pytest.approx(metrics.mpjpe(pred, true, root=0), rel=1e-5)
+    assert other["pa_mpjpe_mm"] == pytest.approx(metrics.pa_mpjpe(pred, true), rel=1e-4)
+    ours, theirs = (
+        body.vertices(*(torch.from_numpy(a) for a in (p.rotmats, p.betas, p.transl))).numpy()
+        - j[:, :1]
+        for p, j in ((turned, second.joints), (gt.body, gt.joints))
+    )
+    assert other["pve_mm"] == pytest.approx(metrics.mpjpe(ours, theirs), rel=1e-4)
+    both = accuracy.summary(errors)  # by frames: the first person has one more
+    assert both["mpjpe_mm"] == pytest.approx(other["mpjpe_mm"] * 23 / 47, rel=1e-4)
+    names = accuracy.per_joint([errors[1]])
+    assert names["left_knee"]["mpjpe_mm"] == pytest.approx(errors[1].joint[:, 4].mean())
+
+
+def test_a_track_lost_and_taken_up_again_counts_where_it_is(
+    motion: Motion, truth: Truth, body: Body
+) -> None:
+    person = motion.people[0]
+    late = part(person, slice(10, FRAMES), 5)  # frame 8 and 9 are lost
+    late = shifted(late, body, np.array([0, 0, 0.3]), 5)
+    errors = compared(with_people(motion, part(person, slice(0, 8), 1), late), truth, body)
+    first, nobody = errors
+    assert np.flatnonzero(~np.isfinite(first.joint).any(1)).tolist() == [8, 9]
+    assert accuracy.summary([first])["found_percent"] == pytest.approx(100 * 22 / 24)
+    # no acceleration across the gap, and the jump in depth is none
+    assert np.isfinite(first.acceleration).all(1).sum() == 6 + 12
+    assert accuracy.summary([first])["acceleration_m_s2"] == pytest.approx(0, abs=1e-3)
+    assert accuracy.summary([nobody])["found_percent"] == 0
+    assert math.isnan(accuracy.summary([nobody])["mpjpe_mm"])
+
+
+def test_somebody_else_is_nobodys_match(motion: Motion, truth: Truth, body: Body) -> None:
+    away = shifted(motion.people[0], body, np.array([3, 0, 1]), 7)
+    claims = accuracy.match(with_people(motion, away, *motion.people), truth, body)
+    assert [[person.track.id for person, _ in claimed] for claimed in claims] == [[0], [3]]
+
+
+def triangulated(path: Path, motion: Motion, body: Body, K: np.ndarray) -> None:
+    """The file of two calibrated cameras that see the first person; the second one's are ours."""
+    params = motion.people[0].body
+    with torch.inference_mode():
+        surface = body.landmarks(
+            torch.from_numpy(params.rotmats),
+            torch.from_numpy(params.betas).expand(len(params), -1),
+            torch.from_numpy(params.transl),
+        ).double()
+    points = surface.numpy()[:, [LANDMARK[name] for name in LIMB_NAMES]]
+    turn, shift = np.array([0.3, -1.0, 0.2]), np.array([0.5, 0.2, 4.0])
+    world = (points - shift) @ Rotation.from_rotvec(turn).as_matrix()
+    world[5] = np.nan
+    names = [f"{side}{p}" for p in ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")
+             for side in "LR"]  # fmt: skip
+    order = np.random.default_rng(0).permutation(12)
+    np.savez(
+        path, joints3d_m=world[:, order], joint_names=np.array(names)[order], fps=60.0,
+        cameras=["cam01", "cam02"], K=np.stack([K, K]), rvec=np.stack([0 * turn, turn]),
+        t=np.stack([shift, shift]),
+    )  # fmt: skip
+
+
+def test_triangulated_points_are_compared_on_the_surface(
+    motion: Motion, body: Body, tmp_path: Path
+) -> None:
+    triangulated(tmp_path / "gt.npz", motion, body, motion.camera.K)
+    write_motion(motion, tmp_path / "dance_cam02.npz")
+    found = list(
+        accuracy.evaluate_motions(
+            tmp_path / "gt.npz", [tmp_path / "dance_cam02.npz"], [], smpl=None,
+            progress=lambda *_: None,
+        )
+    )  # fmt: skip
+    ((truth, _, (errors,)),) = found
+    assert truth.name == "cam02"
+    assert errors.joint.shape == (FRAMES, 12)
+    assert np.flatnonzero(np.isnan(errors.joint).all(1)).tolist() == [5]
+    assert accuracy.summary([errors])["pa_mpjpe_mm"] == pytest.approx(0, abs=1e-3)
+    assert accuracy.summary([errors])["found_percent"] == 100
+    assert math.isnan(accuracy.summary([errors])["pve_mm"])
+
+
+def test_eval_prints_tables_and_writes_json(motion: Motion, body: Body, tmp_path: Path) -> None:
+    for folder, change in (("truth", 0.0), ("ours", 0.02), ("theirs", 0.04)):
+        (tmp_path / folder).mkdir()
+        people = tuple(
+            make_person(body, replace(p.body, betas=p.body.betas + np.float32(change)),
+                        person_id=p.track.id, start=int(p.track.frame_index[0]))
+            for p in motion.people
+        )  # fmt: skip
+        name = "scene.npz" if folder == "truth" else "scene_overlay.npz"
+        write_motion(with_people(motion, *people), tmp_path / folder / name)
+    out = tmp_path / "out.json"
+    ran = CliRunner().invoke(
+        app,
+        ["eval", str(tmp_path / "truth"), "--motion", str(tmp_path / "ours"),
+         "--motion", str(tmp_path / "theirs"), "--json", str(out), "--quiet"],
+    )  # fmt: skip
+    assert ran.exit_code == 0, ran.output
+    facts = json.loads(out.read_text())
+    assert [row["method"] for row in facts["people"]] == ["hybrik"] * 2 + [
+        str(tmp_path / "theirs")
+    ] * 2
+    ours, theirs = facts["all"].values()
+    assert ours["people"] == theirs["people"] == 2
+    assert 0 < ours["mpjpe_mm"] < theirs["mpjpe_mm"]
+    assert f"{theirs['pa_mpjpe_mm']:.1f}" in ran.stdout
+    assert "| left_elbow |" in ran.stdout
+
+
+def test_what_cannot_be_compared_is_one_line(motion: Motion, body: Body, tmp_path: Path) -> None:
+    write_motion(motion, tmp_path / "scene.npz")
+    (tmp_path / "results").mkdir()
+
+    def evaluated(truth: Path, *given: Path) -> None:
+        list(accuracy.evaluate_motions(truth, given, [], smpl=None, progress=lambda *_: None))
+
+    with pytest.raises(InputError, match=r"no result for it in .*results; expected .*scene"):
+        evaluated(tmp_path / "scene.npz", tmp_path / "results")
+    with pytest.raises(InputError, match="no result for it in the clip that it names"):
+        evaluated(tmp_path / "scene.npz")
+    with pytest.raises(InputError, match=r"none\.npz: no such file"):
+        evaluated(tmp_path / "scene.npz", tmp_path / "none.npz")
+    with pytest.raises(InputError, match="holds no truth"):
+        evaluated(tmp_path / "results")
+    np.savez(tmp_path / "results" / "x.npz", poses=np.zeros(3))
+    with pytest.raises(InputError, match="holds no truth; expected a result npz"):
+        evaluated(tmp_path / "results", tmp_path)
+    other = {**motion.provenance, "body": {"name": "SMPL", "sha256": "0" * 64}}
+    write_motion(replace(motion, provenance=other), tmp_path / "results" / "scene.npz")
+    with pytest.raises(InputError, match="made with the body SMPL"):
+        evaluated(tmp_path / "scene.npz", tmp_path / "results")
