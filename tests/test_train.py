@@ -3,6 +3,7 @@
 import csv
 import math
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import pytest
@@ -14,6 +15,7 @@ from hpsvid.errors import InputError, WeightsError
 from hpsvid.ik.niki import Niki, NikiConfig
 from hpsvid.ik.solver_niki import load_network
 from hpsvid.ik.weights import load_parameters, read_config, save_weights
+from hpsvid.synthetic import MotionBatches
 from hpsvid.train import FitConfig, fit, train_solver
 
 CONFIG = FitConfig(steps=60, rate=0.2, warm_up=5, every=20, average=0.8, mixed_precision=False)
@@ -136,6 +138,7 @@ def motions(tmp_path, shared, monkeypatch):
         for path in sorted(clips.glob("*.npz"))[:3]:
             (tmp_path / part / path.name).symlink_to(path)
     monkeypatch.setattr(train, "LEAST_SQUARES_WINDOWS", 40)
+    monkeypatch.setattr(train, "MotionBatches", partial(MotionBatches, pool=8))
     return tmp_path
 
 
