@@ -44,6 +44,12 @@ def _hybrik_naive(body: Body) -> Solver:
     return HybrIK(body, "naive")
 
 
+def _ikol(body: Body) -> Solver:
+    from hpsvid.ik.ikol import Ikol
+
+    return Ikol(body)
+
+
 def _trained(name: str) -> Callable[[Body], Solver]:
     def load(body: Body) -> Solver:
         from hpsvid.ik.solver_niki import load_trained
@@ -56,6 +62,7 @@ def _trained(name: str) -> Callable[[Body], Solver]:
 SOLVERS: dict[str, Callable[[Body], Solver]] = {
     "hybrik": _hybrik,
     "hybrik-naive": _hybrik_naive,
+    "ikol": _ikol,
     "niki-temporal": _trained("niki-temporal"),
     "niki": _trained("niki"),
     "niki-one-stage": _trained("niki-one-stage"),

@@ -1,0 +1,314 @@
+"""IKOL: inverse kinematics as a few Gauss-Newton steps on all joints at once.
+
+Zhang et al., "IKOL: Inverse kinematics optimization layer for 3D human pose and shape estimation
+via Gauss-Newton differentiation", AAAI 2023. Where HybrIK settles one bone after another, this
+minimises the distance to all observed joints, which is what pays under noise. Every step is a
+closed form, so gradients flow through all of them (GN-Diff, Alg. 1).
+
+The paper turns 18 bones by one angle each in the plane that the observation spans. `solve` lets
+every swing go both ways, head, hands and feet included; `solve_released` is the published
+parametrisation, with its Jacobian put right.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hpsvid.body import N_BODY, PARENTS, Body, forward_kinematics
+from hpsvid.geometry import (
+    axis_angle_to_matrix,
+    cross_matrix,
+    nearest_rotation,
+    rotation_about,
+    swing_between,
+    unit,
+)
+from hpsvid.ik import hybrik
+from hpsvid.ik.hybrik import CHILDREN
+from hpsvid.types import BodyParams, Window
+
+ITERATIONS = 3  # from HybrIK's swings; further ones gain only where joints are hidden
+DAMPING = 3e-4  # m^2, sigma of Eq. 10
+COST_SHARE = 0.03  # added to the damping, of the squared distance (m^2) still to go
+NEARBY = (0, -1, 1, -8, 8)  # frames whose swings a frame may start from
+CHUNK_FRAMES = 256
+SMALLEST_SIGMA_M = 1e-3  # what joints can claim to be known to
+
+SWUNG = tuple(joint for joint in range(1, N_BODY) if len(CHILDREN[joint]) == 1)
+TIPS = tuple(CHILDREN[joint][0] for joint in SWUNG)  # far ends of their bones
+FREE = tuple(joint for joint in range(N_BODY) if len(CHILDREN[joint]) > 1)  # turn any way
+PLACE = tuple((SWUNG + FREE).index(joint) for joint in range(N_BODY))
+# a step's parameters: two for each swing, three for each free joint
+OWNERS = tuple(joint for joint in SWUNG for _ in range(2)) + tuple(
+    joint for joint in FREE for _ in range(3)
+)
+N_SWINGS = 2 * len(SWUNG)
+# the published parametrisation, of SMPL's joints without the leaves
+LEAVES = tuple(joint for joint in SWUNG if CHILDREN[joint][0] >= N_BODY)
+ANGLED = tuple(joint for joint in range(1, N_BODY) if joint not in LEAVES)
+
+
+def _carries(ancestor: int, joint: int) -> bool:
+    """Whether turning `ancestor` moves `joint`."""
+    while joint > 0:
+        joint = PARENTS[joint]
+        if joint == ancestor:
+            return True
+    return False
+
+
+MOVES = torch.tensor(
+    [[_carries(owner, joint) for joint in range(1, len(PARENTS))] for owner in OWNERS]
+).float()  # (50, 28)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bones:
+    """What stays the same from step to step."""
+
+    rest: Tensor  # (..., 29, 3) m
+    axis: Tensor  # (..., 22, 3) unit, rest bone of each swung joint
+    across: Tensor  # (..., 22, 2, 3) unit, two axes orthogonal to it and to each other
+    twist: Tensor  # (..., 22, 3, 3)
+
+
+def _bones(rest: Tensor, twist: Tensor) -> _Bones:
+    axis = unit(rest[..., TIPS, :] - rest[..., SWUNG, :])
+    least = torch.nn.functional.one_hot(axis.detach().abs().argmin(-1), 3).to(axis.dtype)
+    one = unit(torch.linalg.cross(axis, least))
+    other = torch.linalg.cross(axis, one)
+    twist = twist[..., [joint - 1 for joint in SWUNG], :]
+    length = twist.norm(dim=-1, keepdim=True)
+    untwisted = torch.tensor([1.0, 0.0], dtype=twist.dtype, device=twist.device)
+    cos, sin = torch.where(length > 1e-6, twist / length.clamp_min(1e-6), untwisted).unbind(-1)
+    return _Bones(rest, axis, torch.stack([one, other], -2), rotation_about(axis, cos, sin))
+
+
+def turn(rotmats: Tensor, step: Tensor, rest: Tensor, twist: Tensor) -> Tensor:
+    """Rotations (..., 24, 3, 3) moved by a step (..., 50), radians to first order.
+
+    The first 44 numbers tilt the bones of `SWUNG`, two each, in the joint's own axes; a bone keeps
+    its given twist and the smallest swing that reaches its new direction. The last six turn pelvis
+    and spine3. rotmats: (..., 24, 3, 3); rest: (..., 29, 3) m; twist: (..., 23, 2).
+    """
+    return _turned(rotmats, _bones(rest, twist), step)
+
+
+def _turned(rotmats: Tensor, bones: _Bones, step: Tensor | None = None) -> Tensor:
+    aim, free = bones.axis, rotmats[..., FREE, :, :]
+    if step is not None:
+        tilt = (step[..., :N_SWINGS].unflatten(-1, (-1, 1, 2)) @ bones.across)[..., 0, :]
+        aim = aim + torch.linalg.cross(tilt, aim.expand_as(tilt))
+        free = free @ axis_angle_to_matrix(step[..., N_SWINGS:].unflatten(-1, (-1, 3)))
+    swing = swing_between(bones.axis, (rotmats[..., SWUNG, :, :] @ aim[..., None])[..., 0])
+    return torch.cat([swing @ bones.twist, free], -3)[..., PLACE, :, :]
+
+
+def joint_jacobian(rotmats: Tensor, rest: Tensor, twist: Tensor) -> tuple[Tensor, Tensor]:
+    """Joints (..., 28, 3) m from the pelvis, and their Jacobian (..., 50, 3, 28) m / rad.
+
+    The derivative of all joints but the pelvis by the step of `turn`, at no step; analytic.
+    Arguments as of `turn`; `rotmats` have the twists given.
+    """
+    return _jacobian(rotmats, _bones(rest, twist))
+
+
+def _jacobian(rotmats: Tensor, bones: _Bones) -> tuple[Tensor, Tensor]:
+    joints, turned = forward_kinematics(rotmats, bones.rest)
+    joints = joints - joints[..., :1, :]
+    # A swing that tilts also turns about its bone, or it would not stay the smallest one:
+    # w = t - d (s . t) / (1 + s . d) for the bone s at d tilted about t.
+    local = rotmats[..., SWUNG, :, :]
+    along = bones.axis[..., None, :] @ local  # (..., 22, 1, 3): s^T R
+    roll = along @ bones.across.mT / (1 + along @ bones.axis[..., None]).clamp_min(1e-3)
+    tilt = bones.across - roll.mT * bones.axis[..., None, :]
+    swings = (tilt @ turned[..., SWUNG, :, :].mT).flatten(-3, -2)
+    frees = turned[..., FREE, :, :].mT.flatten(-3, -2)
+    axes = torch.cat([swings, frees], -2)  # (..., 50, 3) in the root's axes
+    cross = cross_matrix(axes)
+    at = cross @ joints[..., OWNERS, :, None]
+    reached = (cross.flatten(-3, -2) @ joints[..., 1:, :].mT).unflatten(-2, (-1, 3))
+    moves = MOVES.to(joints)[:, None, :]
+    return joints[..., 1:, :], (reached - at) * moves
+
+
+def solve(
+    joints: Tensor,
+    rest: Tensor,
+    twist: Tensor,
+    *,
+    sigma: Tensor | None = None,
+    start: Tensor | None = None,
+    in_time: bool = False,
+    iterations: int = ITERATIONS,
+    damping: float = DAMPING,
+) -> Tensor:
+    """Parent-relative rotations (..., 24, 3, 3) whose joints lie closest to `joints`.
+
+    joints, rest: (..., 29, 3) m, in any position, the pelvises put together; twist: (..., 23, 2)
+    as in `hybrik.solve`; sigma: (..., 29) m, by which joints count as 1 / sigma^2, None: all alike.
+    start: rotations (..., 24, 3, 3) whose bones' directions to start from, such as the previous
+    frame's; None: HybrIK's. in_time: the last leading dimension is a run of frames, and without a
+    `start` each begins with its own or a neighbour's swings, whichever fit it better.
+    iterations >= 0; damping > 0 m^2 holds each step back (Eq. 10, whose sign is + here: towards
+    P - f). Batched over the leading dimensions, differentiable in all tensors.
+    """
+    bones = _bones(rest, twist)
+    wanted = (joints - joints[..., :1, :])[..., 1:, :]
+    weight = torch.ones_like(wanted[..., 0])
+    if sigma is not None:
+        weight = sigma[..., 1:].clamp_min(SMALLEST_SIGMA_M) ** -2
+        weight = weight / weight.mean(-1, keepdim=True)
+    rotmats = hybrik.solve(joints, rest, twist) if start is None else _turned(start, bones)
+    if in_time and start is None:
+        rotmats = _turned(_best_of_neighbours(rotmats, rest, wanted, weight), bones)
+    for _ in range(iterations):
+        found, jacobian = _jacobian(rotmats, bones)
+        rotmats = _turned(rotmats, bones, _step(jacobian, wanted - found, weight, damping))
+    return rotmats
+
+
+def _best_of_neighbours(rotmats: Tensor, rest: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
+    """For each frame of (..., T, 24, 3, 3) those rotations of a frame nearby that fit it best."""
+    posed, _ = forward_kinematics(rotmats, rest)
+    found = posed[..., 1:, :] - posed[..., :1, :]
+    frames = torch.arange(rotmats.shape[-4], device=rotmats.device)
+    sources = torch.stack([(frames + lag).clamp(0, len(frames) - 1) for lag in NEARBY])
+    off = (wanted[..., None, :, :, :] - found[..., sources, :, :]).square().sum(-1)
+    best = (off * weight[..., None, :, :]).sum(-1).argmin(-2)  # (..., T); ties: the frame itself
+    chosen = sources[best, frames][..., None, None, None]
+    return rotmats.gather(-4, chosen.expand_as(rotmats))
+
+
+def _step(
+    jacobian: Tensor, left: Tensor, weight: Tensor, damping: float, share: float = COST_SHARE
+) -> Tensor:
+    """Gauss-Newton step (..., P), Eq. 10.
+
+    jacobian: (..., P, 3, J); left: (..., J, 3) m, from the joints found to those wanted; weight:
+    (..., J) of each joint; share: of the cost that is added to the damping.
+    """
+    rows = jacobian.flatten(-2)  # J^T, as Eq. 10 has it
+    weighted = (jacobian * weight[..., None, None, :]).flatten(-2)
+    # the further off, the less the linearisation holds (Fan & Yuan, Computing 2005)
+    cost = (left.square().sum(-1) * weight).sum(-1)[..., None, None]
+    hold = damping + share * cost
+    normal = weighted @ rows.mT + hold * torch.eye(rows.shape[-2]).to(rows)
+    factor = torch.linalg.cholesky(normal)
+    return torch.cholesky_solve(weighted @ left.mT.flatten(-2)[..., None], factor)[..., 0]
+
+
+def solve_released(
+    joints: Tensor,
+    rest: Tensor,
+    twist: Tensor,
+    leaves: Tensor,
+    *,
+    iterations: int = 5,
+    damping: float = 0.1,
+) -> Tensor:
+    """Parent-relative rotations (..., 24, 3, 3) by the published parametrisation and settings.
+
+    joints, rest: (..., 24, 3) m; twist: (..., 23, 2); leaves: (..., 5, 3, 3) rotations of the
+    joints `LEAVES`, which are not solved for. One angle for each of the 18 joints of `ANGLED`
+    starts at zero.
+    """
+    joints = joints - joints[..., :1, :]
+    angles = joints.new_zeros(*joints.shape[:-2], len(ANGLED))
+    weight = torch.ones_like(joints[..., 0])
+    for _ in range(iterations):
+        _, found, jacobian = released_kinematics(angles, joints, rest, twist, leaves)
+        angles = angles + _step(jacobian, joints - found, weight, damping, 0)
+    return released_kinematics(angles, joints, rest, twist, leaves)[0]
+
+
+def released_kinematics(
+    angles: Tensor, joints: Tensor, rest: Tensor, twist: Tensor, leaves: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Eq. 3: swing `angles` (..., 18) rad to rotations, joints and their analytic Jacobian.
+
+    Returns (..., 24, 3, 3); (..., 24, 3) m; (..., 18, 3, 24) m / rad. Other arguments as of
+    `solve_released`, the pelvis of `joints` at the origin. A bone swings in the plane of where its
+    parent carries it and where it is observed, so turning a joint also tilts the planes of all
+    that follow: the released Jacobian leaves that out. Pelvis and spine3 follow the observation
+    alone.
+    """
+    shape = angles.shape[:-1]
+    one = torch.eye(len(ANGLED)).to(angles)  # (18, 18): which angle moves
+    still = angles.new_zeros(*shape, len(ANGLED), 3)
+    placed, moved = [joints[..., 0, :]], [still]
+    turned: list[Tensor] = []
+    local: list[Tensor] = []
+    spins: list[Tensor] = []  # angular velocity by each angle (..., 18, 3)
+    for joint in range(N_BODY):
+        parent, children = PARENTS[joint], [c for c in CHILDREN[joint] if c < N_BODY]
+        before = turned[parent] if joint else torch.eye(3).to(angles).expand(*shape, 3, 3)
+        if joint:
+            arm = (before @ (rest[..., joint, :] - rest[..., parent, :])[..., None])[..., 0]
+            placed.append(placed[parent] + arm)
+            moved.append(moved[parent] + torch.linalg.cross(spins[parent], arm[..., None, :]))
+        bones = rest[..., children, :] - rest[..., joint : joint + 1, :]
+        seen = joints[..., children, :] - joints[..., joint : joint + 1, :]
+        if len(children) > 1:
+            after, spin = nearest_rotation(seen.mT @ bones), still
+        elif children:
+            n = ANGLED.index(joint)
+            axis = unit(bones[..., 0, :])
+            carried = (before @ axis[..., None])[..., 0]
+            normal = torch.linalg.cross(carried, unit(seen[..., 0, :]))
+            plane = unit(normal)
+            cos, sin = angles[..., n].cos(), angles[..., n].sin()
+            swing = rotation_about(plane, cos, sin)
+            roll = rotation_about(axis, *twist[..., joint - 1, :].unbind(-1))
+            after = swing @ before @ roll
+            drift = torch.linalg.cross(spins[parent], carried[..., None, :])
+            drift = torch.linalg.cross(drift, unit(seen[..., :1, :]))
+            drift = drift / normal.norm(dim=-1)[..., None, None]
+            plane = plane[..., None, :]
+            drift = drift - (drift * plane).sum(-1, keepdim=True) * plane
+            cos, sin = cos[..., None, None], sin[..., None, None]
+            spin = one[n, :, None] * plane + sin * drift
+            spin = spin + (1 - cos) * torch.linalg.cross(plane, drift) + spins[parent] @ swing.mT
+        else:
+            after, spin = before @ leaves[..., LEAVES.index(joint), :, :], still
+        turned.append(after)
+        local.append(before.mT @ after)
+        spins.append(spin)
+    return torch.stack(local, -3), torch.stack(placed, -2), torch.stack(moved, -1)
+
+
+@dataclass(frozen=True)
+class Ikol:
+    """The Gauss-Newton solver behind the `Solver` protocol."""
+
+    body: Body
+    iterations: int = ITERATIONS
+    damping: float = DAMPING  # m^2
+    name: str = "ikol"  # as in `hpsvid.ik.SOLVERS`
+    window_length: None = None  # takes a whole track at once
+
+    def __call__(self, window: Window, betas: np.ndarray) -> BodyParams:
+        """Solve all frames of a window for one person's shape `betas` (10,) float32."""
+        obs = window.obs
+        rest = self.body.rest_joints(torch.from_numpy(betas))
+        frames = (torch.from_numpy(x) for x in (obs.joints, obs.twist, obs.sigma))
+        # some frames at a time: the Jacobians of a long track would fill the memory
+        parts = zip(*(x.split(CHUNK_FRAMES) for x in frames), strict=True)
+        with torch.inference_mode():
+            rotmats = [
+                solve(
+                    joints,
+                    rest,
+                    twist,
+                    sigma=sigma,
+                    in_time=True,
+                    iterations=self.iterations,
+                    damping=self.damping,
+                )
+                for joints, twist, sigma in parts
+            ]
+        return BodyParams(
+            rotmats=torch.cat(rotmats).numpy(), betas=betas, transl=obs.pelvis - rest[0].numpy()
+        )

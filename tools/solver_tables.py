@@ -1,0 +1,172 @@
+"""HybrIK's and IKOL's tables on the reference poses, as Markdown; every number with its seed fixed.
+
+    python -m tools.solver_tables [--ref ../shared/ref] [--threads 2]
+
+Table 1: what twist angles change; Table 2: Gauss-Newton against closed form under noise; Table 3:
+naive against adaptive; Table 4: time. Tables 1 of HybrIK and 2, 4 of IKOL with this project's body
+and solvers; the jitter of tables 2 and 3 is uniform within +-k mm on each axis of every joint but
+the pelvis. Joints: mean error over SMPL's 24, pelvises together.
+"""
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hpsvid.body import N_BODY, Body, forward_kinematics, load_body
+from hpsvid.ik import hybrik, ikol
+from hpsvid.metrics import MM
+from hpsvid.weights import weights_path
+
+Solve = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Joints (..., 29, 3) m, rest skeleton and twists to rotations (..., 24, 3, 3)."""
+
+SEED = 0
+LEVELS_MM = (0, 10, 20, 30)
+REPEATS = 16  # jitters of the 64 poses
+TWIST_ERROR_DEG = 10  # of an estimated twist
+PAPER = {  # Li et al., CVPR 2021, Table 3: 24-joint error in mm at LEVELS_MM
+    "naive": "0.1/16.2/34.0/53.4",
+    "adaptive": "0.1/9.8/20.2/31.2",
+}
+SOLVERS: dict[str, Solve] = {
+    "HybrIK, naive": lambda *given: hybrik.solve(*given, mode="naive"),
+    "HybrIK, adaptive": hybrik.solve,
+    "IKOL": ikol.solve,
+}
+
+
+def row(name: str, cells: Sequence[str]) -> str:
+    """One line of a Markdown table."""
+    return f"| {name} | " + " | ".join(cells) + " |"
+
+
+def heading(name: str, cells: Sequence[str]) -> list[str]:
+    """The first two lines of a Markdown table."""
+    return [row(name, cells), "|---" * (len(cells) + 1) + "|"]
+
+
+def joint_error_mm(rotmats: Tensor, rest: Tensor, joints: Tensor) -> float:
+    """Mean distance in mm of SMPL's joints, posed by `rotmats`, from `joints` (..., 29, 3) m."""
+    posed, _ = forward_kinematics(rotmats, rest)
+    off = posed - posed[..., :1, :] - joints + joints[..., :1, :]
+    return off[..., :N_BODY, :].norm(dim=-1).mean().item() * MM
+
+
+def rotation_error_deg(rotmats: Tensor, truth: Tensor) -> float:
+    """Mean angle in degrees between parent-relative rotations."""
+    off = (rotmats.mT @ truth).diagonal(dim1=-2, dim2=-1).sum(-1)
+    return torch.rad2deg(((off - 1) / 2).clamp(-1, 1).acos()).mean().item()
+
+
+def twist_table(body: Body, ref: dict[str, Tensor]) -> list[str]:
+    """HybrIK's Table 1 on the free body: joints do not depend on the twist, the surface does."""
+    truth, betas = ref["pose_R"], ref["betas"]
+    rest = body.rest_joints(betas)
+    nowhere = torch.zeros(len(truth), 3)
+    joints = body.joints(truth, betas, nowhere)
+    surface = body.vertices(truth, betas, nowhere)
+    generator = torch.Generator().manual_seed(SEED)
+    exact = hybrik.twists(truth, rest)
+    angle = torch.atan2(exact[..., 1], exact[..., 0])
+    error = math.radians(TWIST_ERROR_DEG) * torch.randn(angle.shape, generator=generator)
+    anything = 2 * math.pi * torch.rand(angle.shape, generator=generator)
+    lines = heading("twist", ["solver", "joints mm", "vertices mm", "rotations deg"])
+    for name, angles in (
+        ("random", anything),
+        (f"estimated (true, with {TWIST_ERROR_DEG} deg of noise)", angle + error),
+        ("zero", torch.zeros_like(angle)),
+        ("true", angle),
+    ):
+        twist = torch.stack([angles.cos(), angles.sin()], -1)
+        for label in ("HybrIK, adaptive", "IKOL"):
+            rotmats = SOLVERS[label](joints, rest, twist)
+            far = (body.vertices(rotmats, betas, nowhere) - surface).norm(dim=-1).mean().item()
+            cells = (
+                f"{joint_error_mm(rotmats, rest, joints):.2f}", f"{far * MM:.1f}",
+                f"{rotation_error_deg(rotmats, truth):.1f}",
+            )  # fmt: skip
+            lines.append(row(name, [label, *cells]))
+    return lines
+
+
+def noise_tables(ref: dict[str, Tensor]) -> tuple[list[str], list[str]]:
+    """Tables 2 and 3: joint (and rotation) errors under the same jitter."""
+    rest, joints, twist = ref["rest_J29"], ref["joints29_gt"], ref["phi"]
+    generator = torch.Generator().manual_seed(SEED)
+    spread = 2 * torch.rand(REPEATS, *joints.shape, generator=generator) - 1
+    spread[..., 0, :] = 0
+    found: dict[str, list[tuple[float, float]]] = {}
+    for name, solve in SOLVERS.items():
+        solved = [solve(joints + spread * k / MM, rest, twist) for k in LEVELS_MM]
+        found[name] = [
+            (joint_error_mm(r, rest, joints), rotation_error_deg(r, ref["pose_R"])) for r in solved
+        ]
+    adaptive, gauss_newton = found["HybrIK, adaptive"], found["IKOL"]
+    levels = [f"{k} mm" for k in LEVELS_MM]
+    second = heading("joints mm (rotations deg) at jitter of", levels)
+    for name in ("HybrIK, adaptive", "IKOL"):
+        second.append(row(name, [f"{mm:.2f} ({deg:.1f})" for mm, deg in found[name]]))
+    less = [1 - g[0] / a[0] for g, a in zip(gauss_newton[1:], adaptive[1:], strict=True)]
+    second.append(row("joint error less by", ["", *(f"{share:.0%}" for share in less)]))
+    third = heading("joints mm at jitter of", levels)
+    for name in ("naive", "adaptive"):
+        third.append(row(name, [f"{mm:.2f}" for mm, _ in found[f"HybrIK, {name}"]]))
+        third.append(row(f"{name}, paper", PAPER[name].split("/")))
+    return second, third
+
+
+def time_table(ref: dict[str, Tensor], folder: Path) -> list[str]:
+    """Table 4: milliseconds a frame at a batch of 64 frames, beside the authors' modules'."""
+    rest, twist = ref["rest_J29"], ref["phi"]
+    joints, sigma = ref["joints29_noisy"], torch.full(rest.shape[:-1], 0.03)
+    ways = {**SOLVERS, "IKOL as `--ik ikol`": lambda j, r, t: ikol.solve(
+        j, r, t, sigma=sigma, in_time=True
+    )}  # fmt: skip
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    with torch.inference_mode():
+        for _ in range(40):  # in turns, so that what else the machine does falls on all alike
+            for name, solve in ways.items():
+                begin = time.perf_counter()
+                solve(joints, rest, twist)
+                times[name].append((time.perf_counter() - begin) * 1e3 / len(joints))
+    middle = {name: float(np.median(some[5:])) for name, some in times.items()}
+    unit = middle["HybrIK, adaptive"]
+    hybrik_ms = json.loads((folder / "hybrik_ik_timing.json").read_text())
+    ikol_ms = json.loads((folder / "ikol.json").read_text())["timing"]
+    stored = {
+        "HybrIK, adaptive, released": hybrik_ms["adaptive_official_ikonly_B64"] / 64,
+        "IKOL with mesh, released": ikol_ms["ikol_eff_full_B64"] / 64,
+    }
+    lines = heading("solver", ["ms a frame", "of HybrIK, adaptive"])
+    lines += [row(name, [f"{ms:.3f}", f"{ms / unit:.2f}"]) for name, ms in middle.items()]
+    return lines + [row(f"{name} (stored)", [f"{ms:.3f}", ""]) for name, ms in stored.items()]
+
+
+def main() -> None:
+    """Print the four tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--ref", type=Path, default=Path("../shared/ref"))
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    with np.load(args.ref / "hybrik_ik.npz") as archive:
+        ref = {key: torch.from_numpy(archive[key]) for key in archive.files}
+    second, third = noise_tables(ref)
+    print(
+        "\n".join(["Table 1, twist:", "", *twist_table(load_body(weights_path("free_body")), ref)])
+    )
+    print("\n".join(["", "Table 2, Gauss-Newton against closed form:", "", *second]))
+    print("\n".join(["", "Table 3, naive against adaptive:", "", *third]))
+    title = f"Table 4, time at a batch of {len(ref['phi'])} frames, {args.threads} threads:"
+    print("\n".join(["", title, "", *time_table(ref, args.ref)]))
+
+
+if __name__ == "__main__":
+    main()
