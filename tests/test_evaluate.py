@@ -1,0 +1,78 @@
+"""The tables that compare solvers, and the probe of what NIKI's losses are about."""
+
+import pytest
+import torch
+
+from hpsvid.body import Body, load_body
+from hpsvid.errors import InputError
+from hpsvid.evaluate import Score, evaluate_solvers, ratios
+from hpsvid.ik.mlp_ik import MlpIk
+from hpsvid.ik.niki import Niki, NikiConfig
+from hpsvid.ik.weights import save_weights
+from hpsvid.mocap import read_mocap_folder
+from hpsvid.synthetic import test_windows as windows_for_tests
+from hpsvid.weights import weights_path
+from tools.ablation import HEADS, probe
+
+
+@pytest.fixture(scope="module")
+def body() -> Body:
+    return load_body(weights_path("free_body"))
+
+
+@pytest.fixture(scope="module")
+def motions(shared):
+    return shared / "data" / "mocap" / "free" / "val" / "cmu_gpmat"
+
+
+def rows(table):
+    """Cells by the first cell of each line of a Markdown table."""
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    return {line[0]: line[1:] for line in lines}
+
+
+def test_ratios_compare_with_analytic_and_frame_based_ik():
+    scores = {
+        ("hybrik", None): Score(mpjpe=80, pa_mpjpe=60, acceleration=40),
+        ("niki", None): Score(mpjpe=50, pa_mpjpe=30, acceleration=20),
+        ("niki-temporal", None): Score(mpjpe=40, pa_mpjpe=27, acceleration=5),
+        ("niki-temporal", 10): Score(mpjpe=1, pa_mpjpe=1, acceleration=1),
+    }
+    found = rows(ratios(scores))
+    assert found["XOCC"][3:5] == ["MPJPE against hybrik", "PA against hybrik"]
+    assert found["niki-temporal"] == [
+        "40.0", "27.0", "5.0", "-50.0%", "-55.0%", "-87.5%", "-20.0%", "-10.0%", "-75.0%",
+    ]  # fmt: skip
+    assert found["niki"][6:] == ["", "", ""]
+    assert found["hybrik"][6:] == ["+60.0%", "+100.0%", "+100.0%"]
+
+
+def test_the_mlp_baseline_is_compared_when_its_weights_are_given(motions, tmp_path):
+    path = tmp_path / "mlp.safetensors"
+    save_weights(MlpIk(8, 1), path, {"solver": "mlp", "model": {"hidden": 8, "blocks": 1}})
+    found = evaluate_solvers(motions, ["hybrik", "gik"], mlp=path, windows=1, length=16)
+    for name in ("hybrik", "gik", "mlp"):
+        assert found.count(f"| {name} |") == 5  # errors and ratios, told and untold; time
+    assert evaluate_solvers(motions, ["hybrik"], windows=1, length=16).count("| mlp |") == 0
+
+
+def test_what_cannot_be_compared_is_refused(motions):
+    with pytest.raises(InputError, match="hybrik-naive"):
+        evaluate_solvers(motions, ["hybrik-naive"])
+
+
+@pytest.mark.parametrize("analytic", [True, False], ids=["analytic", "vanilla"])
+def test_the_ablation_probes_what_the_losses_are_about(body, motions, analytic):
+    torch.manual_seed(0)
+    poses = windows_for_tests(tuple(read_mocap_folder(motions, body)), 16, 2)
+    model = Niki(NikiConfig(blocks=1, twist_blocks=1, hidden=8, analytic=analytic)).eval()
+    with torch.inference_mode():
+        found = dict(zip(HEADS, probe(model, poses, body), strict=True))
+    assert found["round trip, mm"] < 0.1
+    assert 0 < found["MMD at 30 mm"] < 9
+    if analytic:  # before it has learned anything z is what HybrIK's pose leaves over
+        assert found["rms z at 0 mm"] < 0.1 * found["at 30 mm"]
+        assert found["correlation of z with error, XOCC"] > 0.5
+        assert found["forward error at 0 mm with z = 0, mm"] < 1
+    else:
+        assert found["rms z at 0 mm"] > 0.5 * found["at 30 mm"]
