@@ -19,6 +19,7 @@ from hpsvid.lifter_data import (
     Errors,
     Pairs,
     Truth,
+    as_on_video,
     augment,
     errors_of,
     join,
@@ -134,7 +135,8 @@ def train_lifter(
     steps: int = 10_000,
     minutes: float | None = None,
 ) -> dict[str, float]:
-    """Train on the shards of `tools/render_pairs.py` in `data`/train, stop by those in `data`/val.
+    """Train on the shards of `tools/render_pairs.py` in `data`/train, stop by those in `data`/val,
+    these with 3D as the landmark network might give of video.
 
     mocap: motion whose limbs are put together anew and given simulated landmarks, for a part of
     each batch. minutes: of wall clock, where these end before the steps.
@@ -144,6 +146,7 @@ def train_lifter(
     """
     body = load_body(weights_path("free_body"))
     shards, held_back = (read_shards(data / part, body) for part in ("train", "val"))
+    like_video = as_on_video(held_back.pairs)
     errors, source = errors_of(shards.pairs, shards.marks), None
     if mocap is not None:
         source = MotionSource(tuple(read_mocap_folder(mocap, body)), shards.pairs.seen.shape[1])
@@ -157,7 +160,7 @@ def train_lifter(
         return torch.stack(list(terms.values())).sum(), {k: v.item() for k, v in terms.items()}
 
     def validate() -> float:
-        found = validate_lifter(model, held_back.pairs)
+        found = validate_lifter(model, like_video)
         # what is wanted, and not to forget: the best of one alone is chance
         return (found["pa12_mm"] + found["pa29_mm"] + found["mpjpe29_mm"]) / 3
 

@@ -9,17 +9,19 @@ import torch
 from typer.testing import CliRunner
 
 from hpsvid import train_lifter as training
-from hpsvid.backbone.learned import load_lifter
+from hpsvid.backbone.learned import HIPS, load_lifter
 from hpsvid.body import JOINT, LANDMARK, Body, load_body
 from hpsvid.cli import app
 from hpsvid.errors import InputError
 from hpsvid.files import write_npz
-from hpsvid.geometry import axis_angle_to_matrix, matrix_to_axis_angle, project
+from hpsvid.geometry import axis_angle_to_matrix, matrix_to_axis_angle, project, unit
 from hpsvid.lifter_data import (
     KEYS,
+    LEAN_RAD,
     Pairs,
     Shard,
     Truth,
+    as_on_video,
     augment,
     errors_of,
     join,
@@ -202,6 +204,21 @@ def test_augmented_pairs_vary_depth_and_sometimes_drop_it(shard):
     assert (varied.seen <= varied.known).all()
     again = augment(many, torch.Generator().manual_seed(0))
     torch.testing.assert_close(again.points, varied.points, rtol=0, atol=0)
+
+
+def test_on_video_people_lean_more_towards_the_camera_and_are_deeper(shard):
+    def of_trunk(pairs):
+        ends = [LANDMARK[f"{side}_shoulder"] for side in ("left", "right")]
+        up = pairs.points[..., ends, :].mean(2)  # from the hips
+        along = pairs.rays[..., ends, :].mean((1, 2)) - pairs.rays[..., HIPS, :].mean((1, 2))
+        return torch.atan2(up[..., 2], (up[..., :2] * unit(along)[:, None]).sum(-1))
+
+    for angle in (0.0, 2.5):  # whichever way the camera is rolled
+        pairs = rolled(shard.pairs, torch.full((3,), angle))
+        video = as_on_video(pairs)
+        change = of_trunk(video) - 1.23 * of_trunk(pairs)
+        assert change.mean() == pytest.approx(-LEAN_RAD, abs=0.05)
+        assert video.joints is pairs.joints
 
 
 def test_errors_put_back_on_their_own_truth_give_the_pairs_back(shard):
