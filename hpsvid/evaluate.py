@@ -167,7 +167,7 @@ def ratios(scores: Mapping[tuple[str, float | None], Score]) -> str:
     """XOCC as Markdown, each error's change against analytic and frame-based IK where they are in.
 
     The paper's: twist-and-swing 38.7 % of PA-MPJPE under HybrIK; temporal 19.7 % of MPJPE and
-    76.7 % of acceleration error under frame-based (NIKI Table 5 and supplement).
+    76.7 % of acceleration error under frame-based (NIKI Table 2, supplement's Table 2).
     """
     found = {name: s for (name, level), s in scores.items() if level is None}
     against = [name for name in ("hybrik", "niki") if name in found]
