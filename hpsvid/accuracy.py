@@ -308,18 +308,18 @@ def results_for(truth: Truth, given: Sequence[Path], *, alone: bool) -> list[Pat
     found = []
     for path in given:
         if path.is_dir():
-            found += [p for p in sorted(path.glob("*.npz")) if _named(p, truth)]
+            found += [p for p in sorted(path.glob("*.npz")) if belongs(p, truth)]
         elif not path.exists():
             raise InputError(
                 f"{path}: no such file; expected a result .npz, a clip or a folder of results"
             )
-        elif alone or _named(path, truth):
+        elif alone or belongs(path, truth):
             found.append(path)
     return found
 
 
-def _named(path: Path, truth: Truth) -> bool:
-    """Whether a file's name begins or ends with the truth's, as a word."""
+def belongs(path: Path, truth: Truth) -> bool:
+    """Whether a file is of this truth's clip: its name begins or ends with the truth's."""
     parts, name = path.stem, truth.name
     return parts == name or parts.startswith(f"{name}_") or parts.endswith(f"_{name}")
 

@@ -290,6 +290,129 @@ def evaluate(
 
 
 @app.command()
+def occlude(
+    input: InputArg,
+    out: Annotated[Path, typer.Option(help="Video (.mp4 .mov .mkv) or picture to write.")],
+    seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
+    quiet: QuietOpt = False,
+) -> None:
+    """Hide parts of the people and cut the picture, as 3DPW-XOCC does, to test what holds."""
+    with _one_line_errors():
+        from hpsvid import video
+        from hpsvid.occlude import occlude_clip
+
+        with _progress(shown=not quiet) as progress:
+            occlude_clip(video.probe(input), out, seed, progress)
+        if not quiet:
+            print(f"wrote {out}")
+
+
+@app.command()
+def sensitivity(
+    input: InputArg,
+    out: Annotated[Path, typer.Option(help="Heat map to write (.png .jpg).")],
+    frame: Annotated[int, typer.Option(help="Which frame, counted from 0.", min=0)] = 0,
+    truth: Annotated[
+        Path | None, typer.Option(help="Truth of the clip; otherwise the pose without a patch.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Places of the patch a side.", min=2)] = 12,
+    detector: DetectorOpt = "embedded",
+    lifter: LifterOpt = "geometric",
+    solver: IkOpt = "niki-temporal",
+    fast: FastOpt = False,
+    focal: FocalOpt = None,
+    smpl: SmplOpt = None,
+    threads: ThreadsOpt = None,
+    quiet: QuietOpt = False,
+) -> None:
+    """Slide a grey patch over a person and draw where it makes the pose worst."""
+    with _one_line_errors():
+        from hpsvid import accuracy, pipeline, video, video_writer
+        from hpsvid import sensitivity as slide
+
+        video_writer.check_output(out)
+        if out.suffix.lower() not in video_writer.PICTURE_OUT_SUFFIXES:
+            raise InputError(f"{out}: expected a picture, .png or .jpg")
+        options = pipeline.Options(
+            detector=detector, lifter=lifter, solver=solver, fast=fast, focal_px=focal,
+            threads=threads,
+        )  # fmt: skip
+        body = pipeline.load_chosen_body(smpl)
+        known = None if truth is None else accuracy.read_truths(truth, body, None)[0]
+        with _progress(shown=not quiet) as progress:
+            found = slide.sensitivity(
+                video.probe(input), frame, body, options, steps=steps, truth=known,
+                progress=progress,
+            )  # fmt: skip
+        video_writer.write_image(out, slide.heat_map(found))
+        if not quiet:
+            print(slide.table(found))
+
+
+@app.command()
+def bench(
+    clips: Annotated[Path, typer.Argument(help="Folder of videos; truth beside them is used.")],
+    ik: Annotated[
+        str, typer.Option("--compare", help="Solvers, with commas between.")
+    ] = "niki-temporal",
+    detector: DetectorOpt = "embedded",
+    lifter: LifterOpt = "geometric",
+    fast: FastOpt = False,
+    overlay: Annotated[bool, typer.Option(help="Render and encode overlays, too.")] = True,
+    max_people: MaxPeopleOpt = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write every figure to this file.")
+    ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="An earlier --json file: say what is worse now.")
+    ] = None,
+    fail_on_regress: Annotated[
+        bool, typer.Option("--fail-on-regress", help="Exit with 1 when something is worse.")
+    ] = False,
+    smpl: SmplOpt = None,
+    threads: ThreadsOpt = None,
+    quiet: QuietOpt = False,
+) -> None:
+    """Measure speed, memory, smoothness and accuracy on a folder of clips; Markdown tables."""
+    with _one_line_errors():
+        from hpsvid import bench as measuring
+        from hpsvid import pipeline
+        from hpsvid.files import check_folder, written_whole
+        from hpsvid.render import load_renderer
+
+        solvers = _names(ik, SolverName, "--compare")
+        if fail_on_regress and baseline is None:
+            raise InputError("--fail-on-regress: needs --baseline, an earlier --json file")
+        before = None if baseline is None else measuring.read_report(baseline)
+        if json_file is not None:
+            check_folder(json_file.parent)
+        options = pipeline.Options(
+            detector=detector, lifter=lifter, fast=fast, max_people=max_people, threads=threads
+        )
+        body = pipeline.load_chosen_body(smpl)
+        renderer = load_renderer("auto") if overlay else None
+        rows = []
+        for row in measuring.bench(clips, body, options, solvers, renderer):
+            rows.append(row)
+            if not quiet:
+                print(measuring.line(row), file=sys.stderr, flush=True)
+        print(
+            measuring.table([*rows, *measuring.totals(rows)]),
+            measuring.stage_table(rows),
+            sep="\n\n",
+        )
+        if json_file is not None:
+            settings = {"fast": fast, "lifter": lifter, "detector": detector, "overlay": overlay}
+            with written_whole(json_file) as stream:
+                stream.write(json.dumps(measuring.report(rows, settings), indent=2).encode())
+        worse = [] if before is None else measuring.regressions(rows, before)
+        if before is not None:
+            print("\nWorse than the baseline:", *(worse or ["nothing"]), sep="\n- ")
+        if (worse and fail_on_regress) or all("failed" in row for row in rows):
+            raise typer.Exit(1)
+
+
+@app.command()
 def doctor(as_json: JsonOpt = False) -> None:
     """Say what is installed, which weights and body models were found, and what to mend."""
     with _one_line_errors():

@@ -28,6 +28,7 @@ from hpsvid.errors import InputError
 from hpsvid.types import Array, Clip, Frames
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".ts", ".wmv")
 
 # Where telephones write the 35 mm equivalent of their focal length: QuickTime's metadata, Exif
 _FOCAL_KEY = "com.apple.quicktime.camera.focal_length.35mm_equivalent"
@@ -309,6 +310,23 @@ def is_single_picture(path: Path) -> bool:
 def is_pictures(path: Path) -> bool:
     """Whether the path is a picture or a folder (of pictures), not a video."""
     return path.is_dir() or is_single_picture(path)
+
+
+def clips_in(folder: Path) -> list[Path]:
+    """The videos of a folder in natural order, by their suffix; those below it are left alone.
+
+    Raises InputError when it is no folder or holds none.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: not a folder; expected a folder of videos")
+    found = [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and path.name[0] != "."
+    ]
+    if not found:
+        raise InputError(f"{folder}: a folder without videos; expected {', '.join(VIDEO_SUFFIXES)}")
+    return sorted(found, key=_natural)
 
 
 def _picture_files(path: Path) -> list[Path]:

@@ -1,0 +1,117 @@
+"""hpsvid bench: every clip has its row, totals and regressions say what they claim."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hpsvid import bench
+from hpsvid.body import Body, load_body
+from hpsvid.errors import InputError
+from hpsvid.weights import weights_path
+from tests.factories import make_motion
+
+
+@pytest.fixture(scope="module")
+def body() -> Body:
+    return load_body(weights_path("free_body"))
+
+
+def row(clip="a.mp4", solver="niki", **values):
+    usual = {
+        "frames": 100, "seconds": 10.0, "fps": 10.0, "motion_fps": 12.0, "people": 1,
+        "networks_percent": 70.0, "peak_mib": 600.0, "jitter_m_s3": 50.0, "gaps": 0, "stages": {},
+        "acceleration_m_s2": 3.0, "foot_slide_mm_s": 100.0, "reprojection_px": 4.0,
+        "seam_ratio": 1.0, "filled_percent": 0.0,
+    }  # fmt: skip
+    return {"clip": clip, "solver": solver, **usual, **values}
+
+
+def test_quality_of_a_motion_at_rest_and_of_one_that_trembles(body):
+    motion = make_motion(body, people=1, frames=80)
+    person = motion.people[0]
+    still = replace(
+        person,
+        joints=np.repeat(person.joints[:1], len(person.track), 0),
+        valid=np.ones(len(person.track), bool),
+    )
+    calm = bench.quality(replace(motion, people=(still,)))
+    assert calm["jitter_m_s3"] == calm["acceleration_m_s2"] == calm["foot_slide_mm_s"] == 0
+    assert (calm["filled_percent"], calm["gaps"], calm["people"]) == (0, 0, 1)
+    assert calm["seam_ratio"] is None
+    rng = np.random.default_rng(0)
+    tremble = still.joints + rng.normal(0, 0.01, still.joints.shape).astype(np.float32)
+    shaky = bench.quality(replace(motion, people=(replace(still, joints=tremble),)))
+    fps = float(motion.clip.fps)
+    # third differences of white noise: variance 1 + 9 + 9 + 1; mean norm of a 3D normal 1.596 sd
+    assert shaky["jitter_m_s3"] == pytest.approx(0.01 * np.sqrt(20) * 1.596 * fps**3, rel=0.05)
+    assert shaky["seam_ratio"] == pytest.approx(1, abs=0.2)
+
+
+def test_a_jump_where_windows_meet_shows_as_a_seam(body):
+    motion = make_motion(body, people=1, frames=120)
+    person = motion.people[0]
+    joints = np.repeat(person.joints[:1], len(person.track), 0)
+    rng = np.random.default_rng(0)
+    joints = joints + rng.normal(0, 0.001, joints.shape).astype(np.float32)
+    for seam in (32, 64, 96):
+        joints[seam:, 5:] += 0.02
+    found = bench.quality(replace(motion, people=(replace(person, joints=joints),)))
+    assert found["seam_ratio"] > 2
+
+
+def test_totals_weigh_clips_by_their_frames():
+    rows = [
+        row(),
+        row("b.mp4", frames=300, seconds=10.0, jitter_m_s3=90.0, people=2, mpjpe_mm=80.0),
+        {"clip": "broken.mp4", "solver": "niki", "failed": "broken.mp4: no video"},
+        row(solver="hybrik"),
+    ]
+    both, other = bench.totals(rows)
+    assert (both["clip"], both["solver"], both["frames"], both["people"]) == (
+        "all 2",
+        "niki",
+        400,
+        3,
+    )
+    assert both["fps"] == 20 and both["jitter_m_s3"] == 80 and both["mpjpe_mm"] == 80
+    assert other["solver"] == "hybrik"
+    shown = bench.table([*rows, both, other])
+    assert "broken.mp4: no video" in shown and "MPJPE" in shown and "PA-MPJPE" not in shown
+
+
+def test_regressions_are_named_and_noise_is_not(tmp_path):
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(bench.report([row(), row("b.mp4")], {})))
+    before = bench.read_report(path)
+    assert bench.regressions([row(fps=8.0, peak_mib=610.0, jitter_m_s3=51.0)], before) == []
+    worse = bench.regressions(
+        [
+            row(fps=5.0, jitter_m_s3=60.0, people=0),
+            {"clip": "b.mp4", "solver": "niki", "failed": "b.mp4: no person"},
+            row("new.mp4", fps=1.0),
+        ],
+        before,
+    )
+    assert [line.split(": ")[1].split(" ")[0] for line in worse] == [
+        "fps", "people", "jitter_m_s3", "failed",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"rows": [1]}', '{"a": 1}'])
+def test_a_baseline_that_is_none_is_refused(tmp_path, text):
+    path = tmp_path / "old.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match="no report"):
+        bench.read_report(path)
+    with pytest.raises(InputError, match="No such file"):
+        bench.read_report(tmp_path / "none.json")
+
+
+def test_peak_memory_is_this_runs_own():
+    bench.reset_peak()
+    before = bench.peak_memory()
+    block = np.ones(40 * bench.MIB, np.uint8)
+    assert bench.peak_memory() >= before + 35 * bench.MIB
+    del block
