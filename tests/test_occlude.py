@@ -84,7 +84,7 @@ def test_the_largest_person_is_hit():
     def track(start: int, side: float, frames: int) -> Track:
         return Track(
             id=start, frame_index=np.arange(start, start + frames),
-    XX
+            boxes=np.full((frames, 4), [0, 0, side, side], np.float32),
             scores=np.ones(frames, np.float32), detected=np.ones(frames, bool),
         )  # fmt: skip
 
