@@ -413,66 +413,6 @@ def bench(
 
 
 @app.command()
-def occlude(
-    input: InputArg,
-    out: Annotated[Path, typer.Option(help="Video (.mp4 .mov .mkv) or picture to write.")],
-    seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
-    quiet: QuietOpt = False,
-) -> None:
-    """Hide parts of the people and cut the picture, as 3DPW-XOCC does, to test what holds."""
-    with _one_line_errors():
-        from hpsvid import video
-        from hpsvid.occlude import occlude_clip
-
-        with _progress(shown=not quiet) as progress:
-            occlude_clip(video.probe(input), out, seed, progress)
-        if not quiet:
-            print(f"wrote {out}")
-
-
-@app.command()
-def sensitivity(
-    input: InputArg,
-    out: Annotated[Path, typer.Option(help="Heat map to write (.png .jpg).")],
-    frame: Annotated[int, typer.Option(help="Which frame, counted from 0.", min=0)] = 0,
-    truth: Annotated[
-        Path | None, typer.Option(help="Truth of the clip; otherwise the pose without a patch.")
-    ] = None,
-    steps: Annotated[int, typer.Option(help="Places of the patch a side.", min=2)] = 12,
-    detector: DetectorOpt = "embedded",
-    lifter: LifterOpt = "geometric",
-    solver: IkOpt = "niki-temporal",
-    fast: FastOpt = False,
-    focal: FocalOpt = None,
-    smpl: SmplOpt = None,
-    threads: ThreadsOpt = None,
-    quiet: QuietOpt = False,
-) -> None:
-    """Slide a grey patch over a person and draw where it makes the pose worst."""
-    with _one_line_errors():
-        from hpsvid import accuracy, pipeline, video, video_writer
-        from hpsvid import sensitivity as slide
-
-        video_writer.check_output(out)
-        if out.suffix.lower() not in video_writer.PICTURE_OUT_SUFFIXES:
-            raise InputError(f"{out}: expected a picture, .png or .jpg")
-        options = pipeline.Options(
-            detector=detector, lifter=lifter, solver=solver, fast=fast, focal_px=focal,
-            threads=threads,
-        )  # fmt: skip
-        body = pipeline.load_chosen_body(smpl)
-        known = None if truth is None else accuracy.read_truths(truth, body, None)[0]
-        with _progress(shown=not quiet) as progress:
-            found = slide.sensitivity(
-                video.probe(input), frame, body, options, steps=steps, truth=known,
-                progress=progress,
-            )  # fmt: skip
-        video_writer.write_image(out, slide.heat_map(found))
-        if not quiet:
-            print(slide.table(found))
-
-
-@app.command()
 def doctor(as_json: JsonOpt = False) -> None:
     """Say what is installed, which weights and body models were found, and what to mend."""
     with _one_line_errors():
