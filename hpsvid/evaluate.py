@@ -12,7 +12,7 @@ from torch import Tensor
 from hpsvid.body import Body, load_body
 from hpsvid.choices import SolverName
 from hpsvid.errors import InputError
-from hpsvid.ik import load_solver
+from hpsvid.ik import ikol, load_solver
 from hpsvid.ik.hybrik import solve
 from hpsvid.ik.niki import Evidence, Person, posed_joints
 from hpsvid.ik.solver_niki import Network, NetworkSolver, load_network
@@ -41,6 +41,17 @@ class Score:
 def hybrik_method(evidence: Evidence, person: Person) -> Tensor:
     """Analytic IK, adaptive."""
     return solve(evidence.joints, person.rest.expand_as(evidence.joints), evidence.twist)
+
+
+def ikol_method(evidence: Evidence, person: Person) -> Tensor:
+    """Gauss-Newton IK, started over time and weighted by the sigmas."""
+    return ikol.solve(
+        evidence.joints,
+        person.rest.expand_as(evidence.joints),
+        evidence.twist,
+        sigma=person.sigma,
+        in_time=True,
+    )
 
 
 def network_method(model: Network, windows: int = 16) -> Method:
@@ -225,6 +236,7 @@ def _method(name: SolverName, body: Body) -> Method:
     solver = load_solver(name, body)
     if isinstance(solver, NetworkSolver):
         return network_method(solver.model)
-    if name != "hybrik":
+    direct = {"hybrik": hybrik_method, "ikol": ikol_method}
+    if name not in direct:
         raise InputError(f"solver {name!r}: cannot be evaluated on windows of motion")
-    return hybrik_method
+    return direct[name]

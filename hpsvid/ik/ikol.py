@@ -31,7 +31,9 @@ from hpsvid.types import BodyParams, Window
 
 ITERATIONS = 3  # from HybrIK's swings; further ones gain only where joints are hidden
 DAMPING = 3e-4  # m^2, sigma of Eq. 10
-COST_SHARE = 0.03  # added to the damping, of the squared distance (m^2) still to go
+# added to the damping, of the squared distance (m^2) still to go: the further, the less the
+# linearisation holds
+COST_SHARE = 0.03
 NEARBY = (0, -1, 1, -8, 8)  # frames whose swings a frame may start from
 CHUNK_FRAMES = 256
 SMALLEST_SIGMA_M = 1e-3  # what joints can claim to be known to
@@ -112,10 +114,11 @@ def joint_jacobian(rotmats: Tensor, rest: Tensor, twist: Tensor) -> tuple[Tensor
     The derivative of all joints but the pelvis by the step of `turn`, at no step; analytic.
     Arguments as of `turn`; `rotmats` have the twists given.
     """
-    return _jacobian(rotmats, _bones(rest, twist))
+    return _jacobian(rotmats, _bones(rest, twist), MOVES.to(rotmats))
 
 
-def _jacobian(rotmats: Tensor, bones: _Bones) -> tuple[Tensor, Tensor]:
+def _jacobian(rotmats: Tensor, bones: _Bones, share: Tensor) -> tuple[Tensor, Tensor]:
+    """As `joint_jacobian`; share: (..., 50, 28), how much of each pair's entry is taken."""
     joints, turned = forward_kinematics(rotmats, bones.rest)
     joints = joints - joints[..., :1, :]
     # A swing that tilts also turns about its bone, or it would not stay the smallest one:
@@ -127,11 +130,14 @@ def _jacobian(rotmats: Tensor, bones: _Bones) -> tuple[Tensor, Tensor]:
     swings = (tilt @ turned[..., SWUNG, :, :].mT).flatten(-3, -2)
     frees = turned[..., FREE, :, :].mT.flatten(-3, -2)
     axes = torch.cat([swings, frees], -2)  # (..., 50, 3) in the root's axes
-    cross = cross_matrix(axes)
-    at = cross @ joints[..., OWNERS, :, None]
-    reached = (cross.flatten(-3, -2) @ joints[..., 1:, :].mT).unflatten(-2, (-1, 3))
-    moves = MOVES.to(joints)[:, None, :]
-    return joints[..., 1:, :], (reached - at) * moves
+    # axis x (joint - owner), as one product of matrices for all pairs
+    joints, owners = joints[..., 1:, :], joints[..., OWNERS, :]
+    reach = torch.cat(
+        [cross_matrix(axes), torch.linalg.cross(owners, axes)[..., None]], -1
+    )  # (..., 50, 3, 4)
+    places = torch.cat([joints, torch.ones_like(joints[..., :1])], -1)
+    moved = (reach.flatten(-3, -2) @ places.mT).unflatten(-2, (-1, 3))
+    return joints, moved * share[..., None, :]
 
 
 def solve(
@@ -149,7 +155,7 @@ def solve(
 
     joints, rest: (..., 29, 3) m, in any position, the pelvises put together; twist: (..., 23, 2)
     as in `hybrik.solve`; sigma: (..., 29) m, by which joints count as 1 / sigma^2, None: all alike.
-    start: rotations (..., 24, 3, 3) whose bones' directions to start from, such as the previous
+    start: rotations (..., 24, 3, 3) to start from but for their twists, such as the previous
     frame's; None: HybrIK's. in_time: the last leading dimension is a run of frames, and without a
     `start` each begins with its own or a neighbour's swings, whichever fit it better.
     iterations >= 0; damping > 0 m^2 holds each step back (Eq. 10, whose sign is + here: towards
@@ -157,16 +163,19 @@ def solve(
     """
     bones = _bones(rest, twist)
     wanted = (joints - joints[..., :1, :])[..., 1:, :]
-    weight = torch.ones_like(wanted[..., 0])
+    weight = torch.ones_like(wanted[..., 0])  # its square is what a joint's distance^2 counts
     if sigma is not None:
-        weight = sigma[..., 1:].clamp_min(SMALLEST_SIGMA_M) ** -2
-        weight = weight / weight.mean(-1, keepdim=True)
+        weight = sigma[..., 1:].clamp_min(SMALLEST_SIGMA_M).reciprocal()
+        weight = weight / weight.square().mean(-1, keepdim=True).sqrt()
+    share = MOVES.to(weight) * weight[..., None, :]
     rotmats = hybrik.solve(joints, rest, twist) if start is None else _turned(start, bones)
     if in_time and start is None:
         rotmats = _turned(_best_of_neighbours(rotmats, rest, wanted, weight), bones)
     for _ in range(iterations):
-        found, jacobian = _jacobian(rotmats, bones)
-        rotmats = _turned(rotmats, bones, _step(jacobian, wanted - found, weight, damping))
+        found, jacobian = _jacobian(rotmats, bones, share)
+        left = (wanted - found) * weight[..., None]
+        hold = damping + COST_SHARE * left.square().sum((-1, -2))
+        rotmats = _turned(rotmats, bones, _step(jacobian, left, hold))
     return rotmats
 
 
@@ -177,27 +186,22 @@ def _best_of_neighbours(rotmats: Tensor, rest: Tensor, wanted: Tensor, weight: T
     frames = torch.arange(rotmats.shape[-4], device=rotmats.device)
     sources = torch.stack([(frames + lag).clamp(0, len(frames) - 1) for lag in NEARBY])
     off = (wanted[..., None, :, :, :] - found[..., sources, :, :]).square().sum(-1)
-    best = (off * weight[..., None, :, :]).sum(-1).argmin(-2)  # (..., T); ties: the frame itself
+    cost = (off * weight[..., None, :, :].square()).sum(-1)  # (..., lags, T)
+    best = cost.argmin(-2)  # at a tie the first of NEARBY, the frame itself
     chosen = sources[best, frames][..., None, None, None]
     return rotmats.gather(-4, chosen.expand_as(rotmats))
 
 
-def _step(
-    jacobian: Tensor, left: Tensor, weight: Tensor, damping: float, share: float = COST_SHARE
-) -> Tensor:
+def _step(jacobian: Tensor, left: Tensor, damping: Tensor) -> Tensor:
     """Gauss-Newton step (..., P), Eq. 10.
 
-    jacobian: (..., P, 3, J); left: (..., J, 3) m, from the joints found to those wanted; weight:
-    (..., J) of each joint; share: of the cost that is added to the damping.
+    jacobian: (..., P, 3, J); left: (..., J, 3) m, from the joints found to those wanted; damping:
+    (...) m^2.
     """
     rows = jacobian.flatten(-2)  # J^T, as Eq. 10 has it
-    weighted = (jacobian * weight[..., None, None, :]).flatten(-2)
-    # the further off, the less the linearisation holds (Fan & Yuan, Computing 2005)
-    cost = (left.square().sum(-1) * weight).sum(-1)[..., None, None]
-    hold = damping + share * cost
-    normal = weighted @ rows.mT + hold * torch.eye(rows.shape[-2]).to(rows)
-    factor = torch.linalg.cholesky(normal)
-    return torch.cholesky_solve(weighted @ left.mT.flatten(-2)[..., None], factor)[..., 0]
+    eye = torch.eye(rows.shape[-2]).to(rows)
+    factor = torch.linalg.cholesky(rows @ rows.mT + damping[..., None, None] * eye)
+    return torch.cholesky_solve(rows @ left.mT.flatten(-2)[..., None], factor)[..., 0]
 
 
 def solve_released(
@@ -217,10 +221,10 @@ def solve_released(
     """
     joints = joints - joints[..., :1, :]
     angles = joints.new_zeros(*joints.shape[:-2], len(ANGLED))
-    weight = torch.ones_like(joints[..., 0])
+    hold = torch.tensor(damping).to(joints)
     for _ in range(iterations):
         _, found, jacobian = released_kinematics(angles, joints, rest, twist, leaves)
-        angles = angles + _step(jacobian, joints - found, weight, damping, 0)
+        angles = angles + _step(jacobian, joints - found, hold)
     return released_kinematics(angles, joints, rest, twist, leaves)[0]
 
 
@@ -265,7 +269,7 @@ def released_kinematics(
             after = swing @ before @ roll
             drift = torch.linalg.cross(spins[parent], carried[..., None, :])
             drift = torch.linalg.cross(drift, unit(seen[..., :1, :]))
-            drift = drift / normal.norm(dim=-1)[..., None, None]
+            drift = drift / normal.norm(dim=-1).clamp_min(1e-8)[..., None, None]
             plane = plane[..., None, :]
             drift = drift - (drift * plane).sum(-1, keepdim=True) * plane
             cos, sin = cos[..., None, None], sin[..., None, None]
