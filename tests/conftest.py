@@ -6,6 +6,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,18 +40,13 @@ def official_folder(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.fixture(scope="session")
-def fake_checkpoint(official_folder: Path) -> Callable[[str], Path]:
-    """Makes the fake checkpoint of a kind in FAKES, as its authors lay theirs out, once."""
-    import torch
+def fake_state(official_folder: Path) -> Callable[[str], dict[str, Any]]:
+    """Makes the tensors of a kind in FAKES under its authors' names, as the reference runs had."""
 
-    def make(kind: str) -> Path:
-        path = official_folder / f"{kind}.pth"
-        if not path.exists():
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ResourceWarning)  # the script leaves files open
-                state = _run(official_folder / "make_fake_ckpt.py").build(FAKES[kind])
-            torch.save({"model": state} if kind.startswith("hybrik") else state, path)
-        return path
+    def make(kind: str) -> dict[str, Any]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # the script leaves files open
+            return _run(official_folder / "make_fake_ckpt.py").build(FAKES[kind])
 
     return make
 
@@ -58,10 +54,12 @@ def fake_checkpoint(official_folder: Path) -> Callable[[str], Path]:
 @pytest.fixture
 def imported(
     official_folder: Path,
-    fake_checkpoint: Callable[[str], Path],
+    fake_state: Callable[[str], dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[str], Path]:
     """Imports the fake checkpoint of a kind, once; the test loads weights from where it went."""
+    import torch
+
     from hpsvid.import_weights import import_weights
     from hpsvid.weights import imported_path
 
@@ -69,7 +67,9 @@ def imported(
 
     def make(kind: str) -> Path:
         if not imported_path(kind).exists():
-            import_weights(fake_checkpoint(kind))
+            path, state = official_folder / f"{kind}.pth", fake_state(kind)
+            torch.save({"model": state} if kind.startswith("hybrik") else state, path)
+            import_weights(path)
         return imported_path(kind)
 
     return make

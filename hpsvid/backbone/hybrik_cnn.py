@@ -13,12 +13,16 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from hpsvid.body import JOINT_NAMES, mirrored
 from hpsvid.types import N_BETAS, N_JOINTS, N_TWISTS
 
 CELLS = 64  # along each axis of a joint's volume
+DEPTH_M = 2.2  # the range of depth that a volume spans
+MIRROR = mirrored(JOINT_NAMES)
+MIRROR_TWISTS = [joint - 1 for joint in MIRROR[1 : N_TWISTS + 1]]
 RESNET34_BLOCKS = (3, 4, 6, 3)
 HRNET48_WIDTHS = (48, 96, 192, 384)
-HRNET48_STAGES = ((2, 1), (3, 4), (4, 3))  # branches, modules
+HRNET_STAGES = ((2, 1), (3, 4), (4, 3))  # branches, modules
 HRNET_BLOCKS = 4  # residual blocks of a branch
 HEAD_WIDTHS = (32, 64, 128, 256)  # bottlenecks that pool the four branches
 
@@ -27,25 +31,53 @@ HEAD_WIDTHS = (32, 64, 128, 256)  # bottlenecks that pool the four branches
 class Prediction:
     """What a network says about N crops."""
 
-    uvd: Tensor  # (N, 29, 3) crop sides from its middle, and depth ranges from the pelvis
+    uvd: Tensor  # (N, 29, 3) right and down from the crop's middle in crop sides, depth in DEPTH_M
     betas: Tensor  # (N, 10)
     twist: Tensor  # (N, 23, 2) cos, sin, of any length
-    camera: Tensor  # (N, 1 or 3) scale, and for ResNet-34 a shift
-    sigma: Tensor  # (N, 29) in (0, 1), of uvd's unit
-    peak: Tensor  # (N, 29) mass of the fullest cell, 1 = sure
+    scale: Tensor  # (N,) crop sides in a metre at the pelvis
+    sigma: Tensor  # (N, 29) in (0, 1), of uvd's units
+
+    def mirrored(self) -> "Prediction":
+        """What the network would have said about the mirrored crops."""
+        return Prediction(
+            uvd=self.uvd[:, MIRROR] * torch.tensor([-1.0, 1, 1]),
+            betas=self.betas,
+            twist=self.twist[:, MIRROR_TWISTS] * torch.tensor([1.0, -1]),
+            scale=self.scale,
+            sigma=self.sigma[:, MIRROR],
+        )
 
 
-def soft_argmax(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Volumes (N, 29 * 64, 64, 64) -> centres of mass (N, 29, 3) in (-0.5, 0.5), x y z, and peaks.
+def predict(net: "HybrIKNet", crops: Tensor) -> Prediction:
+    """What `net` says about crops (N, 3, 256, 256), the mean with what it says in the mirror.
+
+    The released code averages the volumes instead, which is the same but for their outermost
+    cells, and scrambles them on the way: it shifts a tensor onto itself.
+    """
+    return average(net(crops), net(crops.flip(-1)).mirrored())
+
+
+def average(one: Prediction, other: Prediction) -> Prediction:
+    """The mean of two predictions about the same crops."""
+    return Prediction(
+        uvd=(one.uvd + other.uvd) / 2,
+        betas=(one.betas + other.betas) / 2,
+        twist=(one.twist + other.twist) / 2,
+        scale=2 / (1 / one.scale + 1 / other.scale),  # the mean of the distances
+        sigma=(one.sigma + other.sigma) / 2,
+    )
+
+
+def soft_argmax(logits: Tensor) -> Tensor:
+    """Volumes (N, 29 * 64, 64, 64) -> centres of mass (N, 29, 3) in (-0.5, 0.5), x y z.
 
     Cell i stands at i / 64 - 0.5, as released.
     """
     volume = logits.reshape(len(logits), N_JOINTS, -1).softmax(-1)
-    peak = volume.amax(-1)
     volume = volume.reshape(-1, N_JOINTS, CELLS, CELLS, CELLS)  # depth, height, width
-    place = torch.arange(CELLS, dtype=logits.dtype, device=logits.device)
+    place = torch.arange(CELLS, dtype=logits.dtype)
     masses = volume.sum((2, 3)), volume.sum((2, 4)), volume.sum((3, 4))
-    return torch.stack([(mass * place).sum(-1) for mass in masses], -1) / CELLS - 0.5, peak
+    return torch.stack([(mass * place).sum(-1) for mass in masses], -1) / CELLS - 0.5
 
 
 def conv(
@@ -235,19 +267,20 @@ class HybrIKNet(nn.Module):
     def forward(self, crops: Tensor) -> Prediction:
         """Crops (N, 3, 256, 256), normalised (see `hpsvid.backbone.hybrik`)."""
         volumes, features = self._look(crops)
-        uvd, peak = soft_argmax(volumes)
         return Prediction(
-            uvd=uvd,
+            uvd=soft_argmax(volumes),
             betas=self.decshape(features) + self.init_shape,
             twist=self.decphi(features).unflatten(-1, (N_TWISTS, 2)),
-            camera=self.deccam(features) + self.init_cam,
+            scale=(self.deccam(features) + self.init_cam)[:, 0],
             sigma=self.decsigma(features).sigmoid(),
-            peak=peak,
         )
 
 
 class HybrIKResNet(HybrIKNet):
-    """ResNet-34, three deconvolutions, two linear layers without activation before the heads."""
+    """ResNet-34, three deconvolutions, two linear layers without activation before the heads.
+
+    Its camera's shift is not used: the released code takes it out of the joints again.
+    """
 
     def __init__(self) -> None:
         super().__init__(1024, 3)
@@ -267,11 +300,13 @@ class HybrIKResNet(HybrIKNet):
 
 
 class HybrIKHRNet(HybrIKNet):
-    """HRNet-W48, the heads directly on its features; the camera is a scale alone."""
+    """HRNet-W48, the heads directly on its features."""
 
-    def __init__(self) -> None:
-        super().__init__(2048, 1)
-        self.preact = HRNet(N_JOINTS * CELLS, HRNET48_WIDTHS, HRNET48_STAGES, HEAD_WIDTHS)
+    def __init__(
+        self, widths: Sequence[int] = HRNET48_WIDTHS, heads: Sequence[int] = HEAD_WIDTHS
+    ) -> None:
+        super().__init__(8 * heads[-1], 1)
+        self.preact = HRNet(N_JOINTS * CELLS, widths, HRNET_STAGES, heads)
 
     def _look(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         return self.preact(crops)

@@ -1,0 +1,223 @@
+"""The authors' HybrIK networks as a backbone: every track's crops to joints, twists and shapes.
+
+Li et al., CVPR 2021, as in their code (9b8681d), for checkpoints that a user brings: crop, colours,
+the camera of a crop and the second look for its scale are theirs. They speak of SMPL's skeleton.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hpsvid.backbone.hybrik_cnn import DEPTH_M, HybrIKHRNet, HybrIKResNet, predict
+from hpsvid.body import JOINT, LANDMARK, LIMB_NAMES, N_BODY, PARENTS, Body
+from hpsvid.geometry import rotation_about, swing_between, unit
+from hpsvid.types import (
+    N_BETAS,
+    N_JOINTS,
+    N_LANDMARKS,
+    N_TWISTS,
+    Array,
+    Camera,
+    Frames,
+    Observations,
+    Track,
+)
+from hpsvid.weights import imported_path, load_imported
+
+SIDE = 256  # px, of a crop
+MARGIN = 1.25  # crop side over the box's longer side
+FOCAL = 1000 / SIDE  # of the camera that the networks were trained with, in crop sides
+# Of R, G and B, in [0, 1]. The released code has ImageNet's in the order of B, G, R.
+COLOUR_MEAN = (0.406, 0.457, 0.480)
+COLOUR_SPREAD = (0.225, 0.224, 0.229)
+DISTRUST = 10.0  # by which a sigma lowers a joint's weight of 1 when the scale is solved
+UNSEEN_SIGMA_M = 1.0
+MAX_CROPS = 8  # at a time: 0.6 GB of volumes
+
+LIMBS = [JOINT[name] for name in LIMB_NAMES]
+LIMB_LANDMARKS = [LANDMARK[name] for name in LIMB_NAMES]
+
+CHEST = JOINT["spine3"]
+
+
+def square_around(boxes: Array) -> tuple[Array, Array]:
+    """Centre (N, 2) px and side (N,) px of the crops for boxes (N, 4) x0 y0 x1 y1 px."""
+    size = boxes[:, 2:] - boxes[:, :2]
+    return (boxes[:, :2] + boxes[:, 2:]) / 2, MARGIN * np.maximum(size.max(1), 1.0)
+
+
+def cut(rgb: Array, centre: Array, side: float) -> Tensor:
+    """A crop (3, 256, 256) as the networks want it, black outside the picture.
+
+    rgb: (H, W, 3) uint8; centre: (2,) px from the corner of the picture; side: px.
+    """
+    zoom = SIDE / side
+    shift = SIDE / 2 - zoom * (centre - 0.5)  # cv2 counts from pixel centres
+    matrix = np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]])
+    crop = cv2.warpAffine(rgb, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR)
+    colours = (crop.astype(np.float32) / 255 - COLOUR_MEAN) / COLOUR_SPREAD
+    return torch.from_numpy(colours.astype(np.float32)).permute(2, 0, 1)
+
+
+def back_project(uvd: Tensor, offset: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Points (N, 29, 3) to metres in camera axes: relative to the pelvis, and the pelvis (N, 3).
+
+    offset: (N, 2) from the principal point to the crop's middle, in crop sides; scale: (N,) crop
+    sides in a metre at the pelvis, which thus is FOCAL / scale metres away.
+    """
+    away = uvd[..., 2:] * DEPTH_M + (FOCAL / scale)[:, None, None]
+    points = torch.cat([(uvd[..., :2] + offset[:, None]) / FOCAL * away, away], -1)
+    return points - points[:, :1], points[:, 0]
+
+
+def second_scale(
+    uvd: Tensor, offset: Tensor, scale: Tensor, sigma: Tensor, twist: Tensor, rest: Tensor
+) -> Tensor:
+    """The scale (N,) at which a body of the predicted shape falls best on the joints seen.
+
+    The body takes up the pose that `scale` gives; then its distance alone is solved by linear
+    least squares over its 24 joints, while its pelvis stays where `scale` puts it sideways.
+    sigma: (N, 29); twist: (N, 23, 2); rest: (N, 29, 3) m. Not in the paper.
+    """
+    joints, pelvis = back_project(uvd, offset, scale)
+    near = pelvis - (FOCAL / scale)[:, None] * torch.tensor([0.0, 0, 1])
+    points = _naive_figure(joints, rest, twist) + near[:, None]
+    weight = (1 - DISTRUST * sigma[:, :N_BODY, None]).clamp_min(0)
+    seen = weight * (uvd[:, :N_BODY, :2] + offset[:, None])
+    # x = seen / FOCAL * (z + FOCAL / scale)
+    wanted = weight * points[..., :2] - seen / FOCAL * points[..., 2:]
+    solved = (seen * seen).sum((1, 2)) / (seen * wanted).sum((1, 2))
+    return torch.where(solved.isfinite() & (solved > 0), solved, scale)
+
+
+def _naive_figure(joints: Tensor, rest: Tensor, twist: Tensor) -> Tensor:
+    """The 24 joints (N, 24, 3) m, the pelvis at zero, of HybrIK's naive IK (Alg. 1) and FK.
+
+    Every bone points as seen. Only the bones beside another one, those to hips and collars, need a
+    rotation: the pelvis's turns the spine as seen, then the middle of the hips about it.
+    """
+    bones = {c: rest[:, c] - rest[:, PARENTS[c]] for c in range(1, N_BODY)}
+    seen = {c: joints[:, c] - joints[:, PARENTS[c]] for c in range(1, N_BODY)}
+    left, right, above = (JOINT[name] for name in ("left_hip", "right_hip", "spine1"))
+    swing = swing_between(bones[above], seen[above])
+    axis = unit(seen[above])
+    turned = _turn((swing @ (bones[left] + bones[right])[..., None])[..., 0], axis)
+    wanted = _turn(seen[left] + seen[right], axis)
+    cos = (turned * wanted).sum(-1)
+    sin = (torch.linalg.cross(turned, wanted) * axis).sum(-1)
+    rotation = {0: rotation_about(axis, cos, sin) @ swing}
+    for joint, child in (
+        (above, JOINT["spine2"]),
+        (JOINT["spine2"], CHEST),
+        (CHEST, JOINT["neck"]),
+    ):
+        cos, sin = nn.functional.normalize(twist[:, joint - 1], dim=-1).unbind(-1)
+        bone, parent = bones[child], rotation[PARENTS[joint]]
+        aimed = swing_between(bone, (parent.mT @ seen[child][..., None])[..., 0])
+        rotation[joint] = parent @ aimed @ rotation_about(unit(bone), cos, sin)
+    placed = [torch.zeros_like(joints[:, 0])]
+    for child in range(1, N_BODY):
+        parent = PARENTS[child]
+        if parent in (0, CHEST):
+            bone = (rotation[parent] @ bones[child][..., None])[..., 0]
+        else:
+            bone = unit(seen[child]) * bones[child].norm(dim=-1, keepdim=True)
+        placed.append(placed[parent] + bone)
+    return torch.stack(placed, 1)
+
+
+def _turn(vector: Tensor, axis: Tensor) -> Tensor:
+    """Direction (N, 3) of what of `vector` is orthogonal to the unit `axis`."""
+    return unit(vector - (vector * axis).sum(-1, keepdim=True) * axis)
+
+
+class HybrIKBackbone:
+    """Evidence about all tracks of a clip; frames come in order, each once.
+
+    tracks: the people to follow; body: a SMPL body of the user's own. `fast` prefers ResNet-34 to
+    HRNet-W48 (2.5 times as fast); where only one of them was imported, that one is taken. Raises
+    WeightsError when neither was.
+    """
+
+    def __init__(
+        self, tracks: Sequence[Track], camera: Camera, body: Body, *, fast: bool = False
+    ) -> None:
+        kinds = ("hybrik_res34", "hybrik_hrnet") if fast else ("hybrik_hrnet", "hybrik_res34")
+        there = [kind for kind in kinds if imported_path(kind).is_file()]
+        self.name = (there or kinds)[0]
+        with torch.device("meta"):
+            self._net = HybrIKHRNet() if self.name == "hybrik_hrnet" else HybrIKResNet()
+        self._source = load_imported(self._net, self.name)
+        self._net.eval()
+        self._camera, self._body = camera, body
+        self._tracks = list(tracks)
+        self._seen = [_blank(track) for track in tracks]
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Name of the network, name and sha256 of the checkpoint it came from."""
+        return {"name": self.name, **self._source}
+
+    def observe(self, frames: Frames) -> None:
+        """Look at the next frames of the clip."""
+        for rgb, index in zip(frames.rgb, frames.index, strict=True):
+            alive = [
+                (seen, int(index - track.frame_index[0]))
+                for seen, track in zip(self._seen, self._tracks, strict=True)
+                if track.frame_index[0] <= index <= track.frame_index[-1]
+            ]
+            for i in range(0, len(alive), MAX_CROPS):
+                self._look(rgb, alive[i : i + MAX_CROPS])
+
+    def observations(self) -> list[Observations]:
+        """What was seen of each track; frames in which no detector saw it are not valid."""
+        return self._seen
+
+    def _look(self, rgb: Array, places: list[tuple[Observations, int]]) -> None:
+        """Fill in what the network says about some tracks' boxes in one picture."""
+        tracks = {
+            seen.track_id: track for seen, track in zip(self._seen, self._tracks, strict=True)
+        }
+        boxes = np.stack([tracks[seen.track_id].boxes[place] for seen, place in places])
+        centre, side = square_around(boxes)
+        K = self._camera.K
+        crops = torch.stack([cut(rgb, c, s) for c, s in zip(centre, side, strict=True)])
+        offset = torch.from_numpy((centre - K[:2, 2]) / side[:, None]).float()
+        with torch.inference_mode():
+            found = predict(self._net, crops)
+            scale = found.scale
+            if isinstance(self._net, HybrIKHRNet):
+                rest = self._body.rest_joints(found.betas)
+                scale = second_scale(found.uvd, offset, scale, found.sigma, found.twist, rest)
+            joints, _ = back_project(found.uvd, offset, scale)
+        image = found.uvd[..., :2].numpy() * side[:, None, None] + centre[:, None]
+        # the network's camera is not ours: what they share is the size that a metre has in pixels
+        away = K[0, 0] / (side * scale.numpy()) + found.uvd[:, 0, 2].numpy() * DEPTH_M
+        ray = np.concatenate([(image[:, 0] - K[:2, 2]) / K[0, 0], np.ones((len(image), 1))], 1)
+        sure = (1 - DISTRUST * found.sigma).clamp_min(0).numpy()
+        for i, (seen, place) in enumerate(places):
+            seen.joints[place] = joints[i].numpy()
+            seen.sigma[place] = DEPTH_M * found.sigma[i].numpy()
+            seen.twist[place] = found.twist[i].numpy()
+            seen.betas[place] = found.betas[i].numpy()
+            seen.landmarks2d[place, LIMB_LANDMARKS, :2] = image[i, LIMBS]
+            seen.landmarks2d[place, LIMB_LANDMARKS, 2] = sure[i, LIMBS]
+            seen.pelvis[place] = away[i] * ray[i]
+
+
+def _blank(track: Track) -> Observations:
+    n = len(track)
+    return Observations(
+        track_id=track.id,
+        frame_index=track.frame_index,
+        joints=np.zeros((n, N_JOINTS, 3), np.float32),
+        sigma=np.full((n, N_JOINTS), UNSEEN_SIGMA_M, np.float32),
+        twist=np.zeros((n, N_TWISTS, 2), np.float32),
+        betas=np.zeros((n, N_BETAS), np.float32),
+        landmarks2d=np.zeros((n, N_LANDMARKS, 3), np.float32),
+        pelvis=np.zeros((n, 3), np.float32),
+        valid=track.detected,
+    )
