@@ -131,7 +131,7 @@ def time_table(ref: dict[str, Tensor], folder: Path) -> list[str]:
     )}  # fmt: skip
     times: dict[str, list[float]] = {name: [] for name in ways}
     with torch.inference_mode():
-        for _ in range(40):  # in turns, so that what else the machine does falls on all alike
+        for _ in range(25):  # in turns, so that what else the machine does falls on all alike
             for name, solve in ways.items():
                 begin = time.perf_counter()
                 solve(joints, rest, twist)
