@@ -166,22 +166,22 @@ DEPTHLESS = 0.3  # of the sequences have no depth of the network's own
 def as_on_video(pairs: Pairs) -> Pairs:
     """Rendered pairs with 3D in the middle of what the landmark network may say of real video."""
     middle = torch.full((len(pairs), 1, 1, 1), float(np.sqrt(np.prod(DEPTH_GAIN))))
-    return replace(pairs, points=_deepened(pairs.points, middle) @ _turned(_lean(pairs)))
+    return replace(pairs, points=deepened(pairs.points, middle) @ turned(lean(pairs.rays)))
 
 
-def _lean(pairs: Pairs) -> Tensor:
-    """Axis-angle (N, 3) that leans trunks LEAN_RAD towards the camera."""
-    shoulders, hips = (pairs.rays[..., ends, :].mean((1, 2)) for ends in (SHOULDERS, HIPS))
+def lean(rays: Tensor) -> Tensor:
+    """Axis-angle (N, 3) that leans trunks LEAN_RAD towards the camera; rays: (N, T, 33, 2)."""
+    shoulders, hips = (rays[..., ends, :].mean((1, 2)) for ends in (SHOULDERS, HIPS))
     up = unit(shoulders - hips)
     return LEAN_RAD * torch.stack([-up[:, 1], up[:, 0], 0 * up[:, 0]], -1)
 
 
-def _turned(axis_angle: Tensor) -> Tensor:
+def turned(axis_angle: Tensor) -> Tensor:
     """Matrices (N, 1, 3, 3) for rows of points (N, T, ..., 3)."""
     return axis_angle_to_matrix(axis_angle)[:, None].mT
 
 
-def _deepened(points: Tensor, gain: Tensor) -> Tensor:
+def deepened(points: Tensor, gain: Tensor) -> Tensor:
     """Points (N, T, 33, 3) whose depth is `gain` (N, 1, 1, 1) times as great."""
     return torch.cat([points[..., :2], points[..., 2:] * gain], -1)
 
@@ -203,12 +203,12 @@ def augment(pairs: Pairs, rng: torch.Generator) -> Pairs:
     noise = torch.randn(count, 1, 1, 1, generator=rng).abs() * 0.008
     low, high = np.log(DEPTH_GAIN)
     gain = (low + (high - low) * torch.rand(count, 1, 1, 1, generator=rng)).exp()
-    points = _deepened(pairs.points, gain)
+    points = deepened(pairs.points, gain)
     points = points * (torch.randn(count, 1, 1, 1, generator=rng) * SIZE_SPREAD).exp()
-    tilt = _lean(pairs) + torch.randn(count, 3, generator=rng) * TILT_RAD
-    points = points @ _turned(tilt) + noise * _wander(pairs.points.shape, rng)
+    tilt = lean(pairs.rays) + torch.randn(count, 3, generator=rng) * TILT_RAD
+    points = points @ turned(tilt) + noise * _wander(pairs.points.shape, rng)
     depthless = torch.rand(count, 1, 1, 1, generator=rng) < DEPTHLESS
-    points = _deepened(points, 1.0 - depthless.float())
+    points = deepened(points, 1.0 - depthless.float())
     size = (pairs.rays.amax(2) - pairs.rays.amin(2)).amax(-1)[..., None, None]
     rays = (pairs.rays + noise / 2 * size * _wander(pairs.rays.shape, rng)) * focal
     start = torch.rand(count, 1, generator=rng) * total
@@ -284,7 +284,7 @@ def mirror_pairs(pairs: Pairs) -> Pairs:
 
 def rolled(pairs: Pairs, angle: Tensor) -> Pairs:
     """The camera turned about its axis by `angle` (N,) rad."""
-    turn = _turned(torch.stack([0 * angle, 0 * angle, angle], -1))
+    turn = turned(torch.stack([0 * angle, 0 * angle, angle], -1))
     return replace(
         pairs,
         points=pairs.points @ turn,

@@ -3,7 +3,8 @@
     python -m tools.lift_pairs --pairs DIR --out FILE.npz [--lifter FILE.safetensors]
 
 DIR holds the shards of `tools.render_pairs`. Every sequence enters twice, as lifted and as
-`smoothing.steady` hands it to a solver. Nothing made here is committed.
+`smoothing.steady` hands it to a solver, its 3D made as deep and as leaning as on one video or
+another (`hpsvid.lifter_data`). Nothing made here is committed.
 """
 
 import argparse
@@ -18,15 +19,27 @@ from hpsvid.backbone import learned
 from hpsvid.backbone.lifter import lift_geometrically
 from hpsvid.body import Body, load_body
 from hpsvid.geometry import axis_angle_to_matrix
+from hpsvid.lifter_data import TILT_RAD, deepened, lean, turned
 from hpsvid.synthetic import FPS, LiftedPairs
 from hpsvid.types import Array, Camera, Landmarks, Observations
 from hpsvid.weights import weights_path
 
 MIN_SEEN = 0.5  # of a sequence's frames
+# of the depth that the network gives a render: on the mean right, and as varied as on real clips
+RIGHT_GAIN, GAIN_SPREAD = 1.5, 0.15
+
+
+def as_on_some_video(world: Array, image: Array, K: Array, rng: torch.Generator) -> Array:
+    """World landmarks (T, 33, 3) m of a render, as the network might give them of real video."""
+    rays = torch.from_numpy((image - K[:2, 2]) / [K[0, 0], K[1, 1]])[None].float()
+    gain = torch.exp(np.log(RIGHT_GAIN) + GAIN_SPREAD * torch.randn(1, 1, 1, 1, generator=rng))
+    tilt = lean(rays) + TILT_RAD * torch.randn(1, 3, generator=rng)
+    points = deepened(torch.from_numpy(world)[None], gain) @ turned(tilt)
+    return points[0].numpy()
 
 
 def read_shard(
-    path: Path, body: Body, lifter: learned.Lifter | None
+    path: Path, body: Body, lifter: learned.Lifter | None, rng: torch.Generator
 ) -> list[tuple[Observations, Array]]:
     """Observations of a shard's sequences and their true rotations (T, 24, 3, 3)."""
     with np.load(path) as archive:
@@ -35,10 +48,11 @@ def read_shard(
     for i, score in enumerate(data["score"]):
         if (score > 0).mean() < MIN_SEEN:
             continue
-        names = ("image", "world", "visibility", "presence", "score")
+        names = ("image", "visibility", "presence", "score")
         seen = Landmarks(
             track_id=i,
             frame_index=np.arange(len(score)),
+            world=as_on_some_video(data["world"][i], data["image"][i], data["K"][i], rng),
             **{name: data[name][i].astype(np.float32) for name in names},
         )
         camera = Camera(K=data["K"][i].astype(np.float64), source="given")
@@ -62,10 +76,11 @@ def main() -> None:
     torch.set_num_threads(1)
     body = load_body(weights_path("free_body"))
     lifter = None if options.lifter is None else learned.load_lifter(options.lifter)
+    rng = torch.Generator().manual_seed(0)
     rows: dict[str, list[Array]] = {field.name: [] for field in fields(LiftedPairs)}
     with torch.inference_mode():
         for path in sorted(options.pairs.glob("shard_*.npz")):
-            for obs, rotmats in read_shard(path, body, lifter):
+            for obs, rotmats in read_shard(path, body, lifter, rng):
                 rows["joints"].append(obs.joints)
                 rows["sigma"].append(obs.sigma)
                 rows["twist"].append(obs.twist)
