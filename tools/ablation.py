@@ -30,6 +30,8 @@ from hpsvid.synthetic import test_windows
 from hpsvid.train import FitConfig, train_solver
 from hpsvid.weights import weights_path
 
+LENGTH = 16  # frames of a training window; these models see one at a time
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
@@ -69,8 +71,9 @@ def train_variants(data: Path, folder: Path, steps: int, seed: int) -> dict[str,
         config = FitConfig(steps=max(variant.times * steps, 1), patience=10**6)
         print(f"training {label}", flush=True)
         error = train_solver(
-            variant.name, data, made[label], run, seed=seed, config=config, without=variant.without
-        )
+            variant.name, data, made[label], run, length=LENGTH, seed=seed, config=config,
+            without=variant.without,
+        )  # fmt: skip
         print(f"trained {label}: {_seconds(run):.0f} s, validation {error:.1f} mm", flush=True)
     return made
 
