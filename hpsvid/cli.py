@@ -238,7 +238,7 @@ def train(
 @app.command("eval")
 def evaluate(
     data: Annotated[
-        Path,
+        list[Path],
         typer.Argument(
             help="Truth: a file or folder of results or of 3DPW's sequences; or a folder of "
             "held-back motion capture, to compare solvers on noise."
@@ -262,31 +262,51 @@ def evaluate(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write every figure to this file, too.")
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a page (.html) with tables, curves and pictures.")
+    ] = None,
     quiet: QuietOpt = False,
 ) -> None:
     """Measure motions against the truth, or compare solvers on noisy motion; Markdown tables."""
     with _one_line_errors():
-        from hpsvid import accuracy
+        from hpsvid import accuracy, evaluate, pipeline
         from hpsvid.files import check_folder, written_whole
+        from hpsvid.report import Measured, write_report
 
         names = _names(ik, SolverName, "--ik")
-        if json_file is not None:
-            check_folder(json_file.parent)
-        if not accuracy.is_truth(data):
-            from hpsvid.evaluate import evaluate_solvers
-
-            print(evaluate_solvers(data, names, mlp=mlp, windows=windows))
-            return
-        errors = []
+        if report is not None and report.suffix != ".html":
+            raise InputError(f"{report}: suffix {report.suffix!r}; expected .html")
+        for path in (json_file, report):
+            if path is not None:
+                check_folder(path.parent)
+        truths = [path for path in data if accuracy.is_truth(path)]
+        comparisons = []
+        for path in data:
+            if path not in truths:
+                found = evaluate.compare_solvers(path, names, mlp=mlp, windows=windows)
+                print(evaluate.comparison_text(found), end="\n\n")
+                comparisons.append(found)
+        measured = []
         with _progress(shown=not quiet) as progress:
-            for _, _, found in accuracy.evaluate_motions(
-                data, motion or (), names, smpl=smpl, progress=progress
-            ):
-                errors += found
-        print(accuracy.table(errors), accuracy.joint_table(errors), sep="\n\n")
+            for path in truths:
+                measured += [
+                    Measured(truth=truth, motion=made, errors=errors)
+                    for truth, made, errors in accuracy.evaluate_motions(
+                        path, motion or (), names, smpl=smpl, progress=progress
+                    )
+                ]
+        errors = [one for some in measured for one in some.errors]
+        if errors:
+            print(accuracy.table(errors), accuracy.joint_table(errors), sep="\n\n")
         if json_file is not None:
+            facts = accuracy.as_json(errors)
+            facts["windows"] = [evaluate.comparison_json(found) for found in comparisons]
+            json_file.parent.mkdir(parents=True, exist_ok=True)
             with written_whole(json_file) as stream:
-                stream.write(json.dumps(accuracy.as_json(errors), indent=2).encode())
+                stream.write(json.dumps(facts, indent=2).encode())
+        if report is not None:
+            report.parent.mkdir(parents=True, exist_ok=True)
+            write_report(report, comparisons, measured, pipeline.load_chosen_body(smpl))
 
 
 @app.command()

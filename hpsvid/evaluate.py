@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from hpsvid.ik import ikol, load_solver
 from hpsvid.ik.hybrik import solve
 from hpsvid.ik.niki import Evidence, Person, posed_joints
 from hpsvid.ik.solver_niki import Network, NetworkSolver, load_network
-from hpsvid.metrics import MM, acceleration_error, mpjpe, pa_mpjpe
+from hpsvid.metrics import MM, acceleration_error, acceleration_errors, mpjpe, pa_mpjpe
 from hpsvid.mocap import read_mocap_folder
 from hpsvid.synthetic import Noise, hidden_joints, observe, test_windows
 from hpsvid.weights import weights_path
@@ -197,15 +198,27 @@ def ratios(scores: Mapping[tuple[str, float | None], Score]) -> str:
     return "\n".join(lines)
 
 
-def evaluate_solvers(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Solvers on the same windows of held-back motion; every mapping begins with their names."""
+
+    windows: int
+    length: int  # frames of a window
+    told: Mapping[tuple[str, float | None], Score]  # sigmas say the size of the error
+    untold: Mapping[tuple[str, float | None], Score]  # sigmas say 30 mm throughout
+    ms: Mapping[str, float]  # ms a frame, one window
+    acceleration: Mapping[str, np.ndarray]  # (length - 2,) mm/frame^2, one window under XOCC
+
+
+def compare_solvers(
     data: Path,
     names: Sequence[SolverName],
     *,
     mlp: Path | None = None,
     windows: int = 24,
     length: int = 64,
-) -> str:
-    """The noise curve, XOCC and time of solvers by name, as Markdown; every seed fixed.
+) -> Comparison:
+    """The noise curve, XOCC and time of solvers by name; every seed fixed.
 
     data: folder of held-back motion; mlp: weights of the baseline (`hpsvid train mlp`), compared
     too. Raises InputError when a name is unknown or no clip is `length` frames long.
@@ -217,19 +230,50 @@ def evaluate_solvers(
     poses = test_windows(tuple(read_mocap_folder(data, body)), length, windows)
     told, untold = (compare(methods, poses, body, told=told) for told in (True, False))
     evidence, person = noisy_windows(poses[:1], body, level_mm=None, told=True, seed=0)
-    times = [
-        f"| {name} | {solve_time_ms(method, evidence, person):.2f} |"
-        for name, method in methods.items()
-    ]
+    truth = posed_joints(poses[0], person.rest[0].expand(length, -1, -1))[:, :SMPL_JOINTS]
+    curves = {}
+    for name, method in methods.items():
+        found = posed_joints(method(evidence, person)[0], person.rest[0].expand(length, -1, -1))
+        errors = acceleration_errors(found[:, :SMPL_JOINTS].numpy(), truth.numpy(), 1.0)
+        curves[name] = errors.mean(1)
+    return Comparison(
+        windows=len(poses),
+        length=length,
+        told=told,
+        untold=untold,
+        ms={name: solve_time_ms(method, evidence, person) for name, method in methods.items()},
+        acceleration=curves,
+    )
+
+
+def comparison_text(found: Comparison) -> str:
+    """The comparison as Markdown."""
     return "\n".join(
         [
-            f"{len(poses)} windows of {length} frames; sigmas say the size of the error:",
-            "", table(told), "", ratios(told), "",
-            "sigmas say 30 mm throughout:", "", table(untold), "", ratios(untold), "",
+            f"{found.windows} windows of {found.length} frames; sigmas say the size of the error:",
+            "", table(found.told), "", ratios(found.told), "",
+            "sigmas say 30 mm throughout:", "", table(found.untold), "", ratios(found.untold), "",
             f"| solver | ms a frame, one window, {torch.get_num_threads()} threads |",
-            "|---|---|", *times,
+            "|---|---|", *(f"| {name} | {ms:.2f} |" for name, ms in found.ms.items()),
         ]
     )  # fmt: skip
+
+
+def comparison_json(found: Comparison) -> dict[str, Any]:
+    """The comparison as plain values: for each solver its scores by level, told and untold."""
+
+    def plain(scores: Mapping[tuple[str, float | None], Score], name: str) -> dict[str, Any]:
+        return {
+            "xocc" if level is None else f"{level:g} mm": asdict(s)
+            for (n, level), s in scores.items()
+            if n == name
+        }
+
+    return {
+        name: {"told": plain(found.told, name), "untold": plain(found.untold, name),
+               "ms_a_frame": ms}
+        for name, ms in found.ms.items()
+    }  # fmt: skip
 
 
 def _method(name: SolverName, body: Body) -> Method:

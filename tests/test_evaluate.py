@@ -5,7 +5,7 @@ import torch
 
 from hpsvid.body import Body, load_body
 from hpsvid.errors import InputError
-from hpsvid.evaluate import Score, evaluate_solvers, ratios
+from hpsvid.evaluate import Score, compare_solvers, comparison_text, ratios
 from hpsvid.ik.mlp_ik import MlpIk
 from hpsvid.ik.niki import Niki, NikiConfig
 from hpsvid.ik.weights import save_weights
@@ -50,15 +50,18 @@ def test_ratios_compare_with_analytic_and_frame_based_ik():
 def test_the_mlp_baseline_is_compared_when_its_weights_are_given(motions, tmp_path):
     path = tmp_path / "mlp.safetensors"
     save_weights(MlpIk(8, 1), path, {"solver": "mlp", "model": {"hidden": 8, "blocks": 1}})
-    found = evaluate_solvers(motions, ["hybrik", "gik"], mlp=path, windows=1, length=16)
+    scores = compare_solvers(motions, ["hybrik", "gik"], mlp=path, windows=1, length=16)
+    found = comparison_text(scores)
+    assert list(scores.acceleration) == ["hybrik", "gik", "mlp"]
+    assert all(curve.shape == (14,) for curve in scores.acceleration.values())
     for name in ("hybrik", "gik", "mlp"):
         assert found.count(f"| {name} |") == 5  # errors and ratios, told and untold; time
-    assert evaluate_solvers(motions, ["hybrik"], windows=1, length=16).count("| mlp |") == 0
+    assert list(compare_solvers(motions, ["hybrik"], windows=1, length=16).ms) == ["hybrik"]
 
 
 def test_what_cannot_be_compared_is_refused(motions):
     with pytest.raises(InputError, match="hybrik-naive"):
-        evaluate_solvers(motions, ["hybrik-naive"])
+        compare_solvers(motions, ["hybrik-naive"])
 
 
 @pytest.mark.parametrize("analytic", [True, False], ids=["analytic", "vanilla"])
