@@ -2,10 +2,12 @@
 
 from typing import Literal
 
+BackboneName = Literal["blazepose", "hybrik"]
 LifterName = Literal["learned", "geometric"]
 SolverName = Literal[
     "hybrik", "hybrik-naive", "ikol", "niki-temporal", "niki", "niki-one-stage", "gik"
 ]
+WeightsName = Literal["hpsvid", "official"]
 ModelName = Literal["lifter", "niki-temporal", "niki", "niki-one-stage", "gik", "mlp"]
 PartName = Literal["ind", "bnd", "bidirectional", "analytic"]
 SizeName = Literal["small", "full"]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from hpsvid.choices import (
+    BackboneName,
     FormatName,
     LifterName,
     ModelName,
@@ -22,6 +23,7 @@ from hpsvid.choices import (
     RigName,
     SizeName,
     SolverName,
+    WeightsName,
 )
 from hpsvid.errors import HpsvidError, InputError, one_line
 
@@ -39,6 +41,12 @@ app = typer.Typer(
 InputArg = Annotated[Path, typer.Argument(help="Video, picture or folder of pictures.")]
 DetectorOpt = Annotated[
     str, typer.Option(help="'embedded', or an ultralytics YOLO: a name or a .pt/.onnx file.")
+]
+BackboneOpt = Annotated[
+    BackboneName, typer.Option(help="What looks at a person; hybrik: the authors', imported.")
+]
+WeightsOpt = Annotated[
+    WeightsName, typer.Option(help="The solver's: ours, or the authors' (imported).")
 ]
 IkOpt = Annotated[SolverName, typer.Option("--ik", help="Solver that turns joints into a body.")]
 LifterOpt = Annotated[LifterName, typer.Option(help="What turns landmarks into joints.")]
@@ -79,8 +87,10 @@ def run(
         typer.Option(help="Overlay video (.mp4 .mov .mkv) or picture; result .npz beside it."),
     ] = None,
     detector: DetectorOpt = "embedded",
+    backbone: BackboneOpt = "blazepose",
     lifter: LifterOpt = "geometric",
     solver: IkOpt = "niki-temporal",
+    weights: WeightsOpt = "hpsvid",
     fast: FastOpt = False,
     focal: FocalOpt = None,
     person: PersonOpt = None,
@@ -111,8 +121,8 @@ def run(
             )
         painter = load_renderer(renderer)
         options = pipeline.Options(
-            detector=detector, lifter=lifter, solver=solver, fast=fast, focal_px=focal,
-            person=person, max_people=max_people, threads=threads,
+            detector=detector, backbone=backbone, lifter=lifter, solver=solver, weights=weights,
+            fast=fast, focal_px=focal, person=person, max_people=max_people, threads=threads,
         )  # fmt: skip
         clock = pipeline.StageClock()
         body = pipeline.load_chosen_body(smpl)
@@ -138,8 +148,10 @@ def export(
         int | None, typer.Option(help="Resample to so many frames a second.", min=1)
     ] = None,
     detector: DetectorOpt = "embedded",
+    backbone: BackboneOpt = "blazepose",
     lifter: LifterOpt = "geometric",
     solver: IkOpt = "niki-temporal",
+    weights: WeightsOpt = "hpsvid",
     fast: FastOpt = False,
     focal: FocalOpt = None,
     person: PersonOpt = None,
@@ -162,8 +174,8 @@ def export(
         if format == "npz" and result_path.exists() and result_path.samefile(input):
             raise InputError(f"{result_path}: is the input itself; give another folder, --out DIR")
         options = pipeline.Options(
-            detector=detector, lifter=lifter, solver=solver, fast=fast, focal_px=focal,
-            person=person, max_people=max_people, threads=threads,
+            detector=detector, backbone=backbone, lifter=lifter, solver=solver, weights=weights,
+            fast=fast, focal_px=focal, person=person, max_people=max_people, threads=threads,
         )  # fmt: skip
         clock = pipeline.StageClock()
         body = pipeline.load_chosen_body(smpl)
@@ -455,6 +467,24 @@ def _names(text: str, known: Any, option: str) -> list[Any]:
         listed = ", ".join(get_args(known))
         raise InputError(f"{option} {', '.join(unknown)}: unknown; known are {listed}")
     return names
+
+
+weights_app = typer.Typer(help="Weights of other people's networks.", no_args_is_help=True)
+app.add_typer(weights_app, name="weights")
+
+
+@weights_app.command("import")
+def import_weights(
+    file: Annotated[
+        Path, typer.Argument(help="niki_ts.pth, niki_1stage.pth, hybrik_hrnet.pth, ...")
+    ],
+) -> None:
+    """Check a checkpoint of NIKI's or HybrIK's authors and keep what `run` needs of it."""
+    with _one_line_errors():
+        from hpsvid.import_weights import import_weights as bring_in
+
+        kind, written = bring_in(file)
+        print(f"{kind}: wrote {written}")
 
 
 def _motion_of(

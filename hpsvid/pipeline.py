@@ -5,28 +5,41 @@ then each track is lifted, solved, placed and smoothed. Pixels are held a chunk 
 """
 
 import math
+import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 import hpsvid
 from hpsvid import detect, ik, motion, smoothing, track, video, video_writer, windows
-from hpsvid.backbone import LIFTERS, BlazePose, Lift
+from hpsvid.backbone import LIFTERS, BlazePose, HybrIKBackbone, Lift, network_name
 from hpsvid.body import Body, load_body
 from hpsvid.body_files import find_smpl, load_smpl
-from hpsvid.choices import LifterName, SolverName
+from hpsvid.choices import BackboneName, LifterName, SolverName, WeightsName
 from hpsvid.errors import InputError, NoPersonError
 from hpsvid.prefetch import prefetch
 from hpsvid.render import Renderer
 from hpsvid.render.overlay import Overlay
-from hpsvid.types import Camera, Clip, Frames, Landmarks, Motion, Person, Track, take_frames
-from hpsvid.weights import shipped_hashes, weights_path
+from hpsvid.types import (
+    Camera,
+    Clip,
+    Frames,
+    Landmarks,
+    Motion,
+    Observations,
+    Person,
+    Track,
+    take_frames,
+)
+from hpsvid.weights import imported_source, shipped_hashes, weights_path
 
 # A track in which the landmark network saw a person in fewer frames than this was a false alarm.
 MIN_SEEN_SHARE = 0.2
@@ -35,6 +48,7 @@ MIN_SEEN_SHARE = 0.2
 DETECTIONS_HZ = 15.0
 MIN_SEEN_S = 0.25  # the tracker's own bound; tracks that are shorter must be seen throughout
 
+Evidence = TypeVar("Evidence", Landmarks, Observations)
 Progress = Callable[[str, int, int | None], None]
 """Called as progress(stage, frames done, frames in all or None)."""
 
@@ -44,8 +58,10 @@ class Options:
     """How a motion is made."""
 
     detector: str = "embedded"
+    backbone: BackboneName = "blazepose"
     lifter: LifterName = "geometric"
     solver: SolverName = "niki-temporal"
+    weights: WeightsName = "hpsvid"
     fast: bool = False
     focal_px: float | None = None
     person: int | None = None
@@ -87,17 +103,19 @@ class StageClock:
 
 
 @contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Run torch on one thread: our tensors are small, and a second thread only makes them wait.
-
-    On two free cores the difference is nil, on a busy machine one thread is ten times as fast.
-    """
+def torch_threads(count: int) -> Iterator[None]:
+    """Run torch on so many threads."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+# Our own tensors are small, and a second thread only makes them wait: on two free cores the
+# difference is nil, on a busy machine one thread is ten times as fast.
+one_torch_thread = partial(torch_threads, 1)
 
 
 def load_chosen_body(smpl: Path | None) -> Body:
@@ -115,17 +133,18 @@ def make_motion(
     Raises InputError when the clip cannot be read to its end, NoPersonError when nobody is in
     it, WeightsError when a network's file is missing or damaged.
     """
+    check_official(body, options)
     camera = motion.guess_camera(clip, options.focal_px)
     detector = detect.load_detector(options.detector, threads=options.threads)
     lift = LIFTERS[options.lifter]
-    solver = ik.load_solver(options.solver, body)
+    solver = ik.load_solver(options.solver, body, options.weights)
     tracks, pts_s = find_people(clip, detector, clock, progress)
     tracks = track.select_tracks(tracks, person=options.person, max_people=options.max_people)
     if not tracks:
         raise NoPersonError(_nobody(clip, len(pts_s), options))
-    landmarks, network = read_landmarks(clip, tracks, options, clock, progress)
+    evidence, network = read_evidence(clip, tracks, camera, body, options, clock, progress)
     people = []
-    for found, seen in zip(tracks, landmarks, strict=True):
+    for found, seen in zip(tracks, evidence, strict=True):
         trimmed = trim(found, seen, float(clip.fps))
         if trimmed is not None:
             people.append(solve_track(*trimmed, pts_s, body, camera, lift, solver, clock))
@@ -140,11 +159,9 @@ def make_motion(
             "hpsvid_version": hpsvid.__version__,
             "detector": detector.provenance,
             "backbone": network,
-            "lifter": options.lifter,
+            "lifter": options.lifter if options.backbone == "blazepose" else None,
             "solver": solver.name,
-            "weights": shipped_hashes(
-                "lifter" if options.lifter == "learned" else "", solver.name.replace("-", "_")
-            ),
+            "weights": _hashes(solver, options),
             "body": {"name": body.name, "sha256": body.sha256},
             "seed": 0,  # nothing in the pipeline is random
         },
@@ -188,6 +205,39 @@ def read_landmarks(
     network = BlazePose(
         tracks, variant="full" if options.fast else "heavy", threads=options.threads
     )
+    _show(network, clip, tracks, clock, progress)
+    return network.landmarks(), network.provenance
+
+
+def read_evidence(
+    clip: Clip,
+    tracks: list[Track],
+    camera: Camera,
+    body: Body,
+    options: Options,
+    clock: StageClock,
+    progress: Progress,
+) -> tuple[Sequence[Any], dict[str, str]]:
+    """Pass 2: every track's Landmarks or, from the authors' networks, Observations at once.
+
+    Returns the network's provenance too.
+    """
+    if options.backbone == "blazepose":
+        return read_landmarks(clip, tracks, options, clock, progress)
+    network = HybrIKBackbone(tracks, camera, body, fast=options.fast)
+    with torch_threads(options.threads or os.cpu_count() or 1):
+        _show(network, clip, tracks, clock, progress)
+    return network.observations(), network.provenance
+
+
+def _show(
+    network: BlazePose | HybrIKBackbone,
+    clip: Clip,
+    tracks: list[Track],
+    clock: StageClock,
+    progress: Progress,
+) -> None:
+    """Let a backbone look at the clip up to the end of the last track."""
     last = max(int(found.frame_index[-1]) for found in tracks)
     done = 0
     with closing(clock.read(clip)) as chunks:
@@ -198,12 +248,11 @@ def read_landmarks(
             progress("read landmarks", done, clip.frame_count)
             if int(frames.index[-1]) >= last:
                 break
-    return network.landmarks(), network.provenance
 
 
-def trim(found: Track, seen: Landmarks, fps: float) -> tuple[Track, Landmarks] | None:
+def trim(found: Track, seen: Evidence, fps: float) -> tuple[Track, Evidence] | None:
     """Cut a track's ends where the network saw nobody; None when it hardly ever saw anybody."""
-    hits = np.flatnonzero(seen.score > 0)
+    hits = np.flatnonzero(seen.valid if isinstance(seen, Observations) else seen.score > 0)
     brief = min(len(found), math.ceil(MIN_SEEN_S * fps))
     if len(hits) < max(brief, MIN_SEEN_SHARE * len(found)):
         return None
@@ -213,7 +262,7 @@ def trim(found: Track, seen: Landmarks, fps: float) -> tuple[Track, Landmarks] |
 
 def solve_track(
     found: Track,
-    seen: Landmarks,
+    seen: Landmarks | Observations,
     pts_s: np.ndarray,
     body: Body,
     camera: Camera,
@@ -224,7 +273,7 @@ def solve_track(
     """Lift, smooth, solve and place one track; pts_s: (F,) s of the clip's frames."""
     times = pts_s[found.frame_index]
     with clock.stage("lift", len(found)):
-        raw = lift(seen, times, camera, body)
+        raw = seen if isinstance(seen, Observations) else lift(seen, times, camera, body)
         obs = smoothing.steady(raw, times)
     with clock.stage("solve", len(found)), torch.inference_mode():
         betas = motion.person_betas(obs)
@@ -244,6 +293,31 @@ def _nobody(clip: Clip, frames: int, options: Options) -> str:
         f"{clip.path}: no person found{asked} in {frames} frames of {clip.width}x{clip.height} "
         "px; expected at least one person of about 40 px height or more"
     )
+
+
+def _hashes(solver: ik.Solver, options: Options) -> dict[str, str]:
+    """The sha256 of the weights of lifter and solver; of the authors', that of their file."""
+    lifter = "lifter" if options.lifter == "learned" and options.backbone == "blazepose" else ""
+    if options.weights == "official":
+        name = ik.OFFICIAL[solver.name]
+        return shipped_hashes(lifter) | {name: imported_source(name)["sha256"]}
+    return shipped_hashes(lifter, solver.name.replace("-", "_"))
+
+
+def check_official(body: Body, options: Options) -> None:
+    """Refuse, before any work, to run the authors' networks without a SMPL body or weights.
+
+    Their shapes are SMPL's, which mean nothing on another body, and their twists and rotations
+    are about its rest pose: on another the person would come out bent, and nobody would know.
+    Raises InputError, WeightsError.
+    """
+    if body.free and (options.backbone == "hybrik" or options.weights == "official"):
+        raise InputError(
+            f"body {body.name}: the authors' networks (--backbone hybrik, --weights official) "
+            "speak of SMPL's skeleton; give your own SMPL file with --smpl or $HPSVID_SMPL"
+        )
+    if options.backbone == "hybrik":
+        imported_source(network_name(fast=options.fast))
 
 
 def check_body(result: Motion, body: Body) -> None:

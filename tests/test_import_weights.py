@@ -5,12 +5,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 from torch import Tensor
+from typer.testing import CliRunner, Result
 
+from hpsvid import video
+from hpsvid.cli import app
 from hpsvid.errors import InputError, WeightsError
+from hpsvid.export import read_motion
 from hpsvid.ik.released import ReleasedNiki
 from hpsvid.import_weights import CHECKPOINTS, import_weights
 from hpsvid.weights import file_sha256, imported_path, imported_source, load_imported
@@ -138,3 +144,92 @@ def test_imported_weights_that_were_damaged_are_refused(folder) -> None:
     path.write_bytes(b"nothing")
     with pytest.raises(WeightsError, match=r"niki_ts\.safetensors: damaged .* import it again"):
         imported_source("niki_ts")
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_the_command_imports_and_refuses_in_one_line(released, tmp_path, folder) -> None:
+    path = tmp_path / "niki.pth"
+    torch.save(released, path)
+    ran = call("weights", "import", path)
+    assert ran.exit_code == 0
+    assert ran.stdout == f"{KIND}: wrote {folder / KIND}.safetensors\n"
+    path.write_bytes(path.read_bytes()[:1000])
+    ran = call("weights", "import", path)
+    assert ran.exit_code == 1 and ran.stdout == ""
+    assert ran.stderr.count("\n") == 1 and "niki.pth: not a readable PyTorch" in ran.stderr
+
+
+PICTURE = Path(__file__).resolve().parents[1] / "samples" / "studio_walk.mp4"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--backbone", "hybrik"], "speak of SMPL's skeleton; give your own SMPL file"),
+        (["--ik", "niki", "--weights", "official"], "speak of SMPL's skeleton"),
+    ],
+)
+def test_without_a_smpl_body_the_authors_networks_are_refused(
+    options: list[str], message: str, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.delenv("HPSVID_SMPL", raising=False)
+    ran = call("run", PICTURE, "--out", tmp_path / "a.mp4", *options)
+    assert ran.exit_code == 1 and ran.stderr.count("\n") == 1 and message in ran.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--backbone", "hybrik"], "run `hpsvid weights import hybrik_hrnet.pth`"),
+        (["--ik", "niki", "--weights", "official"], "run `hpsvid weights import niki_ts.pth`"),
+        (["--weights", "official"], "choose one of niki, niki-one-stage"),
+    ],
+)
+def test_weights_that_are_missing_are_asked_for_before_any_work(
+    options: list[str], message: str, tmp_path, official_folder
+) -> None:
+    ran = call(
+        "run", PICTURE, "--out", tmp_path / "a.mp4", "--smpl", official_folder / "model_files",
+        *options,
+    )  # fmt: skip
+    assert ran.exit_code == 1 and ran.stderr.count("\n") == 1 and message in ran.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_authors_networks_run_from_picture_to_motion(
+    imported, official_folder, tmp_path
+) -> None:
+    imported("hybrik_res34")
+    imported("niki_ts")
+    found = []
+    for name in ("a", "b"):  # weights are random here: what counts is that all is there
+        ran = call(
+            "export", picture(tmp_path), "--format", "npz", "--out", tmp_path / name, "--backbone",
+            "hybrik", "--fast", "--ik", "niki", "--weights", "official", "--threads", 1,
+            "--smpl", official_folder / "model_files", "--quiet",
+        )  # fmt: skip
+        assert ran.exit_code == 0, ran.stderr
+        found.append(read_motion(tmp_path / name / "picture.npz"))
+    (person,) = found[0].people
+    turned = person.body.rotmats
+    eye = np.broadcast_to(np.eye(3), turned.shape)
+    np.testing.assert_allclose(turned @ turned.swapaxes(-1, -2), eye, atol=1e-5)
+    assert person.joints.shape == (1, 29, 3) and np.isfinite(person.joints).all()
+    assert person.valid.all()
+    np.testing.assert_array_equal(turned, found[1].people[0].body.rotmats)
+    made_with = found[0].provenance
+    assert made_with["backbone"]["name"] == "hybrik_res34" and made_with["lifter"] is None
+    assert made_with["weights"] == {"niki_ts": file_sha256(official_folder / "niki_ts.pth")}
+
+
+def picture(folder: Path) -> Path:
+    """A frame of a sample on which a person is large."""
+    path = folder / "picture.png"
+    clip = video.probe(PICTURE)
+    frames = next(f for f in video.read_frames(clip, chunk=12) if f.index[0] == 60)
+    cv2.imwrite(str(path), frames.rgb[0, ..., ::-1])
+    return path

@@ -1,11 +1,12 @@
 """Solvers: observations of the joints to SMPL rotations."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from hpsvid.body import Body
+from hpsvid.choices import WeightsName
 from hpsvid.errors import InputError
 from hpsvid.types import BodyParams, Window
 from hpsvid.weights import weights_path
@@ -70,8 +71,26 @@ SOLVERS: dict[str, Callable[[Body], Solver]] = {
 }
 
 
-def load_solver(name: str, body: Body) -> Solver:
-    """Build the solver called `name` for `body`; InputError when there is none of that name."""
-    if name not in SOLVERS:
-        raise InputError(f"solver {name!r}: unknown; choose one of {', '.join(SOLVERS)}")
-    return SOLVERS[name](body)
+# solvers whose authors released weights, and what `hpsvid weights import` calls these
+OFFICIAL: dict[str, Literal["niki_ts", "niki_1stage"]] = {
+    "niki": "niki_ts",
+    "niki-one-stage": "niki_1stage",
+}
+
+
+def load_solver(name: str, body: Body, weights: WeightsName = "hpsvid") -> Solver:
+    """Build the solver called `name` for `body`, with our weights or its authors'.
+
+    Raises InputError when there is none of that name, or none with such weights; WeightsError
+    when the weights are missing or damaged.
+    """
+    known = SOLVERS if weights == "hpsvid" else OFFICIAL
+    if name not in known:
+        raise InputError(
+            f"solver {name!r} with weights {weights!r}: unknown; choose one of {', '.join(known)}"
+        )
+    if weights == "hpsvid":
+        return SOLVERS[name](body)
+    from hpsvid.ik.released import load_released
+
+    return load_released(OFFICIAL[name], name, body)
