@@ -4,16 +4,21 @@ Nothing heavy is imported here at the top, so that every `--help` is instant.
 """
 
 import json
+import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from hpsvid.choices import (
+    EngineName,
     BackboneName,
     FormatName,
     LifterName,
@@ -28,6 +33,7 @@ from hpsvid.choices import (
 from hpsvid.errors import HpsvidError, InputError, one_line
 
 if TYPE_CHECKING:
+    from hpsvid.jobs import Job
     from hpsvid.pipeline import Options, Progress, StageClock
     from hpsvid.types import Motion
 
@@ -81,10 +87,15 @@ def _root(
 
 @app.command()
 def run(
-    input: InputArg,
+    input: Annotated[
+        Path, typer.Argument(help="Video, picture, folder of pictures, or folder of videos.")
+    ],
     out: Annotated[
         Path | None,
-        typer.Option(help="Overlay video (.mp4 .mov .mkv) or picture; result .npz beside it."),
+        typer.Option(
+            help="Overlay video (.mp4 .mov .mkv) or picture; result .npz beside it. "
+            "For a folder of videos, a folder."
+        ),
     ] = None,
     detector: DetectorOpt = "embedded",
     backbone: BackboneOpt = "blazepose",
@@ -101,41 +112,106 @@ def run(
     ] = 0.85,
     smpl: SmplOpt = None,
     threads: ThreadsOpt = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Many clips: so many at a time (1; with Ray, all).", min=1)
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Many clips: redo those that are done already.")
+    ] = False,
+    engine: Annotated[
+        EngineName, typer.Option(help="Many clips: on this machine, or on a Ray cluster.")
+    ] = "processes",
+    address: Annotated[
+        str | None, typer.Option(help="HOST:PORT of the Ray cluster (default: this machine's).")
+    ] = None,
     quiet: QuietOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
-    """Find and follow the people of a video and draw their bodies over it."""
-    with _one_line_errors():
-        from hpsvid import pipeline, video, video_writer
-        from hpsvid.export import npz
-        from hpsvid.files import staged
-        from hpsvid.render import load_renderer
+    """Find and follow the people of a video and draw their bodies over it.
 
-        clip = video.probe(input)
-        out = out or Path(f"{_stem(input)}_overlay{video_writer.suffix_for(clip)}")
-        video_writer.check_output(out, clip)
-        result_path = out.with_suffix(".npz")
-        if result_path.is_dir():
-            raise InputError(
-                f"{result_path}: is a folder; the result goes there: name another file"
-            )
-        painter = load_renderer(renderer)
-        options = pipeline.Options(
-            detector=detector, backbone=backbone, lifter=lifter, solver=solver, weights=weights,
-            fast=fast, focal_px=focal, person=person, max_people=max_people, threads=threads,
+    A folder of videos is many clips: each gets its own overlay and result in the folder --out,
+    those done already are skipped, those that fail are named in the summary.
+    """
+    with _one_line_errors():
+        from hpsvid import many, video, video_writer
+        from hpsvid.jobs import Job, perform
+
+        options: dict[str, Any] = {
+            "detector": detector, "backbone": backbone, "lifter": lifter, "solver": solver,
+            "weights": weights, "fast": fast, "focal_px": focal, "person": person,
+            "max_people": max_people, "threads": threads,
+        }  # fmt: skip
+        job = Job(
+            source=input, overlay=out or Path(f"{_stem(input)}_overlay"), options=options,
+            renderer=renderer, alpha=alpha, smpl=smpl,
         )  # fmt: skip
-        clock = pipeline.StageClock()
-        body = pipeline.load_chosen_body(smpl)
+        if address is not None and engine != "ray":
+            raise InputError(f"--address {address}: is for --engine ray; give both or none")
+        if many.holds_videos(input):
+            _run_many(job, engine, address, jobs=jobs, again=again, quiet=quiet, as_json=as_json)
+            return
+        if jobs is not None or again or engine == "ray":
+            raise InputError(
+                f"{input}: one clip; --jobs, --again and --engine ray are for a folder of videos"
+            )
+        if out is None:
+            suffix = video_writer.suffix_for(video.probe(input))
+            job = replace(job, overlay=Path(f"{_stem(input)}_overlay{suffix}"))
         with _progress(shown=not quiet and not as_json) as progress:
-            motion = pipeline.make_motion(clip, body, options, clock, progress)
-            out.parent.mkdir(parents=True, exist_ok=True)
-            with staged(result_path) as unseen:  # both files appear, or neither
-                npz.write_motion(motion, unseen)
-                pipeline.render_overlay(
-                    motion, body, out, renderer=painter, alpha=alpha, clock=clock,
-                    progress=progress,
-                )  # fmt: skip
-        _report(motion, clock, [out, result_path], quiet=quiet, as_json=as_json)
+            facts = perform(job, progress)
+        _report(facts, quiet=quiet, as_json=as_json)
+
+
+def _run_many(
+    common: "Job", engine: EngineName, address: str | None,
+    *, jobs: int | None, again: bool, quiet: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """All videos of a folder; what is said of each comes at once, a summary at the end."""
+    from hpsvid import many
+    from hpsvid.engines.cluster import CPUS_A_CLIP, run_on_ray
+    from hpsvid.engines.processes import run_in_processes
+    from hpsvid.jobs import work
+
+    started = time.perf_counter()
+    folder, out, threads = common.source, common.overlay, common.options["threads"]
+    if engine == "ray":  # whose workers have a current folder of their own
+        folder, out = folder.absolute(), out.absolute()
+        threads = threads or CPUS_A_CLIP
+        do = partial(
+            run_on_ray, work=work, address=address or "auto", at_once=jobs, threads=threads
+        )
+    else:
+        at_once = jobs or 1
+        threads = threads or max(1, (os.cpu_count() or 1) // at_once)
+        do = partial(run_in_processes, work=work, at_once=at_once, threads=threads)
+    if common.smpl or os.environ.get("HPSVID_SMPL"):
+        from hpsvid.body_files import find_smpl
+
+        common = replace(common, smpl=(find_smpl(common.smpl) or Path()).absolute())
+    common = replace(common, options={**common.options, "threads": threads})
+    todo = many.jobs_for(folder, out, common)
+    rows = []
+    try:
+        with closing(many.run_many(todo, do, again=again)) as coming:
+            for row in coming:
+                rows.append(row)
+                if row["state"] == "failed" or not (quiet or as_json):
+                    print(many.line(row), file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        done = sum(row["state"] != "failed" for row in rows)
+        print(
+            f"hpsvid: interrupted; {done} of {len(todo)} clips are done and stay in {out}; "
+            "the same command goes on from there",
+            file=sys.stderr,
+        )
+        raise typer.Exit(130) from None
+    facts = many.summarise(todo, rows, started)
+    if as_json:
+        print(json.dumps(facts, indent=2))
+    elif not quiet:
+        many.show(facts, out)
+    if facts["failed"]:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -163,7 +239,7 @@ def export(
 ) -> None:
     """Write the motion of a video, or of a saved result, as files for other programs."""
     with _one_line_errors():
-        from hpsvid import pipeline
+        from hpsvid import pipeline, summary
         from hpsvid.export import ExportOptions, check_options
         from hpsvid.files import check_folder
 
@@ -183,7 +259,7 @@ def export(
             motion = _motion_of(input, body, options, clock, progress)
         out.mkdir(parents=True, exist_ok=True)
         files = chosen.write(motion, body, out, _stem(input), wanted)
-        _report(motion, clock, files, quiet=quiet, as_json=as_json)
+        _report(summary.summarise(motion, clock, files), quiet=quiet, as_json=as_json)
 
 
 @app.command()
@@ -565,15 +641,12 @@ def _progress(*, shown: bool) -> Iterator[Callable[[str, int, int | None], None]
             bars.stop()
 
 
-def _report(
-    motion: "Motion", clock: "StageClock", files: list[Path], *, quiet: bool, as_json: bool
-) -> None:
-    from hpsvid import summary
-
-    facts = summary.summarise(motion, clock, files)
+def _report(facts: dict[str, Any], *, quiet: bool, as_json: bool) -> None:
     if as_json:
         print(json.dumps(facts, indent=2))
     elif not quiet:
+        from hpsvid import summary
+
         summary.show(facts)
 
 

@@ -1,0 +1,164 @@
+"""One clip's run as a job that any process on any machine can do, and that is done only once.
+
+A single `hpsvid run` calls `perform`. Of many clips each is a call of `work`, whoever makes it:
+the outputs grow in a hidden folder beside their place and are renamed into it; the last is a
+receipt, which says what they were made from. Nothing heavy is imported at the top: whoever only
+hands out jobs needs none of it.
+"""
+
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hpsvid
+from hpsvid.choices import RendererName
+from hpsvid.errors import HpsvidError, InputError, one_line
+from hpsvid.files import staged
+
+if TYPE_CHECKING:
+    from hpsvid.pipeline import Progress
+
+Row = dict[str, Any]
+"""What became of a clip, as plain values: clip, state (done, skipped, failed), reason, figures."""
+
+Work = Callable[["Job"], Row]
+
+UNFINISHED = ".unfinished"  # folder beside the outputs, where they grow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One clip, what to do with it and where the outputs go."""
+
+    source: Path
+    overlay: Path  # video or picture; the result .npz lies beside it
+    options: dict[str, Any]  # arguments of pipeline.Options
+    renderer: RendererName
+    alpha: float
+    smpl: Path | None
+
+    @property
+    def result(self) -> Path:
+        """Where the motion goes."""
+        return self.overlay.with_suffix(".npz")
+
+    @property
+    def receipt(self) -> Path:
+        """Where it is said what the outputs were made from; only of many clips."""
+        return self.overlay.with_suffix(".json")
+
+
+def perform(job: Job, progress: "Progress") -> Row:
+    """Make the motion and its overlay, both or neither; what `summary.summarise` says of them.
+
+    Raises what probing, making and drawing a motion raise: HpsvidError, OSError, MemoryError.
+    """
+    from hpsvid import video
+
+    clip = video.probe(job.source)  # a clip that cannot be read is known before torch is loaded
+    from hpsvid import pipeline, summary, video_writer
+    from hpsvid.export import npz
+    from hpsvid.render import load_renderer
+
+    video_writer.check_output(job.overlay, clip)
+    if job.result.is_dir():
+        raise InputError(f"{job.result}: is a folder; the result goes there: name another file")
+    renderer = load_renderer(job.renderer)
+    clock = pipeline.StageClock()
+    body = pipeline.load_chosen_body(job.smpl)
+    motion = pipeline.make_motion(clip, body, pipeline.Options(**job.options), clock, progress)
+    job.overlay.parent.mkdir(parents=True, exist_ok=True)
+    with staged(job.result) as unseen:  # both files appear, or neither
+        npz.write_motion(motion, unseen)
+        pipeline.render_overlay(
+            motion, body, job.overlay, renderer=renderer, alpha=job.alpha, clock=clock,
+            progress=progress,
+        )  # fmt: skip
+    return summary.summarise(motion, clock, [job.overlay, job.result])
+
+
+def work(job: Job) -> Row:
+    """Do the job unless its receipt says that it is done; its row, of a failure too.
+
+    Never raises for what a clip can be the cause of. The folder UNFINISHED must be there.
+    """
+    start = time.perf_counter()
+    try:
+        if row := finished(job):
+            return row
+        unfinished = job.overlay.parent / UNFINISHED
+        if not unfinished.is_dir():
+            raise InputError(
+                f"{unfinished}: no such folder on {platform.node()}; input and output must lie "
+                "where every machine of the cluster finds them under the same path"
+            )
+        origin = _origin(job)
+        with tempfile.TemporaryDirectory(dir=unfinished) as private:
+            made = replace(job, overlay=Path(private) / job.overlay.name)
+            facts = perform(made, lambda stage, frames, total: None)
+            seconds = time.perf_counter() - start
+            row = {
+                "clip": job.source.name,
+                "state": "done",
+                "frames": facts["frames"],
+                "people": len(facts["people"]),
+                "seconds": round(seconds, 3),
+                "fps": round(facts["frames"] / seconds, 2),
+                "files": [str(job.overlay), str(job.result)],
+            }
+            _commit(job, made, {**origin, "row": row})
+        return row
+    except HpsvidError as error:
+        return failed(job, one_line(error))
+    except Exception as error:  # one clip's bug, or memory's end, must not end the others
+        return failed(job, f"{type(error).__name__}: {one_line(error)}")
+
+
+def failed(job: Job, reason: str) -> Row:
+    """The row of a clip that came to nothing."""
+    return {"clip": job.source.name, "state": "failed", "reason": reason}
+
+
+def finished(job: Job) -> Row | None:
+    """The row that the receipt keeps; None unless it and the outputs belong to this very job."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        receipt = json.loads(job.receipt.read_text(encoding="utf-8"))
+        origin = _origin(job)
+        if {key: receipt[key] for key in origin} == origin and receipt["bytes"] == _sizes(job):
+            return {**receipt["row"], "files": [str(job.overlay), str(job.result)]}
+    return None
+
+
+def _origin(job: Job) -> dict[str, Any]:
+    """What the outputs depend on, as JSON has it; the number of threads changes nothing."""
+    facts = job.source.stat()
+    return {
+        "hpsvid_version": hpsvid.__version__,
+        "input": {"name": job.source.name, "bytes": facts.st_size, "mtime_ns": facts.st_mtime_ns},
+        "options": {key: value for key, value in job.options.items() if key != "threads"},
+        "overlay": {"renderer": job.renderer, "alpha": job.alpha},
+        "smpl": None if job.smpl is None else os.fspath(job.smpl),
+    }
+
+
+def _sizes(job: Job) -> list[int]:
+    return [job.overlay.stat().st_size, job.result.stat().st_size]
+
+
+def _commit(job: Job, made: Job, receipt: dict[str, Any]) -> None:
+    """Put the outputs into their place, the receipt last."""
+    text = json.dumps({**receipt, "bytes": _sizes(made)}, indent=2)
+    made.receipt.write_text(text, encoding="utf-8")
+    if finished(job):  # by a worker that was taken for lost: its outputs stay
+        return
+    job.receipt.unlink(missing_ok=True)  # of other outputs
+    made.overlay.replace(job.overlay)
+    made.result.replace(job.result)
+    made.receipt.replace(job.receipt)

@@ -1,0 +1,143 @@
+"""A folder of clips: their names, which are done already, who does the others, one summary."""
+
+import fcntl
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hpsvid.errors import InputError
+from hpsvid.files import check_folder
+from hpsvid.jobs import UNFINISHED, Job, Row, finished
+from hpsvid.video import VIDEO_SUFFIXES, clips_in
+
+Engine = Callable[[Sequence[Job]], Generator[Row]]
+
+
+def holds_videos(path: Path) -> bool:
+    """Whether the path is a folder of videos; a folder of pictures alone is one clip."""
+    with suppress(InputError):
+        return bool(clips_in(path))
+    return False
+
+
+def jobs_for(folder: Path, out: Path, common: Job) -> list[Job]:
+    """A job for each video of `folder`, like `common` but for its source and outputs.
+
+    Outputs are called STEM_overlay; where two outputs would meet, NAME_overlay.
+    Raises InputError when there is no video or `out` cannot hold the outputs.
+    """
+    clips = clips_in(folder)
+    check_folder(out)
+    if out.suffix.lower() in VIDEO_SUFFIXES and not out.is_dir():
+        raise InputError(f"{out}: many clips go into a folder; name one without {out.suffix}")
+    if out.exists() and out.samefile(folder):
+        raise InputError(f"{out}: is the input itself; overlays would be taken for clips next time")
+    names = {path.name for path in clips}
+    stems = Counter(path.stem for path in clips)
+    jobs = []
+    for path in clips:
+        alone = stems[path.stem] == 1 and path.stem not in names
+        label = path.stem if alone else path.name
+        jobs.append(replace(common, source=path, overlay=out / f"{label}_overlay.mp4"))
+    return jobs
+
+
+def run_many(jobs: Sequence[Job], engine: Engine, *, again: bool = False) -> Generator[Row]:
+    """The rows of all jobs; first those done earlier, as skipped, then the others as they come.
+
+    again: do all of them. Outputs of one folder only. Raises InputError when another run writes
+    there, and what the engine raises.
+    """
+    with _claimed(jobs[0].overlay.parent):
+        left = []
+        for job in jobs:
+            if again:
+                job.receipt.unlink(missing_ok=True)
+            if row := finished(job):
+                yield {**row, "state": "skipped", "reason": "done earlier"}
+            else:
+                left.append(job)
+        if left:
+            with closing(engine(left)) as rows:
+                yield from rows
+
+
+@contextmanager
+def _claimed(out: Path) -> Iterator[None]:
+    """The folder of outputs for this process alone, with room for unfinished ones."""
+    made = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    handle = os.open(out, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"{out}: another hpsvid is writing there; wait until it ends, or choose another "
+                "folder with --out"
+            ) from error
+        except OSError:  # a file system that cannot lock: care is the user's
+            pass
+        unfinished = out / UNFINISHED
+        shutil.rmtree(unfinished, ignore_errors=True)  # what a run that was killed left
+        unfinished.mkdir(exist_ok=True)
+        try:
+            yield
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    finally:
+        os.close(handle)
+        if made:
+            with suppress(OSError):  # it holds something
+                out.rmdir()
+
+
+def line(row: Row) -> str:
+    """A row in a few words, for somebody who waits."""
+    if row["state"] == "failed":
+        return f"{row['clip']}: failed: {row['reason']}"
+    people = "1 person" if row["people"] == 1 else f"{row['people']} people"
+    what = f"{row['clip']}: {row['frames']} frames, {people}"
+    return f"{what}, {row['fps']:.1f} fps" if row["state"] == "done" else f"{what}, {row['reason']}"
+
+
+def summarise(jobs: Sequence[Job], rows: Sequence[Row], started: float) -> dict[str, Any]:
+    """All rows in the clips' order, and what they sum up to; started: of time.perf_counter."""
+    order = {job.source.name: place for place, job in enumerate(jobs)}
+    seconds = time.perf_counter() - started
+    frames = sum(row["frames"] for row in rows if row["state"] == "done")
+    states = Counter(row["state"] for row in rows)
+    return {
+        "clips": sorted(rows, key=lambda row: order[row["clip"]]),
+        **{state: states[state] for state in ("done", "skipped", "failed")},
+        "frames": frames,
+        "seconds": round(seconds, 3),
+        "fps": round(frames / seconds, 2),
+    }
+
+
+def show(facts: dict[str, Any], out: Path) -> None:
+    """Print the summary as a table on stderr."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("clip", "state")
+    for heading in ("frames", "people", "fps"):
+        table.add_column(heading, justify="right")
+    table.add_column("reason", overflow="fold")
+    for row in facts["clips"]:
+        figures = (row.get(key) for key in ("frames", "people", "fps"))
+        cells = (row["clip"], row["state"], *figures, row.get("reason"))
+        table.add_row(*(Text("" if cell is None else str(cell)) for cell in cells))
+    console = Console(stderr=True)
+    console.print(table)
+    counts = ", ".join(f"{facts[state]} {state}" for state in ("done", "skipped", "failed"))
+    said = f"{out}: {counts}; {facts['frames']} frames at {facts['fps']:.1f} fps in all"
+    console.print(said, markup=False, highlight=False, soft_wrap=True)

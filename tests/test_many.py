@@ -1,0 +1,274 @@
+"""Many clips: what is written, what is skipped, and what a bad clip or a death costs."""
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from hpsvid import jobs, many, video, video_writer
+from hpsvid.cli import app
+from hpsvid.engines.processes import run_in_processes
+from hpsvid.errors import InputError
+from hpsvid.jobs import Job, Row
+
+SAMPLES = Path(__file__).resolve().parents[1] / "samples"
+FIRST, FRAMES = 60, 8  # of the sample: the person is large and well seen
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def make_job(source: Path, out: Path) -> Job:
+    options = {"fast": True, "threads": 1}
+    return Job(source=source, overlay=out, options=options, renderer="auto", alpha=0.85, smpl=None)
+
+
+def folder_of(path: Path, *names: str) -> Path:
+    """A folder of files that are called like videos."""
+    path.mkdir()
+    for name in names:
+        (path / name).write_bytes(b"no video")
+    return path
+
+
+def write_clip(path: Path, pictures: np.ndarray) -> None:
+    height, width = pictures.shape[1:3]
+    with video_writer.VideoWriter(path, width=width, height=height, fps=Fraction(30)) as writer:
+        for t, rgb in enumerate(pictures):
+            writer.write(rgb, t / 30)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip of a person, one without and one that is none."""
+    folder = tmp_path_factory.mktemp("clips")
+    chunks = video.read_frames(video.probe(SAMPLES / "studio_walk.mp4"), chunk=FRAMES)
+    sample = next(frames.rgb for frames in chunks if frames.index[-1] >= FIRST)
+    write_clip(folder / "walk.mp4", sample)
+    write_clip(folder / "blank.mp4", np.full((4, 240, 320, 3), 90, np.uint8))
+    (folder / "bad.mp4").write_bytes(b"no video")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(clips: Path) -> tuple[Path, Result]:
+    """`hpsvid run` on them, two at a time: the folder it wrote to, and what it said."""
+    out = clips.parent / "out"
+    return out, call("run", clips, "--out", out, "--fast", "--jobs", 2, "--json")
+
+
+def test_poison_clips_are_named_and_the_others_are_done(finished: tuple[Path, Result]) -> None:
+    out, ran = finished
+    assert ran.exit_code == 1
+    facts = json.loads(ran.stdout)
+    rows = {row["clip"]: row for row in facts["clips"]}
+    assert [rows[name]["state"] for name in ("bad.mp4", "blank.mp4", "walk.mp4")] == [
+        "failed", "failed", "done",
+    ]  # fmt: skip
+    assert "cannot be read as a video" in rows["bad.mp4"]["reason"]
+    assert "no person" in rows["blank.mp4"]["reason"]
+    assert (rows["walk.mp4"]["frames"], rows["walk.mp4"]["people"]) == (FRAMES, 1)
+    assert (facts["done"], facts["failed"], facts["frames"]) == (1, 2, FRAMES)
+    written = sorted(path.name for path in out.iterdir())
+    assert written == ["walk_overlay.json", "walk_overlay.mp4", "walk_overlay.npz"]
+    assert rows["walk.mp4"]["files"] == [str(out / name) for name in written[1:]]
+
+
+def test_the_result_is_that_of_a_run_alone(
+    clips: Path, finished: tuple[Path, Result], tmp_path: Path
+) -> None:
+    ran = call("run", clips / "walk.mp4", "--out", tmp_path / "x.mp4", "--fast", "-q")
+    assert ran.exit_code == 0, ran.output
+    alone, among_many = tmp_path / "x.npz", finished[0] / "walk_overlay.npz"
+    assert alone.read_bytes() == among_many.read_bytes()
+    assert video.probe(finished[0] / "walk_overlay.mp4").frame_count == FRAMES
+
+
+def test_what_is_done_is_skipped_without_a_worker(
+    clips: Path, finished: tuple[Path, Result], tmp_path: Path
+) -> None:
+    left = tmp_path / "left"
+    left.mkdir()
+    shutil.copy2(clips / "walk.mp4", left)
+    ran = call("run", left, "--out", finished[0], "--fast")
+    assert ran.exit_code == 0, ran.output
+    assert "1 skipped" in ran.stderr and "done earlier" in ran.stderr
+
+
+def test_done_means_this_input_with_these_options_and_whole_outputs(
+    clips: Path, finished: tuple[Path, Result], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished[0], out)
+    source = Path(shutil.copy2(clips / "walk.mp4", tmp_path))
+    receipt = json.loads((out / "walk_overlay.json").read_text())
+    job = replace(make_job(source, out / "walk_overlay.mp4"), options=receipt["options"])
+    row = jobs.finished(job)
+    assert row is not None and row["files"] == [str(job.overlay), str(job.result)]
+    assert jobs.finished(replace(job, options={**job.options, "threads": 7})) is not None
+    assert jobs.finished(replace(job, options={**job.options, "solver": "hybrik"})) is None
+    assert jobs.finished(replace(job, alpha=0.5)) is None
+    whole = job.result.read_bytes()
+    job.result.write_bytes(whole[:-1])
+    assert jobs.finished(job) is None
+    job.result.write_bytes(whole)
+    os.utime(source, (1, 1))
+    assert jobs.finished(job) is None
+
+
+def test_no_two_clips_share_an_output(tmp_path: Path) -> None:
+    source = folder_of(tmp_path / "in", "a.mp4", "a.mov", "a.mp4.mkv", "b.mp4", "c.d.mp4")
+    todo = many.jobs_for(source, tmp_path / "out", make_job(source, tmp_path))
+    assert len({job.overlay for job in todo} | {job.result for job in todo}) == 2 * len(todo)
+    names = {job.source.name: job.overlay.name for job in todo}
+    assert names["b.mp4"] == "b_overlay.mp4" and names["c.d.mp4"] == "c.d_overlay.mp4"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("{in}", "--out", "{in}"), "input itself"),
+        (("{in}", "--out", "{tmp}/x.mp4"), "folder"),
+        (("{in}", "--out", "{in}/a.mp4"), "folder"),
+        (("{in}/a.mp4", "--jobs", "2"), "--jobs"),
+        (("{in}/a.mp4", "--again"), "--again"),
+        (("{in}", "--out", "{tmp}/taken"), "another hpsvid"),
+    ],
+)
+def test_bad_use_is_one_line_and_nothing_written(
+    tmp_path: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    folder_of(tmp_path / "in", "a.mp4")
+    (tmp_path / "taken").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    handle = os.open(tmp_path / "taken", os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        places = {"in": tmp_path / "in", "tmp": tmp_path}
+        ran = call("run", *(argument.format(**places) for argument in arguments))
+    finally:
+        os.close(handle)
+    assert ran.exit_code == 1
+    assert ran.stderr.startswith("hpsvid: ") and ran.stderr.count("\n") == 1
+    assert says in ran.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+# ---- what the processes do when one of them dies; the work is a stand-in
+
+
+def die_at_b(job: Job) -> Row:
+    """Done; but the process that does b.mp4 is killed, as when memory runs out."""
+    if job.source.name == "b.mp4":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return done(job)
+
+
+def done(job: Job) -> Row:
+    row = {"clip": job.source.name, "state": "done", "frames": 1, "people": 1, "fps": 1.0}
+    return {**row, "pid": os.getpid(), "threads": os.environ["OMP_NUM_THREADS"]}
+
+
+def encode_for_ever(job: Job) -> Row:
+    """Begin a video, say who does it, and never end."""
+    path = job.overlay.parent / jobs.UNFINISHED / "begun.mp4"
+    with video_writer.VideoWriter(path, width=64, height=64, fps=Fraction(30)) as writer:
+        writer.write(np.zeros((64, 64, 3), np.uint8), 0.0)
+        note = job.overlay.parent / "note"
+        note.write_text(f"{os.getpid()} {writer._process.pid}")
+        note.rename(job.source.with_suffix(".pids"))
+        time.sleep(600)
+    raise AssertionError
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_process_that_dies_costs_its_clip_alone(tmp_path: Path, at_once: int) -> None:
+    source = folder_of(tmp_path / "in", *(f"{name}.mp4" for name in "abcd"))
+    todo = many.jobs_for(source, tmp_path / "out", make_job(source, tmp_path))
+    rows = list(run_in_processes(todo, die_at_b, at_once=at_once, threads=3))
+    assert sorted(row["clip"] for row in rows) == ["a.mp4", "b.mp4", "c.mp4", "d.mp4"]
+    failed = [row for row in rows if row["state"] == "failed"]
+    assert [row["clip"] for row in failed] == ["b.mp4"]
+    assert "SIGKILL" in failed[0]["reason"]
+    others = [row for row in rows if row["state"] == "done"]
+    assert {row["threads"] for row in others} == {"3"}
+    assert os.getpid() not in {row["pid"] for row in others}
+
+
+def test_an_earlier_row_is_kept_unless_asked_again(
+    clips: Path, finished: tuple[Path, Result], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished[0], out)
+    source = tmp_path / "in"
+    source.mkdir()
+    shutil.copy2(clips / "walk.mp4", source)
+    options = json.loads((out / "walk_overlay.json").read_text())["options"]
+    common = replace(make_job(source, out), options=options)
+    todo = many.jobs_for(source, out, common)
+
+    def engine(left):
+        return (jobs.failed(job, "asked") for job in left)
+
+    assert [row["state"] for row in many.run_many(todo, engine)] == ["skipped"]
+    rows = list(many.run_many(todo, engine, again=True))
+    assert [(row["state"], row["reason"]) for row in rows] == [("failed", "asked")]
+
+
+def test_an_interrupt_ends_workers_and_encoders_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = folder_of(tmp_path / "in", "a.mp4", "b.mp4")
+    notes = [source / "a.pids", source / "b.pids"]
+    monkeypatch.setattr(jobs, "work", encode_for_ever)
+    begun: list[bool] = []
+
+    def interrupt_when_begun() -> None:
+        begun.append(comes_true(lambda: all(note.exists() for note in notes), 60))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt_when_begun).start()
+    ran = call("run", source, "--out", tmp_path / "out", "--jobs", 2)
+    assert begun == [True]
+    assert ran.exit_code == 130
+    assert "0 of 2 clips are done" in ran.stderr
+    pids = [int(pid) for note in notes for pid in note.read_text().split()]
+    assert len(pids) == 4
+    assert comes_true(lambda: not any(map(is_running, pids)), 20)
+    assert not (tmp_path / "out").exists()
+
+
+def comes_true(fact: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not fact():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def test_a_folder_of_pictures_is_one_clip(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(b"")
+    assert not many.holds_videos(tmp_path)
+    with pytest.raises(InputError, match="without videos"):
+        many.jobs_for(tmp_path, tmp_path / "out", make_job(tmp_path, tmp_path))

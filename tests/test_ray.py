@@ -1,0 +1,166 @@
+"""Many clips on a Ray cluster of two nodes on this machine, one of which is killed."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from hpsvid import many, video, video_writer
+from hpsvid.cli import app
+from hpsvid.engines.cluster import RETRIES, run_on_ray
+from hpsvid.errors import InputError
+from hpsvid.jobs import Job, Row
+
+SAMPLES = Path(__file__).resolve().parents[1] / "samples"
+FIRST, FRAMES = 60, 8  # of the sample: the person is large and well seen
+
+# Ray leaves sockets and processes to the garbage collector
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning")
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head with one CPU; the test that kills a node adds it."""
+    ray = pytest.importorskip("ray", reason="needs the extra ray")
+    from ray.cluster_utils import Cluster
+
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    quick = {  # a node that is gone is known to be gone after 2 s, not 20
+        "health_check_initial_delay_ms": 0,
+        "health_check_period_ms": 500,
+        "health_check_failure_threshold": 4,
+    }
+    head = {"num_cpus": 1, "include_dashboard": False, "_system_config": quick}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    yield cluster
+    cluster.shutdown()
+
+
+def note(job: Job, name: str) -> None:
+    with (job.overlay.parent / name).open("a") as log:
+        log.write(f"{job.source.name}\n")
+
+
+def stand_in(job: Job) -> Row:
+    """Done; but the node named in "weak" never ends a job, and b.mp4 ends every worker."""
+    import ray
+
+    note(job, "begun")
+    if ray.get_runtime_context().get_node_id() == (job.overlay.parent / "weak").read_text():
+        note(job, "weak_begun")
+        time.sleep(600)
+    while not (job.overlay.parent / "weak_begun").exists():  # so that it has one to lose
+        time.sleep(0.02)
+    if job.source.name == "b.mp4":
+        os.kill(os.getpid(), signal.SIGKILL)
+    note(job, "ended")
+    return {"clip": job.source.name, "state": "done", "frames": 1, "people": 1, "fps": 1.0}
+
+
+def test_a_killed_node_and_a_poison_clip_cost_no_other_clip(cluster: Any, tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    out.mkdir()
+    for name in "abcdef":
+        (source / f"{name}.mp4").write_bytes(b"no video")
+    common = Job(source=source, overlay=out, options={}, renderer="auto", alpha=1, smpl=None)
+    todo = many.jobs_for(source, out, common)
+    node = cluster.add_node(num_cpus=1)
+    (out / "weak").write_text(node.node_id)
+
+    def kill_when_begun() -> None:
+        while not (out / "weak_begun").exists():
+            time.sleep(0.05)
+        cluster.remove_node(node, allow_graceful=False)
+
+    killer = threading.Thread(target=kill_when_begun, daemon=True)
+    killer.start()
+    rows = list(run_on_ray(todo, stand_in, address=cluster.address, at_once=None, threads=1))
+    killer.join()
+    states = {row["clip"]: row["state"] for row in rows}
+    assert len(rows) == len(todo) == len(states)
+    assert {name for name, state in states.items() if state == "failed"} == {"b.mp4"}
+    ended = (out / "ended").read_text().split()
+    assert sorted(ended) == [job.source.name for job in todo if job.source.name != "b.mp4"]
+    attempts = {row["clip"]: row["attempts"] for row in rows}
+    assert attempts["b.mp4"] == 1 + RETRIES
+    lost = set((out / "weak_begun").read_text().split()) - {"b.mp4"}
+    assert all(attempts[name] == 2 for name in lost)
+    begun = Counter((out / "begun").read_text().split())
+    assert all(begun[name] <= attempts[name] for name in attempts)
+
+
+def test_the_real_pipeline_on_a_cluster(cluster: Any, tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    chunks = video.read_frames(video.probe(SAMPLES / "studio_walk.mp4"), chunk=FRAMES)
+    sample = next(frames.rgb for frames in chunks if frames.index[-1] >= FIRST)
+    height, width = sample.shape[1:3]
+    with video_writer.VideoWriter(
+        source / "walk.mp4", width=width, height=height, fps=Fraction(30)
+    ) as writer:
+        for t, rgb in enumerate(sample):
+            writer.write(rgb, t / 30)
+    (source / "bad.mp4").write_bytes(b"no video")
+    many_clips = (
+        "run", source, "--out", out, "--fast", "--json",
+        "--engine", "ray", "--address", cluster.address, "--threads", 1,
+    )  # fmt: skip
+    ran = call(*many_clips)
+    assert ran.exit_code == 1, ran.output
+    rows = {row["clip"]: row for row in json.loads(ran.stdout)["clips"]}
+    assert "cannot be read as a video" in rows["bad.mp4"]["reason"]
+    assert (rows["walk.mp4"]["state"], rows["walk.mp4"]["frames"]) == ("done", FRAMES)
+    files = ["walk_overlay.json", "walk_overlay.mp4", "walk_overlay.npz"]
+    assert sorted(path.name for path in out.iterdir()) == files
+
+    alone = call("run", source / "walk.mp4", "--out", tmp_path / "x.mp4", "--fast", "-q")
+    assert alone.exit_code == 0, alone.output
+    assert (tmp_path / "x.npz").read_bytes() == (out / "walk_overlay.npz").read_bytes()
+
+    (source / "bad.mp4").unlink()
+    ran = call(*many_clips)
+    assert ran.exit_code == 0
+    assert [row["state"] for row in json.loads(ran.stdout)["clips"]] == ["skipped"]
+
+
+def test_more_cpus_than_a_node_has_is_an_error(cluster: Any, tmp_path: Path) -> None:
+    job = Job(source=tmp_path, overlay=tmp_path, options={}, renderer="auto", alpha=1, smpl=None)
+    rows = run_on_ray([job], stand_in, address=cluster.address, at_once=None, threads=99)
+    with pytest.raises(InputError, match="--threads 99"):
+        next(rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--address", "127.0.0.1:6379"), "--engine ray"),
+        (("--engine", "ray"), "hpsvid[ray]"),
+    ],
+)
+def test_without_ray_or_its_option_one_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], says: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    (tmp_path / "in").mkdir()
+    shutil.copy(SAMPLES / "studio_walk.mp4", tmp_path / "in")
+    ran = call("run", tmp_path / "in", "--out", tmp_path / "out", *arguments)
+    assert ran.exit_code == 1
+    assert ran.stderr.startswith("hpsvid: ") and ran.stderr.count("\n") == 1
+    assert says in ran.stderr
+    assert not (tmp_path / "out").exists()
