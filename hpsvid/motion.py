@@ -311,10 +311,10 @@ def make_person(
     weight = np.clip(evidence.sum(1).numpy() / LANDMARK_WEIGHT.sum(), FILLED_WEIGHT, 1)
     transl = smooth_path(transl + rest[0], weight, pts_s) - rest[0]
     params = BodyParams(rotmats=rotmats, betas=betas, transl=transl)
-    return _with_joints(track, raw, params, body, camera)
+    return with_joints(track, raw, params, body, camera)
 
 
-def _with_joints(
+def with_joints(
     track: Track, raw: Observations, params: BodyParams, body: Body, camera: Camera
 ) -> Person:
     """The person that these parameters describe, its joints, and how far they miss the evidence.

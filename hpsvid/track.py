@@ -8,6 +8,7 @@ body heights and times in seconds, so that one set of numbers serves every resol
 rate.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -84,6 +85,7 @@ class _Follow:
     clothes: Array | None
     seen: list[_Seen]  # without clothes, which would be a kilobyte a frame
     best_score: float
+    number: int  # the how manieth person ever started
 
 
 class Tracker:
@@ -112,6 +114,7 @@ class Tracker:
         self._picture = picture
         self._brief = max(BRIEF_S, every / fps) + 1e-9
         self._active: list[_Follow] = []
+        self._started = itertools.count()
         self._done: list[Track] = []
         self._doubtful: list[Track] = []
         self._shot_start = 0
@@ -152,11 +155,38 @@ class Tracker:
         kept.sort(key=lambda track: (track.frame_index[0], -areas(track.boxes)[0]))
         return [replace(track, id=k) for k, track in enumerate(kept)]
 
+    def following(self, frame_index: int) -> dict[int, Array]:
+        """Who may be a person now, for a stream without end: a lasting number -> box (4,) px.
+
+        Boxes are where they are expected in frame `frame_index`, at or after the last update's.
+        Whoever looks closer at them can tell, and should `confirm`. Finished tracks and all but
+        the last looks are let go of, so memory does not grow and `finish` knows nobody.
+        """
+        self._done, self._doubtful = [], []
+        ahead = np.array([1, (frame_index - self._now) / self._fps])
+        found = {}
+        for follow in self._active:
+            follow.seen = follow.seen[-self._looks_needed :]
+            if len(follow.seen) == self._looks_needed:
+                (found[follow.number],) = _corners((follow.mean @ ahead)[None])
+        return found
+
+    def confirm(self, number: int) -> None:
+        """Take another network's word that whom `following` calls `number` is a person."""
+        for follow in self._active:
+            if follow.number == number:
+                follow.best_score = max(follow.best_score, PERSON_SCORE)
+
     def _has_ended(self, follow: _Follow) -> bool:
         unseen = self._unseen_s(follow) - self._every / self._fps
         centre = follow.mean[:2, 0]
         outside = self._picture and ((centre < 0) | (centre > self._picture)).any()
         return unseen > self._max_gap + 1e-9 or bool(outside and unseen > 1e-9)
+
+    @property
+    def _looks_needed(self) -> int:
+        """In so many looks must somebody be surely a person."""
+        return math.ceil(MIN_SECONDS * self._fps / self._every)
 
     def _unseen_s(self, follow: _Follow) -> float:
         return (self._now - follow.seen[-1].frame) / self._fps
@@ -176,7 +206,9 @@ class Tracker:
         _, sure = self._match(others, sure, _overlap_cost, 1 - MIN_IOU_WEAK)
         groups = _covers_a_group(people, sure)
         self._active += [
-            _start(seen) for seen, group in zip(sure, groups, strict=True) if not group
+            _start(seen, next(self._started))
+            for seen, group in zip(sure, groups, strict=True)
+            if not group
         ]
 
     def _match(
@@ -227,7 +259,7 @@ class Tracker:
         """Keep a finished track if enough of it was surely a person, or may have been one."""
         scores = np.array([seen.score for seen in follow.seen])
         share = np.mean(scores >= SURE_SCORE)
-        needed = math.ceil(MIN_SECONDS * self._fps / self._every)
+        needed = self._looks_needed
         looks = math.ceil((end - self._shot_start) / self._every)
         if looks < needed:  # an image or a very short shot: no time to make sure
             known = 2 * len(scores) >= looks
@@ -333,12 +365,13 @@ def _corners(centre_size: Array) -> Array:
     return np.concatenate([centre_size[:, :2] - half, centre_size[:, :2] + half], axis=1)
 
 
-def _start(seen: _Seen) -> _Follow:
+def _start(seen: _Seen, number: int) -> _Follow:
     box = seen.centre_size
     mean = np.stack([box, np.zeros(4)], axis=1)
     spread = np.array([MEASUREMENT_SD, START_SPEED_SD]) * box[3]
     covariance = np.broadcast_to(np.diag(spread**2), (4, 2, 2)).copy()
-    return _Follow(mean, covariance, seen.clothes, [replace(seen, clothes=None)], seen.score)
+    kept = replace(seen, clothes=None)
+    return _Follow(mean, covariance, seen.clothes, [kept], seen.score, number)
 
 
 def _predict(follow: _Follow, seconds: float) -> None:

@@ -95,8 +95,7 @@ class BlazePose:
             return
         boxes = np.stack([self._tracks[i].boxes[index - self._first[i]] for i in alive])
         crops = [self._crops[i] for i in alive]
-        looks = self._follow(rgb, crops, boxes)
-        looks = drop_doubles(looks, boxes, crops)
+        looks = self.follow(rgb, boxes, crops)
         for i, look in zip(alive, looks, strict=True):
             place = index - self._first[i]
             self._pts_s[i][place] = pts
@@ -109,8 +108,12 @@ class BlazePose:
                 seen.presence[place] = look.presence
                 seen.score[place] = look.score
 
-    def _follow(self, rgb: Array, crops: list[Crop | None], boxes: Array) -> list[Look | None]:
-        """The believable look at each box: through its last landmarks' crop, else afresh."""
+    def follow(self, rgb: Array, boxes: Array, crops: Sequence[Crop | None]) -> list[Look | None]:
+        """The believable look at each person of one frame, or None.
+
+        boxes: (B, 4) px, people's; crops: what their looks at the frame before asked for
+        (`Look.next_crop`), None to look afresh.
+        """
         height, width = rgb.shape[:2]
         looks: list[Look | None] = [None] * len(boxes)
 
@@ -130,7 +133,7 @@ class BlazePose:
             if look.score >= MIN_SCORE
         ]
         keep_believed([place for place, _ in hits], self._look(rgb, [c for _, c in hits]))
-        return looks
+        return drop_doubles(looks, boxes, crops)
 
     def _look(self, rgb: Array, crops: Sequence[Crop]) -> list[Look]:
         """Run the network on all crops at once."""
