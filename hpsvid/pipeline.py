@@ -155,17 +155,28 @@ def make_motion(
         pts_s=pts_s,
         camera=camera,
         people=tuple(people),
-        provenance={
-            "hpsvid_version": hpsvid.__version__,
-            "detector": detector.provenance,
-            "backbone": network,
-            "lifter": options.lifter if options.backbone == "blazepose" else None,
-            "solver": solver.name,
-            "weights": _hashes(solver, options),
-            "body": {"name": body.name, "sha256": body.sha256},
-            "seed": 0,  # nothing in the pipeline is random
-        },
+        provenance=provenance(detector, network, solver, body, options),
     )
+
+
+def provenance(
+    detector: detect.Detector,
+    backbone: dict[str, str],
+    solver: ik.Solver,
+    body: Body,
+    options: Options,
+) -> dict[str, Any]:
+    """What a motion is made with; backbone: the landmark network's own provenance."""
+    return {
+        "hpsvid_version": hpsvid.__version__,
+        "detector": detector.provenance,
+        "backbone": backbone,
+        "lifter": options.lifter if options.backbone == "blazepose" else None,
+        "solver": solver.name,
+        "weights": _hashes(solver, options),
+        "body": {"name": body.name, "sha256": body.sha256},
+        "seed": 0,  # nothing in the pipeline is random
+    }
 
 
 def find_people(
