@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from hpsvid.choices import (
-    EngineName,
     BackboneName,
+    EngineName,
     FormatName,
     LifterName,
     ModelName,
