@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -346,6 +346,8 @@ def evaluate(
         Path | None, typer.Option(help="Weights of the MLP baseline (train mlp), to compare too.")
     ] = None,
     windows: Annotated[int, typer.Option(help="Windows of 64 frames to solve.", min=1)] = 24,
+    lifter: LifterOpt = "geometric",
+    fast: FastOpt = False,
     smpl: SmplOpt = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write every figure to this file, too.")
@@ -380,7 +382,12 @@ def evaluate(
                 measured += [
                     Measured(truth=truth, motion=made, errors=errors)
                     for truth, made, errors in accuracy.evaluate_motions(
-                        path, motion or (), names, smpl=smpl, progress=progress
+                        path,
+                        motion or (),
+                        names,
+                        smpl=smpl,
+                        progress=progress,
+                        options=pipeline.Options(lifter=lifter, fast=fast),
                     )
                 ]
         errors = [one for some in measured for one in some.errors]
@@ -518,6 +525,66 @@ def bench(
             print("\nWorse than the baseline:", *(worse or ["nothing"]), sep="\n- ")
         if (worse and fail_on_regress) or all("failed" in row for row in rows):
             raise typer.Exit(1)
+
+
+@app.command()
+def live(
+    source: Annotated[
+        str, typer.Argument(help="A camera's number, rtsp:// or http:// address, or a video.")
+    ],
+    serve: Annotated[
+        str | None,
+        typer.Option(help="[HOST:]PORT of a page for browsers, in place of a window."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Result .npz of what was seen.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="End after so long.", min=0.1)] = None,
+    detector: DetectorOpt = "embedded",
+    lifter: LifterOpt = "geometric",
+    solver: IkOpt = "niki-temporal",
+    fast: Annotated[
+        bool, typer.Option("--fast/--heavy", help="Which of the two landmark networks.")
+    ] = True,
+    focal: FocalOpt = None,
+    max_people: MaxPeopleOpt = None,
+    alpha: Annotated[
+        float, typer.Option(help="Opacity of the meshes, 0 to 1.", min=0.0, max=1.0)
+    ] = 0.85,
+    smpl: SmplOpt = None,
+    threads: ThreadsOpt = None,
+    quiet: QuietOpt = False,
+) -> None:
+    """Draw bodies over a running camera, newest frame first; Ctrl-C ends it."""
+    with _one_line_errors():
+        from hpsvid import live as running
+        from hpsvid import live_page, pipeline
+        from hpsvid.export import npz
+        from hpsvid.files import check_folder
+        from hpsvid.render import load_renderer
+
+        if out is not None and (out.suffix != ".npz" or out.is_dir()):
+            raise InputError(f"{out}: expected the name of an .npz file")
+        check_folder(Path() if out is None else out.parent)
+        address = None if serve is None else live_page.parse_address(serve)
+        options = pipeline.Options(
+            detector=detector, lifter=lifter, solver=solver, fast=fast, focal_px=focal,
+            max_people=max_people, threads=threads,
+        )  # fmt: skip
+        clip, shots = running.open_source(source)
+        with ExitStack() as stack:
+            stack.callback(shots.close)
+            show, url = stack.enter_context(running.screen(address, f"hpsvid live {source}"))
+            follower = running.Follower(clip, pipeline.load_chosen_body(smpl), options)
+            if url and not quiet:
+                print(f"look at {url}", flush=True)
+            numbers, kept = running.watch(
+                shots, follower, load_renderer("auto"), show,
+                alpha=alpha, seconds=seconds, keep=out is not None,
+            )  # fmt: skip
+        if out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            npz.write_motion(follower.as_motion(kept), out)
+        if not quiet:
+            print(numbers.line() + (f"; wrote {out}" if out else ""))
 
 
 @app.command()

@@ -1,0 +1,243 @@
+"""A page for a browser that shows the running picture, and the newest pose for programs.
+
+`/` the page, `/stream.mjpg` the pictures, `/frame.jpg` the newest one, `/status.json` the numbers,
+`/motion.json` the newest poses, `/motion.jsonl` a line for each frame as it comes. Whoever reads
+slowly misses frames and holds up nobody. No other address is asked for anything.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import AF_INET6
+from typing import Any
+
+import cv2
+
+from hpsvid.body import JOINT_NAMES
+from hpsvid.errors import InputError
+from hpsvid.newest import Newest
+from hpsvid.types import Array, Motion
+
+JPEG_QUALITY = 85
+FIRST_PICTURE_S = 10.0  # how long a request waits for it
+CLIENT_TIMEOUT_S = 10.0  # a browser that takes nothing for so long is let go
+BOUNDARY = "hpsvid-frame"
+BORDER = f"--{BOUNDARY}\r\n".encode()
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>hpsvid live</title>
+<meta name="viewport" content="width=device-width">
+<style>
+body { margin: 0; background: #16181c; color: #e8e8e8; font: 15px/1.5 system-ui, sans-serif }
+main { max-width: 1280px; margin: 0 auto; padding: 12px }
+img { width: 100%; background: #000; border-radius: 6px; display: block }
+dl { display: flex; flex-wrap: wrap; gap: 8px 36px; margin: 12px 0 }
+dt { color: #9aa4b2; font-size: 13px } dd { margin: 0; font-size: 20px }
+a { color: #7cc4f0 }
+</style></head><body><main>
+<img src="/stream.mjpg" alt="the camera's picture with the people drawn over it">
+<dl id="numbers"><div><dt>status</dt><dd>waiting for the camera</dd></div></dl>
+<p>For programs: <a href="/motion.json">motion.json</a> (newest poses),
+<a href="/motion.jsonl">motion.jsonl</a> (a line a frame), <a href="/status.json">status.json</a>,
+<a href="/frame.jpg">frame.jpg</a>.</p>
+</main><script>
+const show = (s) => [
+  ["people", s.people], ["frames a second", s.fps.toFixed(1)],
+  ["capture to picture", `${s.latency_ms.toFixed(0)} ms, ${s.latency_frames.toFixed(0)} frames`],
+  ["slowest 5 %", `over ${s.latency_ms_95.toFixed(0)} ms`],
+  ["frames dropped", `${s.dropped} of ${s.captured}`]];
+const cell = ([name, value]) => {
+  const div = document.createElement("div");
+  for (const [tag, text] of [["dt", name], ["dd", value]])
+    div.appendChild(document.createElement(tag)).textContent = text;
+  return div };
+async function ask() {
+  let rows;
+  try { rows = show(await (await fetch("/status.json")).json()) }
+  catch { rows = [["status", "hpsvid live has ended"]] }
+  document.getElementById("numbers").replaceChildren(...rows.map(cell));
+  setTimeout(ask, 500) }
+ask();
+</script></body></html>
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers:
+    """How far the pictures are behind the camera; times and rates over the last of them."""
+
+    captured: int
+    shown: int
+    dropped: int
+    fps: float  # of the pictures
+    latency_ms: float  # from a frame's capture to its picture: median
+    latency_ms_95: float  # of 100 frames 95 take no longer
+    latency_frames: float  # captured in that time: median
+    latency_frames_max: int
+
+    def line(self) -> str:
+        """All of it for a person to read."""
+        return (
+            f"{self.shown} of {self.captured} frames at {self.fps:.1f} fps, "
+            f"{self.dropped} dropped; capture to picture {self.latency_ms:.0f} ms "
+            f"(95 %: {self.latency_ms_95:.0f} ms), {self.latency_frames:.0f} frames "
+            f"(at most {self.latency_frames_max})"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Picture:
+    """What is shown of one frame."""
+
+    rgb: Array  # (H, W, 3) uint8, with the people drawn over it
+    motion: Motion  # of this frame alone
+    numbers: Numbers  # up to the picture before
+
+    @cached_property
+    def jpeg(self) -> bytes:
+        """The picture, packed by the first who asks."""
+        bgr = cv2.cvtColor(self.rgb, cv2.COLOR_RGB2BGR)
+        return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+
+    @cached_property
+    def pose(self) -> bytes:
+        """The people as JSON, as in the result npz: m, px, s, camera axes x right, y down."""
+        people = [
+            {
+                "id": person.track.id,
+                "seen": bool(person.valid[0]),
+                "box_px": _rounded(person.track.boxes[0], 1),
+                "betas": _rounded(person.body.betas, 4),
+                "rotmats": _rounded(person.body.rotmats[0], 5),
+                "transl_m": _rounded(person.body.transl[0], 4),
+                "joints_m": _rounded(person.joints[0], 4),
+                "joints_px": _rounded(person.joints2d[0], 1),
+            }
+            for person in self.motion.people
+        ]
+        found = {
+            "pts_s": round(float(self.motion.pts_s[0]), 4),
+            "joint_names": JOINT_NAMES,
+            "K": self.motion.camera.K.tolist(),
+            "people": people,
+        }
+        return json.dumps(found, separators=(",", ":")).encode()
+
+    @property
+    def status(self) -> bytes:
+        """The numbers as JSON."""
+        return json.dumps({"people": len(self.motion.people), **asdict(self.numbers)}).encode()
+
+
+def _rounded(values: Array, digits: int) -> Any:
+    return values.astype(float).round(digits).tolist()
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """[HOST:]PORT; without a host only this machine is served. Raises InputError."""
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535 or (":" in text and not host):
+        raise InputError(f"--serve {text}: expected [HOST:]PORT, such as 8000 or 0.0.0.0:8000")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+@contextmanager
+def serving(address: tuple[str, int], pictures: Newest[Picture]) -> Iterator[str]:
+    """Serve the page until the block ends; gives its URL. Port 0 takes a free one.
+
+    Raises InputError when the address cannot be had.
+    """
+    handler = type("Handler", (_Handler,), {"pictures": pictures})
+    host, port = address
+    try:
+        server = (_Server6 if ":" in host else _Server)(address, handler)
+    except OSError as error:
+        raise InputError(
+            f"--serve {host}:{port}: cannot be had ({error.strerror}); choose another"
+        ) from error
+    thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="page", daemon=True)
+    thread.start()
+    host = f"[{host}]" if ":" in host else host
+    try:
+        yield f"http://{host}:{server.server_port}/"
+    finally:
+        pictures.close()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+
+class _Server6(_Server):
+    address_family = AF_INET6
+
+
+class _Handler(BaseHTTPRequestHandler):
+    pictures: Newest[Picture]
+    timeout = CLIENT_TIMEOUT_S
+
+    def do_GET(self) -> None:
+        """Answer one request."""
+        answers: dict[str, Callable[[], None]] = {
+            "/": lambda: self._whole("text/html; charset=utf-8", PAGE.encode()),
+            "/frame.jpg": lambda: self._newest("image/jpeg", lambda p: p.jpeg),
+            "/motion.json": lambda: self._newest("application/json", lambda p: p.pose),
+            "/status.json": lambda: self._newest("application/json", lambda p: p.status),
+            "/stream.mjpg": lambda: self._stream(
+                f"multipart/x-mixed-replace; boundary={BOUNDARY}", _part, BORDER
+            ),
+            "/motion.jsonl": lambda: self._stream("application/jsonl", lambda p: p.pose + b"\n"),
+        }
+        answer = answers.get(self.path.partition("?")[0])
+        with suppress(ConnectionError):  # the browser has gone
+            if answer is None:
+                self.send_error(404)
+            else:
+                answer()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+    def _head(self, kind: str, length: int | None) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Cache-Control", "no-store")
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        self.end_headers()
+
+    def _whole(self, kind: str, content: bytes) -> None:
+        self._head(kind, len(content))
+        self.wfile.write(content)
+
+    def _newest(self, kind: str, content: Callable[[Picture], bytes]) -> None:
+        _, picture = self.pictures.after(0, FIRST_PICTURE_S)
+        if picture is None:
+            self.send_error(503, "no picture yet")
+        else:
+            self._whole(kind, content(picture))
+
+    def _stream(self, kind: str, content: Callable[[Picture], bytes], first: bytes = b"") -> None:
+        self._head(kind, None)
+        self.wfile.write(first)
+        last = 0
+        while True:
+            last, picture = self.pictures.after(last, CLIENT_TIMEOUT_S)
+            if picture is not None:
+                self.wfile.write(content(picture))
+            elif self.pictures.closed:
+                return
+
+
+def _part(picture: Picture) -> bytes:
+    """One picture of the stream and the border after it, without which browsers show it late."""
+    head = f"Content-Type: image/jpeg\r\nContent-Length: {len(picture.jpeg)}\r\n\r\n"
+    return head.encode() + picture.jpeg + b"\r\n" + BORDER
