@@ -1,8 +1,8 @@
 """How far motions are from the truth: people matched, every measure, as tables and JSON."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 
 from hpsvid import metrics, pipeline, video
 from hpsvid.body import Body
+from hpsvid.body_files import find_smpl
 from hpsvid.choices import SolverName
 from hpsvid.collision import collision_ratio
 from hpsvid.errors import InputError
@@ -219,7 +220,7 @@ def measure(
                 "joint": metrics.joint_errors(pred, gt, root=root),
                 "aligned": metrics.aligned_errors(pred, gt),
                 "acceleration": metrics.acceleration_errors(
-                    _at_root(pred, root), _at_root(steady, root), truth.fps
+                    at_root(pred, root), at_root(steady, root), truth.fps
                 ),
                 "jerk": metrics.jerk_sizes(pred, truth.fps),
                 "true_jerk": metrics.jerk_sizes(steady, truth.fps),
@@ -242,7 +243,8 @@ def _known(points: Array) -> Array:
     return np.asarray(np.isfinite(points).all(-1))
 
 
-def _at_root(points: Array, root: tuple[int, ...]) -> Array:
+def at_root(points: Array, root: tuple[int, ...]) -> Array:
+    """Points (T, P, 3) relative to the middle of these of them."""
     return points - points[:, root].mean(1, keepdims=True)
 
 
@@ -292,7 +294,10 @@ def truth_files(data: Path) -> list[Path]:
 
 
 def read_truths(path: Path, body: Body, smpl: Path | None) -> tuple[Truth, ...]:
-    """The truth in a file of any kind that is known: 3DPW's .pkl, or an .npz."""
+    """The truth in a file of any kind that is known: 3DPW's .pkl, or an .npz.
+
+    smpl: the user's neutral SMPL file, for 3DPW.
+    """
     return (read_sequence(path, smpl),) if path.suffix == ".pkl" else read_truth(path, body)
 
 
@@ -330,18 +335,20 @@ def evaluate_motions(
     solvers: Sequence[SolverName],
     *,
     smpl: Path | None,
-    progress: Callable[[str, int, int | None], None],
+    progress: pipeline.Progress,
+    options: pipeline.Options | None = None,
 ) -> Iterator[tuple[Truth, Motion, list[Errors]]]:
     """Every result against its truth.
 
     data: a file or folder of truth; given: results, clips or folders of results (none: the clips
-    that the truth names); solvers: what makes motions of clips. Raises InputError when a truth
-    has no result, or a result was made with another body.
+    that the truth names); solvers, options: what makes motions of clips. Raises InputError when
+    a truth has no result, or a result was made with another body.
     """
     body = pipeline.load_chosen_body(smpl)
     files = truth_files(data)
+    makers = [replace(options or pipeline.Options(), solver=solver) for solver in solvers]
     for path in files:
-        truths = read_truths(path, body, smpl)
+        truths = read_truths(path, body, find_smpl(smpl))
         alone = len(files) == len(truths) == 1
         results = [(truth, p) for truth in truths for p in results_for(truth, given, alone=alone)]
         if not results:
@@ -352,28 +359,25 @@ def evaluate_motions(
             )
         seen: set[tuple[str, str]] = set()
         for truth, result in results:
-            for method, motion in _motions(result, solvers, body, progress):
+            for method, motion in _motions(result, makers, body, progress):
                 label = method if (result.stem, method) not in seen else str(result.parent)
                 seen.add((result.stem, method))
                 yield truth, motion, compare(motion, truth, body, clip=result.stem, method=label)
 
 
 def _motions(
-    path: Path,
-    solvers: Sequence[SolverName],
-    body: Body,
-    progress: Callable[[str, int, int | None], None],
+    path: Path, makers: Sequence[pipeline.Options], body: Body, progress: pipeline.Progress
 ) -> Iterator[tuple[str, Motion]]:
-    """(method, motion): the saved one, or one made by each solver."""
+    """(method, motion): the saved one, or one made with each of the options."""
     if path.suffix == ".npz":
         motion = read_motion(path)
         pipeline.check_body(motion, body)
         yield str(motion.provenance.get("solver", path.stem)), motion
         return
     clip = video.probe(path)
-    for solver in solvers:
-        options = pipeline.Options(solver=solver)
-        yield solver, pipeline.make_motion(clip, body, options, pipeline.StageClock(), progress)
+    for options in makers:
+        made = pipeline.make_motion(clip, body, options, pipeline.StageClock(), progress)
+        yield options.solver, made
 
 
 def table(errors: Sequence[Errors]) -> str:

@@ -96,7 +96,7 @@ def test_the_set_against_saved_motions(
     results.mkdir()
     write_motion(motion, results / "made_up_00_overlay.npz")
     ((truth, _, errors),) = accuracy.evaluate_motions(
-        folder, [results], [], smpl=smpl, progress=lambda *_: None
+        folder, [results], [], smpl=smpl.parent, progress=lambda *_: None
     )
     assert truth.name == "made_up_00"
     woman, man = (accuracy.summary([one]) for one in errors)

@@ -2,7 +2,8 @@
 
     python -m tools.evaluate_balance [--fast] [--ik hybrik,niki-temporal] [--lifter learned]
 
-Prints PA-MPJPE, MPJPE (both moved to the middle of the hips) and acceleration error of the
+`hpsvid eval` measures finished motions on the same truth; this adds the stage before: it prints
+PA-MPJPE, MPJPE (both moved to the middle of the hips) and acceleration error of the
 landmark network's own 3D, of the lifted joints' body and of the finished motion. Twelve points
 (shoulders to ankles) are compared on the body's surface, where the truth's annotator put them;
 the truth is triangulated, good to about 20 mm, and low-passed at 6 Hz before differentiating.
@@ -10,50 +11,28 @@ the truth is triangulated, good to about 20 mm, and low-passed at 6 Hz before di
 
 import argparse
 import itertools
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import torch
-from scipy.signal import butter, filtfilt
 
 from hpsvid import detect, ik, metrics, motion, pipeline, video
+from hpsvid.accuracy import at_root
 from hpsvid.backbone import LIFTERS
 from hpsvid.body import LANDMARK, LIMB_NAMES, Body
 from hpsvid.choices import LifterName, SolverName
 from hpsvid.geometry import project
-from hpsvid.types import Array, Clip, Landmarks, Person, Track
+from hpsvid.truth import ROOT, Truth, points_of, read_truth
+from hpsvid.types import Array, Clip, Landmarks, Track
 
 CLIPS = ("balance_clean_cam01", "balance_clean_cam02", "balance_occluded_cam01",
          "balance_occluded_cam02")  # fmt: skip
 POINTS = [LANDMARK[name] for name in LIMB_NAMES]
-HIPS = (6, 7)  # places in POINTS
-TRUTH_LOWPASS_HZ = 6.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Truth:
-    """The person's 12 points in one camera's axes, and that camera."""
-
-    points: Array  # (F, 12, 3) m, NaN where not known
-    K: Array  # (3, 3) px
-    fps: float
-
-
-def read_truth(path: Path, camera: str) -> Truth:
-    """The ground truth seen from `camera` ("cam01", "cam02")."""
-    with np.load(path, allow_pickle=False) as data:
-        which = [str(name) for name in data["cameras"]].index(camera)
-        rotation = cv2.Rodrigues(data["rvec"][which])[0]
-        points = data["joints3d_m"] @ rotation.T + data["t"][which]
-        return Truth(points=points, K=data["K"][which], fps=float(data["fps"]))
 
 
 def main_person(tracks: list[Track], truth: Truth) -> Track:
     """The track whose boxes lie nearest to the truth's projection."""
-    image = project(torch.from_numpy(truth.points), torch.from_numpy(truth.K)).numpy()
+    image = project(torch.from_numpy(truth.people[0].points), torch.from_numpy(truth.K)).numpy()
     centre = np.nanmean(image, 1)
 
     def distance(found: Track) -> float:
@@ -66,28 +45,14 @@ def main_person(tracks: list[Track], truth: Truth) -> Track:
 
 def errors(points: Array, frame_index: Array, truth: Truth) -> dict[str, float]:
     """PA-MPJPE, MPJPE (mm) and acceleration error (m/s^2) of points (T, 12, 3) m."""
-    gt = truth.points[frame_index]
-    known = np.isfinite(gt).all((1, 2))
-    smooth = gt.copy()
-    lowpass: Any = butter(2, TRUTH_LOWPASS_HZ / (truth.fps / 2))
-    smooth[known] = filtfilt(lowpass[0], lowpass[1], gt[known], axis=0)
-    centred = points - points[:, HIPS].mean(1, keepdims=True)
-    smooth = smooth - smooth[:, HIPS].mean(1, keepdims=True)
+    (person,), root = truth.people, ROOT["limbs"]
+    gt, steady = person.points[frame_index], person.steady[frame_index]
+    accel = metrics.acceleration_error(at_root(points, root), at_root(steady, root), truth.fps)
     return {
         "PA-MPJPE mm": metrics.pa_mpjpe(points, gt),
-        "MPJPE mm": metrics.mpjpe(points, gt, root=HIPS),
-        "accel m/s2": metrics.acceleration_error(centred, smooth, truth.fps) / metrics.MM,
+        "MPJPE mm": metrics.mpjpe(points, gt, root=root),
+        "accel m/s2": accel / metrics.MM,
     }
-
-
-def body_points(person: Person, body: Body) -> Array:
-    """The 12 points (T, 12, 3) m on the surface of a finished person."""
-    params = person.body
-    return body.landmarks(
-        torch.from_numpy(params.rotmats),
-        torch.from_numpy(params.betas).expand(len(params), -1),
-        torch.from_numpy(params.transl),
-    ).numpy()[:, POINTS]
 
 
 def evaluate(
@@ -117,7 +82,7 @@ def evaluate(
             person = pipeline.solve_track(
                 found, seen, pts_s, body, camera, LIFTERS[lifter], solver, clock
             )
-        row = errors(body_points(person, body), found.frame_index, truth)
+        row = errors(points_of(person, "limbs", body), found.frame_index, truth)
         _print(clip, f"{lifter}, {name}", row, seen)
 
 
@@ -137,10 +102,11 @@ def main() -> None:
     given = parser.parse_args()
     ways = list(itertools.product(given.lifter.split(","), given.ik.split(",")))
     body = pipeline.load_chosen_body(None)
+    views = read_truth(given.shared / "data/gt/balance/ground_truth.npz", body)
+    truths = {truth.name: truth for truth in views}
     for name in CLIPS:
-        truth = read_truth(given.shared / "data/gt/balance/ground_truth.npz", name[-5:])
         clip = video.probe(given.shared / f"data/clips/{name}.mp4")
-        evaluate(clip, truth, given.fast, ways, body)
+        evaluate(clip, truths[name[-5:]], given.fast, ways, body)
 
 
 if __name__ == "__main__":
