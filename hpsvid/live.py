@@ -102,7 +102,8 @@ def _open_camera(source: str) -> tuple[Clip, Generator[Shot]]:
         camera = cv2.VideoCapture(int(source))
     else:
         address = urlsplit(source)
-        name = f"{address.scheme}://{address.netloc.rpartition("@")[2]}{address.path}"  # without a password
+        host = address.netloc.rpartition("@")[2]  # without a password
+        name = f"{address.scheme}://{host}{address.path}"
         hint = "is the address right, and does the stream play with ffplay?"
         wait = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS]
         camera = cv2.VideoCapture(source, cv2.CAP_FFMPEG, wait)
