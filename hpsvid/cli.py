@@ -177,9 +177,8 @@ def _run_many(
     if engine == "ray":  # whose workers have a current folder of their own
         folder, out = folder.absolute(), out.absolute()
         threads = threads or CPUS_A_CLIP
-        do = partial(
-            run_on_ray, work=work, address=address or "auto", at_once=jobs, threads=threads
-        )
+        address = address or os.environ.get("RAY_ADDRESS", "auto")
+        do = partial(run_on_ray, work=work, address=address, at_once=jobs, threads=threads)
     else:
         at_once = jobs or 1
         threads = threads or max(1, (os.cpu_count() or 1) // at_once)

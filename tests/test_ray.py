@@ -164,3 +164,16 @@ def test_without_ray_or_its_option_one_line_says_so(
     assert ran.stderr.startswith("hpsvid: ") and ran.stderr.count("\n") == 1
     assert says in ran.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere"])
+def test_a_cluster_that_does_not_answer_is_one_line(tmp_path: Path, address: str) -> None:
+    pytest.importorskip("ray", reason="needs the extra ray")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.mp4").write_bytes(b"no video")
+    ran = call(
+        "run", tmp_path / "in", "--out", tmp_path / "out", "--engine", "ray", "--address", address
+    )
+    assert ran.exit_code == 1
+    assert ran.stderr.startswith(f"hpsvid: --address {address}") and ran.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -1,6 +1,7 @@
 """Jobs as tasks of a Ray cluster, one clip a task."""
 
 import logging
+import socket
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from hpsvid.jobs import Job, Row, Work, failed, finished
 
 RETRIES = 3  # times that a clip is tried again after its worker was lost
 CPUS_A_CLIP = 2  # one for the networks, one for decoding and encoding beside them
+CONNECT_S = 10.0  # to wait for the cluster's port
 
 
 def run_on_ray(
@@ -61,11 +63,14 @@ def run_on_ray(
 
 def _connect(ray: Any, address: str, threads: int) -> None:
     try:
+        if address != "auto":  # Ray itself would try for minutes, and fill the screen
+            host, _, port = address.removeprefix("ray://").rpartition(":")
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # Ray raises what its transports raise
         raise InputError(
-            f"--address {address}: no Ray cluster answers ({one_line(error)[:120]}); start one "
-            "with `ray start --head`, or give the HOST:PORT that it printed"
+            f"--address {address}: no Ray cluster answers ({one_line(error).split('. ')[0]}); "
+            "start one with `ray start --head`, or give the HOST:PORT that it printed"
         ) from error
     largest = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
     if largest < threads:
