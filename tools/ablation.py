@@ -55,7 +55,6 @@ VARIANTS = {
     # about as many steps as one thread makes while the full model makes one
     "MLP-IK, equal time": Variant(name="mlp", times=9),
     "vanilla INN, equal time": Variant(without=VANILLA, times=3),
-    "GIK-Net, equal time": Variant(name="gik", times=7),
 }
 
 
