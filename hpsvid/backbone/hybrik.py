@@ -67,7 +67,7 @@ def back_project(uvd: Tensor, offset: Tensor, scale: Tensor) -> tuple[Tensor, Te
     """Points (N, 29, 3) to metres in camera axes: relative to the pelvis, and the pelvis (N, 3).
 
     offset: (N, 2) from the principal point to the crop's middle, in crop sides; scale: (N,) crop
-    sides in a metre at the pelvis, which thus is FOCAL / scale metres away.
+    sides in a metre at depth 0, which thus is FOCAL / scale metres away.
     """
     away = uvd[..., 2:] * DEPTH_M + (FOCAL / scale)[:, None, None]
     points = torch.cat([(uvd[..., :2] + offset[:, None]) / FOCAL * away, away], -1)
@@ -172,7 +172,7 @@ class HybrIKBackbone:
         """Look at the next frames of the clip."""
         for rgb, index in zip(frames.rgb, frames.index, strict=True):
             alive = [
-                (seen, int(index - track.frame_index[0]))
+                (seen, track, int(index - track.frame_index[0]))
                 for seen, track in zip(self._seen, self._tracks, strict=True)
                 if track.frame_index[0] <= index <= track.frame_index[-1]
             ]
@@ -183,12 +183,9 @@ class HybrIKBackbone:
         """What was seen of each track; frames that no detection is next to are not valid."""
         return self._seen
 
-    def _look(self, rgb: Array, places: list[tuple[Observations, int]]) -> None:
+    def _look(self, rgb: Array, places: list[tuple[Observations, Track, int]]) -> None:
         """Fill in what the network says about some tracks' boxes in one picture."""
-        tracks = {
-            seen.track_id: track for seen, track in zip(self._seen, self._tracks, strict=True)
-        }
-        boxes = np.stack([tracks[seen.track_id].boxes[place] for seen, place in places])
+        boxes = np.stack([track.boxes[place] for _, track, place in places])
         centre, side = square_around(boxes)
         K = self._camera.K
         crops = torch.stack([cut(rgb, c, s) for c, s in zip(centre, side, strict=True)])
@@ -205,7 +202,7 @@ class HybrIKBackbone:
         away = K[0, 0] / (side * scale.numpy()) + found.uvd[:, 0, 2].numpy() * DEPTH_M
         ray = np.concatenate([(image[:, 0] - K[:2, 2]) / K[0, 0], np.ones((len(image), 1))], 1)
         sure = (1 - DISTRUST * found.sigma).clamp_min(0).numpy()
-        for i, (seen, place) in enumerate(places):
+        for i, (seen, _, place) in enumerate(places):
             seen.joints[place] = joints[i].numpy()
             seen.sigma[place] = DEPTH_M * found.sigma[i].numpy()
             seen.twist[place] = found.twist[i].numpy()

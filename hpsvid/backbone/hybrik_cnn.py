@@ -34,7 +34,7 @@ class Prediction:
     uvd: Tensor  # (N, 29, 3) right and down from the crop's middle in crop sides, depth in DEPTH_M
     betas: Tensor  # (N, 10)
     twist: Tensor  # (N, 23, 2) cos, sin, of any length
-    scale: Tensor  # (N,) crop sides in a metre at the pelvis
+    scale: Tensor  # (N,) crop sides in a metre at depth 0
     sigma: Tensor  # (N, 29) in (0, 1), of uvd's units
 
     def mirrored(self) -> "Prediction":
