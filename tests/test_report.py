@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hpsvid import report
+from hpsvid.charts import ticks
 from hpsvid.cli import app
 from hpsvid.evaluate import Comparison, Score
 from hpsvid.export.npz import read_motion, write_motion
@@ -33,7 +34,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.counts[tag] = self.counts.get(tag, 0) + 1
         self.links += [str(v) for k, v in attrs if k in ("src", "href")]
-        if tag not in ("meta", "img", "line", "circle", "rect", "polyline", "i"):
+        if tag not in ("meta", "img", "line", "circle", "rect", "path", "i"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -104,8 +105,12 @@ def test_the_page_of_noise_marks_the_best(tmp_path: Path, body) -> None:  # noqa
     assert page.counts["svg"] == 3
     best = re.findall(r'<td class="best">([^<]*)', text)
     assert best == ["0.10", "2.5 (1.2)", "15.0 (7.5)", "30.0 (15.0)", "60.0", "0.10"]
-    runs = [points.split() for points in re.findall(r'<polyline points="([^"]*)"', text)]
-    assert [len(run) for run in runs[-3:]] == [2, 3, 6]  # a gap where nothing is known
+    shown, whole = re.findall(r'<path d="([^"]*)"', text)[-2:]
+    assert [run.count(",") for run in shown.split("M")[1:]] == [
+        2,
+        3,
+    ]  # a gap where nothing is known
+    assert whole.count("M") == 1
 
 
 @pytest.mark.parametrize(
@@ -114,7 +119,7 @@ def test_the_page_of_noise_marks_the_best(tmp_path: Path, body) -> None:  # noqa
      (1.3, 6.8, [2, 4, 6])],
 )  # fmt: skip
 def test_ticks_are_round(least: float, most: float, expected: list[float]) -> None:
-    assert report.ticks(least, most) == pytest.approx(expected)
+    assert ticks(least, most) == pytest.approx(expected)
 
 
 def test_a_page_has_a_pages_name(tmp_path: Path) -> None:
