@@ -50,6 +50,7 @@ from hpsvid.types import (
 
 LOOKS_HZ = 5.0  # how often people are looked for; the landmark network follows them in between
 WINDOW_FRAMES = 32  # as many as the temporal model is trained on
+MIN_LOOKS = 2  # of the landmark network before somebody is shown; one may be a false alarm
 HOLD_S = 0.5  # how long somebody who is no longer seen keeps the last pose
 FALLBACK_FPS = 30  # of a camera that does not say, or says nonsense
 MAX_FPS = 240
@@ -85,9 +86,10 @@ def open_source(source: str) -> tuple[Clip, Generator[Shot]]:
 
 
 def _paced(clip: Clip) -> Generator[Shot]:
-    start = time.monotonic()
+    start = None  # the first frame's, which takes a while to come
     for frames in video.read_frames(clip, chunk=1):
         pts_s = float(frames.pts_s[0])
+        start = start or time.monotonic()
         time.sleep(max(0.0, start + pts_s - time.monotonic()))
         yield Shot(
             rgb=frames.rgb[0], index=int(frames.index[0]), pts_s=pts_s, captured_s=time.monotonic()
@@ -258,12 +260,15 @@ class Follower:
         """One person now; None for somebody who is not, or no longer, seen."""
         one = self._people.get(number)
         if look is None:
-            if one is None or one.last is None:
+            if (
+                one is None
+                or one.last is None
+                or one.looks < MIN_LOOKS
+                or pts_s - one.pts_s[-1] > HOLD_S
+            ):
+                self._people.pop(number, None)
                 return None
             one.crop = None
-            if pts_s - one.pts_s[-1] > HOLD_S:
-                del self._people[number]
-                return None
             held = replace(one.last.raw, valid=np.array([False]))
             return Sight(track=_track(one.id, index, box, None), raw=held, params=one.last.params)
         self._tracker.confirm(number)
@@ -275,7 +280,7 @@ class Follower:
         one.pts_s.append(pts_s)
         raw, params = self._solve(one)
         one.last = Sight(track=_track(one.id, index, box, look), raw=raw, params=params)
-        return one.last
+        return one.last if one.looks >= MIN_LOOKS else None
 
     def _solve(self, one: _Followed) -> tuple[Observations, BodyParams]:
         """The last frame of one person's window: its evidence as seen, and its pose."""

@@ -112,7 +112,7 @@ class Tracker:
         self._every = every
         self._max_gap = max_gap_s
         self._picture = picture
-        self._brief = max(BRIEF_S, every / fps) + 1e-9
+        self._brief = BRIEF_S
         self._active: list[_Follow] = []
         self._started = itertools.count()
         self._done: list[Track] = []
@@ -133,6 +133,8 @@ class Tracker:
             self._end_shot(detections.frame_index)
         step = (detections.frame_index - self._now) / self._fps if self._active else 0.0
         self._now = detections.frame_index
+        # a live stream may leave more out than `every`: one look missed is brief all the same
+        self._brief = max(BRIEF_S, self._every / self._fps, step) + 1e-9
         kept = []
         for follow in self._active:
             _predict(follow, step)
@@ -160,15 +162,14 @@ class Tracker:
 
         Boxes are where they are expected in frame `frame_index`, at or after the last update's.
         Whoever looks closer at them can tell, and should `confirm`. Finished tracks and all but
-        the last looks are let go of, so memory does not grow and `finish` knows nobody.
+        the last look are let go of, so memory does not grow and `finish` knows nobody.
         """
         self._done, self._doubtful = [], []
         ahead = np.array([1, (frame_index - self._now) / self._fps])
         found = {}
         for follow in self._active:
-            follow.seen = follow.seen[-self._looks_needed :]
-            if len(follow.seen) == self._looks_needed:
-                (found[follow.number],) = _corners((follow.mean @ ahead)[None])
+            follow.seen = follow.seen[-1:]
+            (found[follow.number],) = _corners((follow.mean @ ahead)[None])
         return found
 
     def confirm(self, number: int) -> None:
@@ -182,11 +183,6 @@ class Tracker:
         centre = follow.mean[:2, 0]
         outside = self._picture and ((centre < 0) | (centre > self._picture)).any()
         return unseen > self._max_gap + 1e-9 or bool(outside and unseen > 1e-9)
-
-    @property
-    def _looks_needed(self) -> int:
-        """In so many looks must somebody be surely a person."""
-        return math.ceil(MIN_SECONDS * self._fps / self._every)
 
     def _unseen_s(self, follow: _Follow) -> float:
         return (self._now - follow.seen[-1].frame) / self._fps
@@ -259,7 +255,7 @@ class Tracker:
         """Keep a finished track if enough of it was surely a person, or may have been one."""
         scores = np.array([seen.score for seen in follow.seen])
         share = np.mean(scores >= SURE_SCORE)
-        needed = self._looks_needed
+        needed = math.ceil(MIN_SECONDS * self._fps / self._every)
         looks = math.ceil((end - self._shot_start) / self._every)
         if looks < needed:  # an image or a very short shot: no time to make sure
             known = 2 * len(scores) >= looks
