@@ -337,7 +337,7 @@ def table(rows: Sequence[Row]) -> str:
         "|---|---" + "|---:" * len(columns) + "|",
     ]
     for row in good:
-        cells = [row["clip"], row["solver"], *(_cell(row.get(name)) for name in columns)]
+        cells = [row["clip"], row["solver"], *(cell(row.get(name)) for name in columns)]
         lines.append("| " + " | ".join(cells) + " |")
     failed = [f"{row['clip']}: {row['failed']}" for row in rows if "failed" in row]
     return "\n".join([*lines, *(["", "Not measured:", *dict.fromkeys(failed)] if failed else [])])
@@ -352,18 +352,15 @@ def stage_table(rows: Sequence[Row]) -> str:
         "|---|---" + "|---:" * len(names) + "|",
     ]
     for row in good:
-        cells = [_cell(row["stages"].get(name, {}).get("fps")) for name in names]
+        cells = [cell(row["stages"].get(name, {}).get("fps")) for name in names]
         lines.append(f"| {row['clip']} | {row['solver']} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _cell(value: float | int | None) -> str:
+def cell(value: float | int | None) -> str:
+    """A figure with three digits that count, as a table shows it."""
     if value is None:
         return "-"
-    return (
-        str(value)
-        if isinstance(value, int)
-        else f"{value:.3g}"
-        if abs(value) < 100
-        else f"{value:.0f}"
-    )
+    if isinstance(value, int) or abs(value) >= 100:
+        return f"{value:.0f}"
+    return f"{value:.3g}"

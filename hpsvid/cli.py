@@ -283,6 +283,9 @@ def train(
     without: Annotated[
         str, typer.Option(help="Parts of NIKI to leave out: ind,bnd,bidirectional,analytic.")
     ] = "",
+    loss: Annotated[
+        str, typer.Option(help="Weights of NIKI's losses: fwd=0.1,acceleration=1,...")
+    ] = "",
     mocap: Annotated[
         Path | None, typer.Option(help="For the lifter: motion to simulate landmarks for.")
     ] = None,
@@ -291,7 +294,7 @@ def train(
     """Train a solver or the lifter; an interrupted run goes on where it was."""
     with _one_line_errors():
         from hpsvid.files import check_folder
-        from hpsvid.train import FitConfig, train_solver
+        from hpsvid.train import FitConfig, loss_weights, train_solver
 
         if out.suffix != ".safetensors":
             raise InputError(f"{out}: suffix {out.suffix!r}; expected .safetensors")
@@ -299,6 +302,7 @@ def train(
         for option, given, mine in (
             ("--pairs", pairs, model != "lifter"),
             ("--without", without, model != "lifter"),
+            ("--loss", loss, model.startswith("niki")),
             ("--mocap", mocap, model == "lifter"),
         ):
             if given and not mine:
@@ -317,6 +321,7 @@ def train(
         config = FitConfig(steps=steps, minutes=minutes)
         error = train_solver(
             model, data, out, folder, size=size, seed=seed, config=config, pairs=pairs,
+            weights=loss_weights(loss),
             without=_names(without, PartName, "--without") if without else (),
         )  # fmt: skip
         print(f"wrote {out}; mean validation MPJPE {error:.1f} mm, log in {folder}")
@@ -477,6 +482,9 @@ def bench(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write every figure to this file.")
     ] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", help="Write a page with charts to this file.")
+    ] = None,
     baseline: Annotated[
         Path | None, typer.Option(help="An earlier --json file: say what is worse now.")
     ] = None,
@@ -498,8 +506,9 @@ def bench(
         if fail_on_regress and baseline is None:
             raise InputError("--fail-on-regress: needs --baseline, an earlier --json file")
         before = None if baseline is None else measuring.read_report(baseline)
-        if json_file is not None:
-            check_folder(json_file.parent)
+        for file in (json_file, html_file):
+            if file is not None:
+                check_folder(file.parent)
         options = pipeline.Options(
             detector=detector, lifter=lifter, fast=fast, max_people=max_people, threads=threads
         )
@@ -519,8 +528,12 @@ def bench(
             settings = {"fast": fast, "lifter": lifter, "detector": detector, "overlay": overlay}
             with written_whole(json_file) as stream:
                 stream.write(json.dumps(measuring.report(rows, settings), indent=2).encode())
-        worse = [] if before is None else measuring.regressions(rows, before)
-        if before is not None:
+        worse = None if before is None else measuring.regressions(rows, before)
+        if html_file is not None:
+            from hpsvid.bench_page import write_bench_page
+
+            write_bench_page(html_file, rows, worse)
+        if worse is not None:
             print("\nWorse than the baseline:", *(worse or ["nothing"]), sep="\n- ")
         if (worse and fail_on_regress) or all("failed" in row for row in rows):
             raise typer.Exit(1)

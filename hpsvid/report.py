@@ -20,43 +20,18 @@ from hpsvid.accuracy import COLUMNS, Errors, by_method, per_joint, summary
 from hpsvid.body import Body
 from hpsvid.charts import bar_chart, legend, line_chart
 from hpsvid.evaluate import Comparison, Score
-from hpsvid.files import written_whole
 from hpsvid.geometry import project
+from hpsvid.page import COLOURS, write_page
 from hpsvid.render import load_renderer
 from hpsvid.render.overlay import Overlay
 from hpsvid.truth import POINT_NAMES, PointSet, Truth
 from hpsvid.types import Array, Frames, Motion
 
-# Okabe and Ito, "Color universal design", 2008, in an order that stays apart on white
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#555555")
 SHOWN_CLIPS = 6  # clips with curves and pictures; the tables hold all
 PICTURES = (1 / 6, 1 / 2, 5 / 6)  # of the time that is known, and the worst frame
 PICTURE_PX = (220, 280)  # width, height
 HIGHER_IS_BETTER = ("found_percent", "pck_percent", "auc_percent", "pa_pck_percent",
                     "pa_auc_percent")  # fmt: skip
-
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 1150px;
-  padding: 0 1rem; }
-h1 { font-size: 1.7rem; } h2 { margin-top: 2.5rem; border-bottom: 1px solid #ddd; }
-h3 { margin-bottom: .3rem; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums;
-  font-size: 13px; margin: .8rem 0; }
-th, td { padding: 3px 8px; text-align: right; border-bottom: 1px solid #eee; }
-td { white-space: nowrap; }
-th { color: #555; font-weight: 600; vertical-align: bottom; } td.name, th.name { text-align: left; }
-td.best { font-weight: 700; } td.truth { color: #888; }
-.charts { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; }
-figcaption { font-size: 13px; font-weight: 600; margin: .5rem 0 0 3.2rem; }
-.legend span { display: inline-block; margin-right: 1.2rem; font-size: 13px; }
-.legend i { display: inline-block; width: 14px; height: 4px; margin-right: 5px;
-  vertical-align: middle; }
-.pictures td, .pictures th { border: 0; padding: 2px; text-align: center; font-size: 12px; }
-.pictures th.name { text-align: right; padding-right: 8px; vertical-align: middle; }
-.pictures img { display: block; }
-svg text { font: 11px system-ui, sans-serif; fill: #555; }
-p.note { color: #555; font-size: 13px; max-width: 75ch; }
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -82,15 +57,7 @@ def write_report(
     parts += [_comparison(comparison, colours) for comparison in comparisons]
     if measured:
         parts.append(_accuracy(measured, colours, body))
-    page = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>hpsvid: solvers side by side</title><style>{STYLE}</style></head>\n<body>"
-        + "\n".join(parts)
-        + "</body></html>\n"
-    )
-    with written_whole(path) as stream:
-        stream.write(page.encode())
+    write_page(path, "hpsvid: solvers side by side", parts)
 
 
 def _comparison(found: Comparison, colours: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +259,28 @@ LOSSES_OF: dict[PartName, tuple[str, ...]] = {
     "analytic": (),
 }
 """The losses that go with each part of NIKI that can be left out (the paper's Table 5)."""
+
+
+def loss_weights(text: str) -> LossWeights:
+    """Weights like "fwd=0.1,acceleration=1"; those not named are the paper's.
+
+    Raises InputError when one is no loss or no number of at least 0.
+    """
+    known = [field.name for field in fields(LossWeights)]
+    given = {}
+    for part in filter(None, text.split(",")):
+        name, _, value = part.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if name not in known or not 0 <= number < math.inf:
+            raise InputError(
+                f"--loss {part!r}: expected NAME=NUMBER with a number of at least 0; names are "
+                + ", ".join(known)
+            )
+        given[name] = number
+    return LossWeights(**given)
 
 
 def train_solver(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from hpsvid import bench
+from hpsvid.bench_page import write_bench_page
 from hpsvid.body import Body, load_body
 from hpsvid.errors import InputError
 from hpsvid.weights import weights_path
@@ -115,3 +116,20 @@ def test_peak_memory_is_this_runs_own():
     block = np.ones(40 * bench.MIB, np.uint8)
     assert bench.peak_memory() >= before + 35 * bench.MIB
     del block
+
+
+def test_page_holds_every_figure_and_failure(tmp_path):
+    path = tmp_path / "bench.html"
+    rows = [
+        row(stages={"detect": {"seconds": 2.0, "fps": 50.0}}),
+        row(solver="hybrik", fps=11.5, stages={"solve": {"seconds": 0.1, "fps": 1000.0}}),
+        {"clip": "<b>.mp4", "solver": "niki", "failed": "<b>.mp4: no video"},
+    ]
+    write_bench_page(path, rows, ["a.mp4, niki: fps 20 -> 10"])
+    page = path.read_text()
+    for text in ("all 1", "11.5", "&lt;b&gt;.mp4: no video", "fps 20 -&gt; 10", "a frame"):
+        assert text in page, text
+    assert "<b>.mp4" not in page and "PA-MPJPE" not in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+    write_bench_page(tmp_path / "again.html", rows, ["a.mp4, niki: fps 20 -> 10"])
+    assert (tmp_path / "again.html").read_text() == page

@@ -179,3 +179,12 @@ def test_niki_trains_with_or_without_its_parts(without, losses, motions):
 def test_a_baseline_has_no_parts_to_leave_out(tmp_path):
     with pytest.raises(InputError, match="mlp without ind"):
         train_solver("mlp", tmp_path, tmp_path / "w.safetensors", tmp_path, without=["ind"])
+
+
+def test_loss_weights_are_the_papers_but_for_those_named():
+    weights = train.loss_weights("fwd=0.1,acceleration=1")
+    assert (weights.fwd, weights.acceleration, weights.inv, weights.bnd_i) == (0.1, 1.0, 1.0, 0.1)
+    assert train.loss_weights("") == train.LossWeights()
+    for wrong in ("fwd", "fwd=x", "fwd=-1", "fwd=nan", "forward=1"):
+        with pytest.raises(InputError, match="NAME=NUMBER"):
+            train.loss_weights(wrong)
