@@ -178,7 +178,7 @@ class Sight:
 
 
 Kept = tuple[float, Sequence[Sight]]
-"""A frame's time, s, and everybody in it: some 4 kB a person."""
+"""A frame's time, s, and everybody in it: some 5 kB a person."""
 
 
 @dataclass(eq=False)
@@ -305,7 +305,8 @@ class Follower:
         # the end of the zero-phase path lags behind no steady walk
         path = smoothing.smooth_path(np.stack(one.path), seen, pts_s)
         params = BodyParams(rotmats=rotmats, betas=one.betas, transl=path[-1:] - pelvis)
-        return take_frames(raw, slice(-1, None)), params
+        # by a list of places, which copies: a slice would keep the whole window in memory
+        return take_frames(raw, np.array([-1])), params
 
     def as_motion(self, kept: Sequence[Kept]) -> Motion:
         """The frames that were worked on, and only those, as a motion of so many frames."""
