@@ -43,6 +43,7 @@ class Renderer(Protocol):
     """Draws meshes over a picture."""
 
     name: str
+    parallel: bool  # whether several threads may draw at once
 
     def draw(self, rgb: Array, meshes: Sequence[Mesh], K: Array, *, alpha: float = ALPHA) -> Array:
         """A new picture (H, W, 3) uint8: `meshes` over `rgb` (H, W, 3) uint8.

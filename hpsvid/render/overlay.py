@@ -1,6 +1,8 @@
 """A motion drawn over the frames of its clip."""
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -66,8 +68,16 @@ class Overlay:
         for person in self.motion.people:
             for place, mesh in self._surfaces(person, frames.index):
                 meshes[place].append(mesh)
-        for rgb, present in zip(frames.rgb, meshes, strict=True):
-            yield self.renderer.draw(rgb, present, self.motion.camera.K, alpha=self.alpha)
+        K = self.motion.camera.K
+
+        def draw_one(rgb: Array, present: list[Mesh]) -> Array:
+            return self.renderer.draw(rgb, present, K, alpha=self.alpha)
+
+        if not self.renderer.parallel:
+            yield from map(draw_one, frames.rgb, meshes)
+            return
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            yield from pool.map(draw_one, frames.rgb, meshes)
 
     def _surfaces(self, person: Person, index: Array) -> Iterator[tuple[int, Mesh]]:
         """(place in the chunk, mesh) for those frames of `index` (N,) that the track covers."""
