@@ -12,7 +12,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hpsvid import doctor, video, video_writer
-from hpsvid.cli import _progress, app
+from hpsvid.cli import app
+from hpsvid.cli.common import progress_bars
 from hpsvid.export import read_motion
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
@@ -238,7 +239,7 @@ def test_a_run_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_speed_counts_only_frames_of_the_time_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    with _progress(shown=True) as progress:
+    with progress_bars(shown=True) as progress:
         progress("read", 16, 16)  # the first chunk, done before the bar's clock started
     assert "fps" not in capsys.readouterr().err
 

@@ -1,0 +1,314 @@
+"""Commands that work on videos: run, export, live, occlude."""
+
+import json
+import os
+import sys
+import time
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hpsvid.choices import (
+    EngineName,
+    FormatName,
+    RendererName,
+    RigName,
+)
+from hpsvid.cli.common import (
+    BackboneOpt,
+    DetectorOpt,
+    FastOpt,
+    FocalOpt,
+    IkOpt,
+    InputArg,
+    JsonOpt,
+    LifterOpt,
+    MaxPeopleOpt,
+    PersonOpt,
+    QuietOpt,
+    SmplOpt,
+    ThreadsOpt,
+    WeightsOpt,
+    app,
+    one_line_errors,
+    progress_bars,
+    show_facts,
+    stem_of,
+)
+from hpsvid.errors import InputError
+
+if TYPE_CHECKING:
+    from hpsvid.jobs import Job
+    from hpsvid.pipeline import Options, Progress, StageClock
+    from hpsvid.types import Motion
+
+
+@app.command()
+def run(
+    input: Annotated[
+        Path, typer.Argument(help="Video, picture, folder of pictures, or folder of videos.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Overlay video (.mp4 .mov .mkv) or picture; result .npz beside it. "
+            "For a folder of videos, a folder."
+        ),
+    ] = None,
+    detector: DetectorOpt = "embedded",
+    backbone: BackboneOpt = "blazepose",
+    lifter: LifterOpt = "geometric",
+    solver: IkOpt = "niki-temporal",
+    weights: WeightsOpt = "hpsvid",
+    fast: FastOpt = False,
+    focal: FocalOpt = None,
+    person: PersonOpt = None,
+    max_people: MaxPeopleOpt = None,
+    renderer: Annotated[RendererName, typer.Option(help="What draws the meshes.")] = "auto",
+    alpha: Annotated[
+        float, typer.Option(help="Opacity of the meshes, 0 to 1.", min=0.0, max=1.0)
+    ] = 0.85,
+    smpl: SmplOpt = None,
+    threads: ThreadsOpt = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Many clips: so many at a time (1; with Ray, all).", min=1)
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Many clips: redo those that are done already.")
+    ] = False,
+    engine: Annotated[
+        EngineName, typer.Option(help="Many clips: on this machine, or on a Ray cluster.")
+    ] = "processes",
+    address: Annotated[
+        str | None, typer.Option(help="HOST:PORT of the Ray cluster (default: this machine's).")
+    ] = None,
+    quiet: QuietOpt = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """Find and follow the people of a video and draw their bodies over it.
+
+    A folder of videos is many clips: each gets its own overlay and result in the folder --out,
+    those done already are skipped, those that fail are named in the summary.
+    """
+    with one_line_errors():
+        from hpsvid import many, video, video_writer
+        from hpsvid.jobs import Job, perform
+
+        options: dict[str, Any] = {
+            "detector": detector, "backbone": backbone, "lifter": lifter, "solver": solver,
+            "weights": weights, "fast": fast, "focal_px": focal, "person": person,
+            "max_people": max_people, "threads": threads,
+        }  # fmt: skip
+        job = Job(
+            source=input, overlay=out or Path(f"{stem_of(input)}_overlay"), options=options,
+            renderer=renderer, alpha=alpha, smpl=smpl,
+        )  # fmt: skip
+        if address is not None and engine != "ray":
+            raise InputError(f"--address {address}: is for --engine ray; give both or none")
+        if many.holds_videos(input):
+            _run_many(job, engine, address, jobs=jobs, again=again, quiet=quiet, as_json=as_json)
+            return
+        if jobs is not None or again or engine == "ray":
+            raise InputError(
+                f"{input}: one clip; --jobs, --again and --engine ray are for a folder of videos"
+            )
+        if out is None:
+            suffix = video_writer.suffix_for(video.probe(input))
+            job = replace(job, overlay=Path(f"{stem_of(input)}_overlay{suffix}"))
+        with progress_bars(shown=not quiet and not as_json) as progress:
+            facts = perform(job, progress)
+        show_facts(facts, quiet=quiet, as_json=as_json)
+
+
+def _run_many(
+    common: "Job", engine: EngineName, address: str | None,
+    *, jobs: int | None, again: bool, quiet: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """All videos of a folder; what is said of each comes at once, a summary at the end."""
+    from hpsvid import many
+    from hpsvid.engines.cluster import CPUS_A_CLIP, run_on_ray
+    from hpsvid.engines.processes import run_in_processes
+    from hpsvid.jobs import work
+
+    started = time.perf_counter()
+    folder, out, threads = common.source, common.overlay, common.options["threads"]
+    if engine == "ray":  # whose workers have a current folder of their own
+        folder, out = folder.absolute(), out.absolute()
+        threads = threads or CPUS_A_CLIP
+        address = address or os.environ.get("RAY_ADDRESS", "auto")
+        do = partial(run_on_ray, work=work, address=address, at_once=jobs, threads=threads)
+    else:
+        at_once = jobs or 1
+        threads = threads or max(1, (os.cpu_count() or 1) // at_once)
+        do = partial(run_in_processes, work=work, at_once=at_once, threads=threads)
+    if common.smpl or os.environ.get("HPSVID_SMPL"):
+        from hpsvid.body_files import find_smpl
+
+        common = replace(common, smpl=(find_smpl(common.smpl) or Path()).absolute())
+    common = replace(common, options={**common.options, "threads": threads})
+    todo = many.jobs_for(folder, out, common)
+    rows = []
+    try:
+        with closing(many.run_many(todo, do, again=again)) as coming:
+            for row in coming:
+                rows.append(row)
+                if row["state"] == "failed" or not (quiet or as_json):
+                    print(many.line(row), file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        done = sum(row["state"] != "failed" for row in rows)
+        print(
+            f"hpsvid: interrupted; {done} of {len(todo)} clips are done and stay in {out}; "
+            "the same command goes on from there",
+            file=sys.stderr,
+        )
+        raise typer.Exit(130) from None
+    facts = many.summarise(todo, rows, started)
+    if as_json:
+        print(json.dumps(facts, indent=2))
+    elif not quiet:
+        many.show(facts, out)
+    if facts["failed"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    input: Annotated[Path, typer.Argument(help="Video, picture, folder, or a result .npz.")],
+    format: Annotated[FormatName, typer.Option(help="File format.")] = "bvh",
+    out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path(),
+    rig: Annotated[RigName, typer.Option(help="Joint names of a .bvh.")] = "smpl",
+    fps: Annotated[
+        int | None, typer.Option(help="Resample to so many frames a second.", min=1)
+    ] = None,
+    detector: DetectorOpt = "embedded",
+    backbone: BackboneOpt = "blazepose",
+    lifter: LifterOpt = "geometric",
+    solver: IkOpt = "niki-temporal",
+    weights: WeightsOpt = "hpsvid",
+    fast: FastOpt = False,
+    focal: FocalOpt = None,
+    person: PersonOpt = None,
+    max_people: MaxPeopleOpt = None,
+    smpl: SmplOpt = None,
+    threads: ThreadsOpt = None,
+    quiet: QuietOpt = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """Write the motion of a video, or of a saved result, as files for other programs."""
+    with one_line_errors():
+        from hpsvid import pipeline, summary
+        from hpsvid.export import ExportOptions, check_options
+        from hpsvid.files import check_folder
+
+        wanted = ExportOptions(fps=fps, rig=rig)
+        chosen = check_options(format, wanted)
+        check_folder(out)
+        result_path = out / f"{stem_of(input)}.npz"
+        if format == "npz" and result_path.exists() and result_path.samefile(input):
+            raise InputError(f"{result_path}: is the input itself; give another folder, --out DIR")
+        options = pipeline.Options(
+            detector=detector, backbone=backbone, lifter=lifter, solver=solver, weights=weights,
+            fast=fast, focal_px=focal, person=person, max_people=max_people, threads=threads,
+        )  # fmt: skip
+        clock = pipeline.StageClock()
+        body = pipeline.load_chosen_body(smpl)
+        with progress_bars(shown=not quiet and not as_json) as progress:
+            motion = _motion_of(input, body, options, clock, progress)
+        out.mkdir(parents=True, exist_ok=True)
+        files = chosen.write(motion, body, out, stem_of(input), wanted)
+        show_facts(summary.summarise(motion, clock, files), quiet=quiet, as_json=as_json)
+
+
+def _motion_of(
+    path: Path, body: Any, options: "Options", clock: "StageClock", progress: "Progress"
+) -> "Motion":
+    from hpsvid import pipeline, video
+    from hpsvid.export import npz
+
+    if path.suffix.lower() == ".npz":
+        saved = npz.read_motion(path)
+        pipeline.check_body(saved, body)
+        return pipeline.keep_people(saved, options)
+    return pipeline.make_motion(video.probe(path), body, options, clock, progress)
+
+
+@app.command()
+def live(
+    source: Annotated[
+        str, typer.Argument(help="A camera's number, rtsp:// or http:// address, or a video.")
+    ],
+    serve: Annotated[
+        str | None,
+        typer.Option(help="[HOST:]PORT of a page for browsers, in place of a window."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Result .npz of what was seen.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="End after so long.", min=0.1)] = None,
+    detector: DetectorOpt = "embedded",
+    lifter: LifterOpt = "geometric",
+    solver: IkOpt = "niki-temporal",
+    fast: Annotated[
+        bool, typer.Option("--fast/--heavy", help="Which of the two landmark networks.")
+    ] = True,
+    focal: FocalOpt = None,
+    max_people: MaxPeopleOpt = None,
+    alpha: Annotated[
+        float, typer.Option(help="Opacity of the meshes, 0 to 1.", min=0.0, max=1.0)
+    ] = 0.85,
+    smpl: SmplOpt = None,
+    threads: ThreadsOpt = None,
+    quiet: QuietOpt = False,
+) -> None:
+    """Draw bodies over a running camera, newest frame first; Ctrl-C ends it."""
+    with one_line_errors():
+        from hpsvid import live as running
+        from hpsvid import live_page, pipeline
+        from hpsvid.export import npz
+        from hpsvid.files import check_folder
+        from hpsvid.render import load_renderer
+
+        if out is not None and (out.suffix != ".npz" or out.is_dir()):
+            raise InputError(f"{out}: expected the name of an .npz file")
+        check_folder(Path() if out is None else out.parent)
+        address = None if serve is None else live_page.parse_address(serve)
+        options = pipeline.Options(
+            detector=detector, lifter=lifter, solver=solver, fast=fast, focal_px=focal,
+            max_people=max_people, threads=threads,
+        )  # fmt: skip
+        clip, shots = running.open_source(source)
+        with ExitStack() as stack:
+            stack.callback(shots.close)
+            show, url = stack.enter_context(running.screen(address, f"hpsvid live {source}"))
+            follower = running.Follower(clip, pipeline.load_chosen_body(smpl), options)
+            if url and not quiet:
+                print(f"look at {url}", flush=True)
+            numbers, kept = running.watch(
+                shots, follower, load_renderer("auto"), show,
+                alpha=alpha, seconds=seconds, keep=out is not None,
+            )  # fmt: skip
+        if out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            npz.write_motion(follower.as_motion(kept), out)
+        if not quiet:
+            print(numbers.line() + (f"; wrote {out}" if out else ""))
+
+
+@app.command()
+def occlude(
+    input: InputArg,
+    out: Annotated[Path, typer.Option(help="Video (.mp4 .mov .mkv) or picture to write.")],
+    seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
+    quiet: QuietOpt = False,
+) -> None:
+    """Hide parts of the people and cut the picture, as 3DPW-XOCC does, to test what holds."""
+    with one_line_errors():
+        from hpsvid import video
+        from hpsvid.occlude import occlude_clip
+
+        with progress_bars(shown=not quiet) as progress:
+            occlude_clip(video.probe(input), out, seed, progress)
+        if not quiet:
+            print(f"wrote {out}")

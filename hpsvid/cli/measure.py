@@ -1,0 +1,226 @@
+"""Commands that measure: eval, bench, sensitivity."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hpsvid.choices import (
+    SolverName,
+)
+from hpsvid.cli.common import (
+    DetectorOpt,
+    FastOpt,
+    FocalOpt,
+    IkOpt,
+    InputArg,
+    LifterOpt,
+    MaxPeopleOpt,
+    QuietOpt,
+    SmplOpt,
+    ThreadsOpt,
+    app,
+    names_in,
+    one_line_errors,
+    progress_bars,
+)
+from hpsvid.errors import InputError
+
+if TYPE_CHECKING:
+    pass
+
+
+@app.command("eval")
+def evaluate(
+    data: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Truth: a file or folder of results or of 3DPW's sequences; or a folder of "
+            "held-back motion capture, to compare solvers on noise."
+        ),
+    ],
+    motion: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Result .npz, clip, or folder of results; again for more. "
+            "Without it the clips beside the truth."
+        ),
+    ] = None,
+    ik: Annotated[
+        str, typer.Option(help="Solvers, with commas between.")
+    ] = "hybrik,niki,niki-one-stage,niki-temporal,gik",
+    mlp: Annotated[
+        Path | None, typer.Option(help="Weights of the MLP baseline (train mlp), to compare too.")
+    ] = None,
+    windows: Annotated[int, typer.Option(help="Windows of 64 frames to solve.", min=1)] = 24,
+    lifter: LifterOpt = "geometric",
+    fast: FastOpt = False,
+    smpl: SmplOpt = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write every figure to this file, too.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a page (.html) with tables, curves and pictures.")
+    ] = None,
+    quiet: QuietOpt = False,
+) -> None:
+    """Measure motions against the truth, or compare solvers on noisy motion; Markdown tables."""
+    with one_line_errors():
+        from hpsvid import accuracy, evaluate, pipeline
+        from hpsvid.files import check_folder, written_whole
+        from hpsvid.report import Measured, write_report
+
+        names = names_in(ik, SolverName, "--ik")
+        if report is not None and report.suffix != ".html":
+            raise InputError(f"{report}: suffix {report.suffix!r}; expected .html")
+        for path in (json_file, report):
+            if path is not None:
+                check_folder(path.parent)
+        truths = [path for path in data if accuracy.is_truth(path)]
+        comparisons = []
+        for path in data:
+            if path not in truths:
+                found = evaluate.compare_solvers(path, names, mlp=mlp, windows=windows)
+                print(evaluate.comparison_text(found), end="\n\n")
+                comparisons.append(found)
+        measured = []
+        with progress_bars(shown=not quiet) as progress:
+            for path in truths:
+                measured += [
+                    Measured(truth=truth, motion=made, errors=errors)
+                    for truth, made, errors in accuracy.evaluate_motions(
+                        path,
+                        motion or (),
+                        names,
+                        smpl=smpl,
+                        progress=progress,
+                        options=pipeline.Options(lifter=lifter, fast=fast),
+                    )
+                ]
+        errors = [one for some in measured for one in some.errors]
+        if errors:
+            print(accuracy.table(errors), accuracy.joint_table(errors), sep="\n\n")
+        if json_file is not None:
+            facts = accuracy.as_json(errors)
+            facts["windows"] = [evaluate.comparison_json(found) for found in comparisons]
+            json_file.parent.mkdir(parents=True, exist_ok=True)
+            with written_whole(json_file) as stream:
+                stream.write(json.dumps(facts, indent=2).encode())
+        if report is not None:
+            report.parent.mkdir(parents=True, exist_ok=True)
+            write_report(report, comparisons, measured, pipeline.load_chosen_body(smpl))
+
+
+@app.command()
+def bench(
+    clips: Annotated[Path, typer.Argument(help="Folder of videos; truth beside them is used.")],
+    ik: Annotated[
+        str, typer.Option("--compare", help="Solvers, with commas between.")
+    ] = "niki-temporal",
+    detector: DetectorOpt = "embedded",
+    lifter: LifterOpt = "geometric",
+    fast: FastOpt = False,
+    overlay: Annotated[bool, typer.Option(help="Render and encode overlays, too.")] = True,
+    max_people: MaxPeopleOpt = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write every figure to this file.")
+    ] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", help="Write a page with charts to this file.")
+    ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="An earlier --json file: say what is worse now.")
+    ] = None,
+    fail_on_regress: Annotated[
+        bool, typer.Option("--fail-on-regress", help="Exit with 1 when something is worse.")
+    ] = False,
+    smpl: SmplOpt = None,
+    threads: ThreadsOpt = None,
+    quiet: QuietOpt = False,
+) -> None:
+    """Measure speed, memory, smoothness and accuracy on a folder of clips; Markdown tables."""
+    with one_line_errors():
+        from hpsvid import bench as measuring
+        from hpsvid import pipeline
+        from hpsvid.files import check_folder, written_whole
+        from hpsvid.render import load_renderer
+
+        solvers = names_in(ik, SolverName, "--compare")
+        if fail_on_regress and baseline is None:
+            raise InputError("--fail-on-regress: needs --baseline, an earlier --json file")
+        before = None if baseline is None else measuring.read_report(baseline)
+        for file in (json_file, html_file):
+            if file is not None:
+                check_folder(file.parent)
+        options = pipeline.Options(
+            detector=detector, lifter=lifter, fast=fast, max_people=max_people, threads=threads
+        )
+        body = pipeline.load_chosen_body(smpl)
+        renderer = load_renderer("auto") if overlay else None
+        rows = []
+        for row in measuring.bench(clips, body, options, solvers, renderer):
+            rows.append(row)
+            if not quiet:
+                print(measuring.line(row), file=sys.stderr, flush=True)
+        print(
+            measuring.table([*rows, *measuring.totals(rows)]),
+            measuring.stage_table(rows),
+            sep="\n\n",
+        )
+        if json_file is not None:
+            settings = {"fast": fast, "lifter": lifter, "detector": detector, "overlay": overlay}
+            with written_whole(json_file) as stream:
+                stream.write(json.dumps(measuring.report(rows, settings), indent=2).encode())
+        worse = None if before is None else measuring.regressions(rows, before)
+        if html_file is not None:
+            from hpsvid.bench_page import write_bench_page
+
+            write_bench_page(html_file, rows, worse)
+        if worse is not None:
+            print("\nWorse than the baseline:", *(worse or ["nothing"]), sep="\n- ")
+        if (worse and fail_on_regress) or all("failed" in row for row in rows):
+            raise typer.Exit(1)
+
+
+@app.command()
+def sensitivity(
+    input: InputArg,
+    out: Annotated[Path, typer.Option(help="Heat map to write (.png .jpg).")],
+    frame: Annotated[int, typer.Option(help="Which frame, counted from 0.", min=0)] = 0,
+    truth: Annotated[
+        Path | None, typer.Option(help="Truth of the clip; otherwise the pose without a patch.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Places of the patch a side.", min=2)] = 12,
+    detector: DetectorOpt = "embedded",
+    lifter: LifterOpt = "geometric",
+    solver: IkOpt = "niki-temporal",
+    fast: FastOpt = False,
+    focal: FocalOpt = None,
+    smpl: SmplOpt = None,
+    threads: ThreadsOpt = None,
+    quiet: QuietOpt = False,
+) -> None:
+    """Slide a grey patch over a person and draw where it makes the pose worst."""
+    with one_line_errors():
+        from hpsvid import accuracy, pipeline, video, video_writer
+        from hpsvid import sensitivity as slide
+
+        video_writer.check_output(out)
+        if out.suffix.lower() not in video_writer.PICTURE_OUT_SUFFIXES:
+            raise InputError(f"{out}: expected a picture, .png or .jpg")
+        options = pipeline.Options(
+            detector=detector, lifter=lifter, solver=solver, fast=fast, focal_px=focal,
+            threads=threads,
+        )  # fmt: skip
+        body = pipeline.load_chosen_body(smpl)
+        known = None if truth is None else accuracy.read_truths(truth, body, None)[0]
+        with progress_bars(shown=not quiet) as progress:
+            found = slide.sensitivity(
+                video.probe(input), frame, body, options, steps=steps, truth=known,
+                progress=progress,
+            )  # fmt: skip
+        video_writer.write_image(out, slide.heat_map(found))
+        if not quiet:
+            print(slide.table(found))

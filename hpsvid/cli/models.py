@@ -1,0 +1,122 @@
+"""Commands about networks and the installation: train, weights, doctor."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hpsvid.choices import (
+    ModelName,
+    PartName,
+    SizeName,
+)
+from hpsvid.cli.common import (
+    JsonOpt,
+    app,
+    names_in,
+    one_line_errors,
+)
+from hpsvid.errors import InputError
+
+if TYPE_CHECKING:
+    pass
+
+
+@app.command()
+def train(
+    model: Annotated[ModelName, typer.Argument(help="What to train.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Folder with train/ and val/: motion capture; for the lifter, rendered pairs."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Weights to write, .safetensors.")],
+    folder: Annotated[
+        Path | None, typer.Option(help="Checkpoints and log (default: beside --out); resumed.")
+    ] = None,
+    size: Annotated[SizeName, typer.Option(help="full is for a GPU.")] = "small",
+    minutes: Annotated[float | None, typer.Option(help="Stop after so long.", min=0.1)] = None,
+    steps: Annotated[int, typer.Option(help="Stop after so many steps.", min=1)] = 2000,
+    pairs: Annotated[
+        Path | None, typer.Option(help="Lifted renders (tools/lift_pairs.py) for half a batch.")
+    ] = None,
+    without: Annotated[
+        str, typer.Option(help="Parts of NIKI to leave out: ind,bnd,bidirectional,analytic.")
+    ] = "",
+    loss: Annotated[
+        str, typer.Option(help="Weights of NIKI's losses: fwd=0.1,acceleration=1,...")
+    ] = "",
+    mocap: Annotated[
+        Path | None, typer.Option(help="For the lifter: motion to simulate landmarks for.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
+) -> None:
+    """Train a solver or the lifter; an interrupted run goes on where it was."""
+    with one_line_errors():
+        from hpsvid.files import check_folder
+        from hpsvid.train import FitConfig, loss_weights, train_solver
+
+        if out.suffix != ".safetensors":
+            raise InputError(f"{out}: suffix {out.suffix!r}; expected .safetensors")
+        check_folder(out.parent)
+        for option, given, mine in (
+            ("--pairs", pairs, model != "lifter"),
+            ("--without", without, model != "lifter"),
+            ("--loss", loss, model.startswith("niki")),
+            ("--mocap", mocap, model == "lifter"),
+        ):
+            if given and not mine:
+                raise InputError(f"train {model} {option}: it has no such option; leave it out")
+        folder = folder or out.with_suffix("")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if model == "lifter":
+            from hpsvid.train_lifter import train_lifter
+
+            scores = train_lifter(
+                data, out, folder, mocap=mocap, size=size, seed=seed, steps=steps, minutes=minutes
+            )
+            told = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+            print(f"wrote {out}; validation {told}; log in {folder}")
+            return
+        config = FitConfig(steps=steps, minutes=minutes)
+        error = train_solver(
+            model, data, out, folder, size=size, seed=seed, config=config, pairs=pairs,
+            weights=loss_weights(loss),
+            without=names_in(without, PartName, "--without") if without else (),
+        )  # fmt: skip
+        print(f"wrote {out}; mean validation MPJPE {error:.1f} mm, log in {folder}")
+
+
+weights_app = typer.Typer(help="Weights of other people's networks.", no_args_is_help=True)
+app.add_typer(weights_app, name="weights")
+
+
+@weights_app.command("import")
+def import_weights(
+    file: Annotated[
+        Path, typer.Argument(help="niki_ts.pth, niki_1stage.pth, hybrik_hrnet.pth, ...")
+    ],
+) -> None:
+    """Check a checkpoint of NIKI's or HybrIK's authors and keep what `run` needs of it."""
+    with one_line_errors():
+        from hpsvid.import_weights import import_weights as bring_in
+
+        kind, written = bring_in(file)
+        print(f"{kind}: wrote {written}")
+
+
+@app.command()
+def doctor(as_json: JsonOpt = False) -> None:
+    """Say what is installed, which weights and body models were found, and what to mend."""
+    with one_line_errors():
+        from hpsvid import doctor as examination
+
+        findings = examination.examine()
+        if as_json:
+            print(json.dumps([finding.as_dict() for finding in findings], indent=2))
+        else:
+            examination.show(findings)
+        if any(finding.state == "broken" for finding in findings):
+            raise typer.Exit(1)
