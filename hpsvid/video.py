@@ -37,7 +37,7 @@ _EXIF_IFD, _EXIF_FOCAL_35MM = 0x8769, 0xA405
 _PICTURE_FPS = Fraction(30)
 _FALLBACK_FPS = Fraction(25)  # libavformat's own guess for streams that say nothing
 _MAX_FPS = 1000  # Hz; a higher "rate" is a container's clock, not a camera's
-_CHUNK_BYTES = 80e6  # of decoded pictures; three chunks are held at a time
+_CHUNK_BYTES = 40e6  # of decoded pictures; three chunks are held at a time
 _CLOCK_RESTART_S = 1.0  # a jump back by more than this is a new recording joined on
 
 
@@ -82,7 +82,7 @@ def probe(path: Path, image_fps: Fraction = _PICTURE_FPS) -> Clip:
 def read_frames(clip: Clip, *, chunk: int | None = None) -> Iterator[Frames]:
     """Decode the clip in chunks of up to `chunk` frames, upright RGB, each with its own time.
 
-    chunk: None takes 16, and fewer of large pictures (3 of 4K): memory does not grow with
+    chunk: None takes 8, and fewer of large pictures (1 of 4K): memory does not grow with
     the clip. Times are the file's own, the first frame's is 0, and they increase strictly.
     A frame without a time gets its predecessor's plus the nominal step;
     one whose time does not increase gets half a step, so that the frames after it keep their
@@ -96,7 +96,7 @@ def read_frames(clip: Clip, *, chunk: int | None = None) -> Iterator[Frames]:
     good files); where the container announces only a duration, 1 s or 2 %.
     """
     if chunk is None:
-        chunk = int(np.clip(_CHUNK_BYTES // (3 * clip.width * clip.height), 1, 16))
+        chunk = int(np.clip(_CHUNK_BYTES // (3 * clip.width * clip.height), 1, 8))
     if chunk < 1:
         raise ValueError(f"chunk: expected at least 1 frame, found {chunk}")
     timed = _timed_pictures(clip) if is_pictures(clip.path) else _timed_video(clip)
