@@ -25,8 +25,8 @@ fmt: $(DEV)/.installed
 	$(DEV)/bin/ruff check --fix .
 	$(DEV)/bin/ruff format .
 
-bench: $(DEV)/.installed  ## speed of each stage on a sample clip
-	$(DEV)/bin/python -m tools.benchmark
+bench: $(DEV)/.installed  ## speed of each stage and accuracy on the samples
+	$(DEV)/bin/hpsvid bench samples --html out/bench.html
 
 # torch comes first and pinned: a later package that wants torchvision would otherwise replace a
 # CPU build of torch by several GB of CUDA.
