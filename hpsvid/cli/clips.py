@@ -12,12 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpsvid.choices import (
-    EngineName,
-    FormatName,
-    RendererName,
-    RigName,
-)
+from hpsvid.choices import EngineName, FormatName, RendererName, RigName
 from hpsvid.cli.common import (
     BackboneOpt,
     DetectorOpt,

@@ -5,20 +5,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 
-from hpsvid.choices import (
-    BackboneName,
-    LifterName,
-    SolverName,
-    WeightsName,
-)
+from hpsvid.choices import BackboneName, LifterName, SolverName, WeightsName
 from hpsvid.errors import HpsvidError, InputError, one_line
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     help="Video of people in, smooth 3D human motion out.",

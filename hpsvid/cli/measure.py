@@ -3,13 +3,11 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from hpsvid.choices import (
-    SolverName,
-)
+from hpsvid.choices import SolverName
 from hpsvid.cli.common import (
     DetectorOpt,
     FastOpt,
@@ -27,9 +25,6 @@ from hpsvid.cli.common import (
     progress_bars,
 )
 from hpsvid.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command("eval")

@@ -2,25 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from hpsvid.choices import (
-    ModelName,
-    PartName,
-    SizeName,
-)
-from hpsvid.cli.common import (
-    JsonOpt,
-    app,
-    names_in,
-    one_line_errors,
-)
+from hpsvid.choices import ModelName, PartName, SizeName
+from hpsvid.cli.common import JsonOpt, app, names_in, one_line_errors
 from hpsvid.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()
