@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import hpsvid
-from hpsvid import accuracy, metrics, pipeline, truth, video, video_writer
+from hpsvid import accuracy, metrics, pipeline, truth, video, video_writer, windows
 from hpsvid.body import JOINT, Body
 from hpsvid.choices import SolverName
 from hpsvid.errors import HpsvidError, InputError, NoPersonError, one_line
@@ -29,7 +29,7 @@ Row = dict[str, Any]
 """Plain values by column; `None` where there is nothing to measure."""
 
 NETWORKS = ("detect", "landmarks")
-SOLVER_SEAM = 32  # frames between the seams of the temporal solver's windows
+SEAM_S = 32 / windows.RATE_HZ  # between the seams of the temporal solver's windows
 WARM_UP_FRAMES = 60
 FEET = (JOINT["left_foot"], JOINT["right_foot"])
 MIB = 2**20
@@ -198,8 +198,10 @@ def _together(person: Person, motion: Motion, name: str) -> Array:
     size = metrics.acceleration_errors(centred, np.zeros_like(centred), fps).mean(1)
     if name == "acceleration":
         return size
-    middle = np.arange(len(size)) + 1  # a second difference lies amid its frames
-    at_seam = (middle % SOLVER_SEAM <= 1) & (middle >= SOLVER_SEAM - 1)
+    times = motion.pts_s[person.track.frame_index]
+    middle = times[1:-1] - times[0]  # a second difference lies amid its frames
+    away = np.abs((middle + SEAM_S / 2) % SEAM_S - SEAM_S / 2)
+    at_seam = (away <= 1.5 / min(fps, windows.RATE_HZ)) & (middle > SEAM_S / 2)
     return size[at_seam if name == "seam" else ~at_seam]
 
 

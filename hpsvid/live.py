@@ -49,8 +49,7 @@ from hpsvid.types import (
 )
 
 LOOKS_HZ = 5.0  # how often people are looked for; the landmark network follows them in between
-WINDOW_FRAMES = 32  # as many as the temporal model is trained on,
-MODEL_HZ = 30.0  # and their rate
+WINDOW_FRAMES = 32  # as many as the temporal model is trained on
 MIN_LOOKS = 2  # of the landmark network before somebody is shown; one may be a false alarm
 HOLD_S = 0.5  # how long somebody who is no longer seen keeps the last pose
 FALLBACK_FPS = 30  # of a camera that does not say, or says nonsense
@@ -349,20 +348,12 @@ def _joined(parts: Sequence[PerFrame] | deque[PerFrame]) -> PerFrame:
 
 
 def _at_model_rate(obs: Observations, pts_s: Array) -> Observations:
-    """The last of a window at MODEL_HZ, ending with it: a slow machine leaves frames out.
+    """The last of a window at windows.RATE_HZ, ending with it: a slow machine leaves frames out.
 
     On the studio walk at 5 fps this takes the position error from 105 to 94 mm.
     """
-    length = min(WINDOW_FRAMES, 1 + int((pts_s[-1] - pts_s[0]) * MODEL_HZ + 1e-6))
-    times = pts_s[-1] - np.arange(length)[::-1] / MODEL_HZ
-
-    def between(values: Array) -> Array:
-        columns = [np.interp(times, pts_s, column) for column in values.reshape(len(obs), -1).T]
-        return np.stack(columns, -1).reshape(length, *values.shape[1:]).astype(np.float32)
-
-    names = ("joints", "sigma", "twist", "betas", "pelvis")
-    last = take_frames(obs, np.full(length, -1))
-    return replace(last, **{name: between(getattr(obs, name)) for name in names})
+    length = min(WINDOW_FRAMES, 1 + int((pts_s[-1] - pts_s[0]) * windows.RATE_HZ + 1e-6))
+    return smoothing.at_times(obs, pts_s, pts_s[-1] - np.arange(length)[::-1] / windows.RATE_HZ)
 
 
 def _landmarks(identity: int, look: Look, index: int) -> Landmarks:

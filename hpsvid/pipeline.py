@@ -288,14 +288,24 @@ def solve_track(
         obs = smoothing.steady(raw, times)
     with clock.stage("solve", len(found)), torch.inference_mode():
         betas = motion.person_betas(obs)
-        overlap = (solver.window_length or 0) // 2
-        parts = [
-            (window.start, solver(window, betas))
-            for window in windows.split(obs, solver.window_length, overlap)
-        ]
-        solved = windows.blend(parts, len(obs))
+        rotmats = solve(obs, times, betas, solver)
     with clock.stage("place", len(found)), torch.inference_mode():
-        return motion.make_person(found, obs, solved.rotmats, betas, times, body, camera, raw=raw)
+        return motion.make_person(found, obs, rotmats, betas, times, body, camera, raw=raw)
+
+
+def solve(obs: Observations, times: np.ndarray, betas: np.ndarray, solver: ik.Solver) -> np.ndarray:
+    """Rotations (T, 24, 3, 3) of one track; a solver of windows sees them at its own frame rate.
+
+    times: (T,) s; betas: (10,).
+    """
+    even = windows.rate_times(times) if solver.window_length else None
+    seen = obs if even is None else smoothing.at_times(obs, times, even)
+    parts = [
+        (window.start, solver(window, betas))
+        for window in windows.split(seen, solver.window_length, (solver.window_length or 0) // 2)
+    ]
+    rotmats = windows.blend(parts, len(seen)).rotmats
+    return rotmats if even is None else windows.back_to(rotmats, times)
 
 
 def _nobody(clip: Clip, frames: int, options: Options) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hpsvid.body import N_BODY, PARENTS
 from hpsvid.geometry import nearest_rotation, slerp
-from hpsvid.types import Array, Observations
+from hpsvid.types import Array, Observations, take_frames
 
 # Cut-offs of the smoothing, Hz: of motion at frequency f, 1 / (1 + (f / cut-off)^6) is kept. The
 # evidence is smoothed first, the rotations once more after the solver. Through all of it a swing
@@ -80,6 +80,22 @@ def steady(obs: Observations, pts_s: Array) -> Observations:
         joints=smooth(obs.joints, weight),
         twist=smooth(obs.twist, of_bones(weight)[:, 1:]),
     )
+
+
+def at_times(obs: Observations, pts_s: Array, times: Array) -> Observations:
+    """The evidence a solver reads at other moments `times` (N,) s, on lines between its frames.
+
+    pts_s: (T,) s, its own times. Landmarks and flags are those of the frames before.
+    """
+
+    def between(values: Array) -> Array:
+        columns = [np.interp(times, pts_s, column) for column in values.reshape(len(obs), -1).T]
+        return np.stack(columns, -1).reshape(len(times), *values.shape[1:]).astype(np.float32)
+
+    before = np.searchsorted(pts_s, times, side="right").clip(1, len(obs)) - 1
+    names = ("joints", "sigma", "twist", "betas", "pelvis")
+    moved = {name: between(getattr(obs, name)) for name in names}
+    return replace(take_frames(obs, before), **moved)
 
 
 def steady_so_far(obs: Observations, pts_s: Array) -> Observations:

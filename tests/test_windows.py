@@ -97,3 +97,26 @@ def test_bad_overlap_and_uncovered_frames_are_refused():
     part = framewise(windows.split(observations(4), None)[0])
     with pytest.raises(ValueError, match="frame 4"):
         windows.blend([(0, part)], 6)
+
+
+@pytest.mark.parametrize("fps", [5.0, 24.0, 25.0, 60.0, 120.0])
+def test_a_steady_turn_comes_back_from_the_solvers_rate(fps):
+    pts_s = np.arange(round(2 * fps)) / fps + 0.7
+    times = windows.rate_times(pts_s)
+    assert times is not None
+    assert times[0] == pts_s[0] and 0 <= times[-1] - pts_s[-1] < 1 / windows.RATE_HZ
+    assert np.diff(times) == pytest.approx(1 / windows.RATE_HZ)
+
+    def turned(when):
+        vector = torch.zeros(len(when), 24, 3)
+        vector[..., 1] = torch.from_numpy(3 * when).float()[:, None]
+        return axis_angle_to_matrix(vector).numpy()
+
+    assert np.abs(windows.back_to(turned(times), pts_s) - turned(pts_s)).max() < 1e-5
+
+
+def test_clips_of_the_solvers_rate_are_left_alone():
+    assert windows.rate_times(np.arange(50) / 29.97) is None
+    assert windows.rate_times(np.array([0.4])) is None
+    varying = np.cumsum(np.random.default_rng(0).uniform(0.01, 0.06, 50))
+    assert windows.rate_times(varying) is not None
