@@ -5,8 +5,9 @@ Fergus ("Visualizing and understanding convolutional networks", ECCV 2014) with 
 class's score, as PARE (Kocabas et al., ICCV 2021) and NIKI (supplement F) do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 import cv2
 import numpy as np
@@ -55,7 +56,7 @@ def sensitivity(
     """
     rgb = _frame(clip, frame)
     whole = Frames(rgb=rgb[None], index=np.zeros(1, np.int64), pts_s=np.zeros(1))
-    (found,) = detect.load_detector(options.detector)(whole)
+    (found,) = detect.load_detector(options.detector, threads=options.threads)(whole)
     if len(found.boxes) == 0:
         raise NoPersonError(f"{clip.path}: no person found in frame {frame}")
     box = found.boxes[areas(found.boxes).argmax()]
@@ -63,8 +64,9 @@ def sensitivity(
     middle, side = (box[:2] + box[2:]) / 2, MARGIN * float((box[2:] - box[:2]).max())
     centres = (np.arange(steps) + 0.5) / steps - 0.5
     places = [middle + side * np.array([x, y]) for y in centres for x in centres]
-    pictures = [rgb, *(hidden(rgb, place, PATCH * side) for place in places)]
-    poses = _poses(pictures, box, clip, body, options, progress)
+    # one at a time: together they would take gigabytes
+    pictures = chain([rgb], (hidden(rgb, place, PATCH * side) for place in places))
+    poses = _poses(pictures, 1 + len(places), box, clip, body, options, progress)
     if not np.isfinite(poses[0]).all():
         raise NoPersonError(f"{clip.path}: the person in frame {frame} is not seen well enough")
     wanted = poses[0] if gt is None else gt
@@ -117,7 +119,8 @@ def _true_joints(truth: Truth, frame: int, box: Array, clip: Clip) -> Array:
 
 
 def _poses(
-    pictures: Sequence[Array],
+    pictures: Iterable[Array],
+    count: int,
     box: Array,
     clip: Clip,
     body: Body,
@@ -133,22 +136,22 @@ def _poses(
             scores=np.ones(1, np.float32),
             detected=np.ones(1, bool),
         )
-        for i in range(len(pictures))
+        for i in range(count)
     ]
     network = BlazePose(
         tracks, variant="full" if options.fast else "heavy", threads=options.threads
     )
     for i, rgb in enumerate(pictures):
         network.observe(Frames(rgb=rgb[None], index=np.array([i]), pts_s=np.zeros(1)))
-        progress("slide the patch", i + 1, len(pictures))
+        progress("slide the patch", i + 1, count)
     camera = motion.guess_camera(clip, options.focal_px)
     lift, solver = LIFTERS[options.lifter], ik.load_solver(options.solver, body)
-    poses = np.full((len(pictures), N_BODY, 3), np.nan)
+    poses = np.full((count, N_BODY, 3), np.nan)
     with pipeline.one_torch_thread():
         for track, seen in zip(tracks, network.landmarks(), strict=True):
             if seen.score[0] > 0:
                 person = pipeline.solve_track(
-                    track, seen, np.zeros(len(pictures)), body, camera, lift, solver,
+                    track, seen, np.zeros(count), body, camera, lift, solver,
                     pipeline.StageClock(),
                 )  # fmt: skip
                 poses[track.id] = person.joints[0, :N_BODY]

@@ -1,5 +1,6 @@
 """Occlusions as 3DPW-XOCC has them, and the map of where they hurt."""
 
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +123,19 @@ def test_the_command_writes_a_clip_like_the_input(clip: Path, tmp_path: Path) ->
     assert changed.mean((1, 2)).min() > 0.003
 
 
-def test_hiding_the_person_hurts_more_than_hiding_the_wall(clip: Path) -> None:
+def test_hiding_the_person_hurts_more_than_hiding_the_wall(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[np.ndarray]] = []
+    hide = sensitivity.hidden
+
+    def hidden(rgb: np.ndarray, centre: np.ndarray, side: float) -> np.ndarray:
+        assert sum(ref() is not None for ref in made) <= 1  # of pictures in memory
+        picture = hide(rgb, centre, side)
+        made.append(weakref.ref(picture))
+        return picture
+
+    monkeypatch.setattr(sensitivity, "hidden", hidden)
     body = pipeline.load_chosen_body(None)
     (truth,) = read_truths(SAMPLES / "studio_walk.npz", body, None)
     source = video.probe(SAMPLES / "studio_walk.mp4")
