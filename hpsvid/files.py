@@ -34,6 +34,16 @@ def check_folder(folder: Path) -> None:
         ) from error
 
 
+def check_file(path: Path) -> None:
+    """Make sure, before any work, that `path` can be written, its folder made if need be.
+
+    Changes nothing on disk. Raises InputError.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; name a file")
+    check_folder(path.parent)
+
+
 @contextmanager
 def staged(path: Path) -> Iterator[Path]:
     """A hidden name beside `path`; the file written there becomes `path` when the block ends well.

@@ -20,7 +20,7 @@ from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
 from hpsvid.errors import DependencyError, HpsvidError, InputError
-from hpsvid.files import check_folder, written_whole
+from hpsvid.files import check_file, written_whole
 from hpsvid.types import Array, Clip
 from hpsvid.video import is_pictures, is_single_picture
 
@@ -62,11 +62,9 @@ def check_output(path: Path, clip: Clip | None = None) -> None:
     if path.suffix.lower() not in allowed:
         found = f"suffix {path.suffix!r}" if path.suffix else "no suffix"
         raise InputError(f"{path}: {found}; expected {', '.join(allowed)}")
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; name a file")
     if clip is not None and path.exists() and clip.path.exists() and path.samefile(clip.path):
         raise InputError(f"{path}: is the input itself; name another file for the output")
-    check_folder(path.parent)
+    check_file(path)
 
 
 def open_writer(path: Path, clip: Clip) -> "VideoWriter | PictureWriter":

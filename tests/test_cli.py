@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from hpsvid import doctor, video, video_writer
 from hpsvid.cli import app
-from hpsvid.cli.common import progress_bars
+from hpsvid.cli.common import one_line_errors, progress_bars
 from hpsvid.export import read_motion
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
@@ -147,6 +148,9 @@ def test_a_picture_of_a_person_gives_a_picture(clip: Path, tmp_path: Path) -> No
         (("train", "niki", "--data", "{tmp}/no", "--out", "{tmp}/w.safetensors"), "no"),
         (("eval", "{tmp}", "--ik", "hybrik,guess"), "guess"),
         (("eval", "{tmp}/no"), "no"),
+        (("eval", "{tmp}", "--json", "{tmp}/taken.npz"), "taken.npz: is a folder"),
+        (("bench", "{tmp}", "--json", "{tmp}/taken.npz"), "taken.npz: is a folder"),
+        (("bench", "{tmp}", "--html", "{tmp}/taken.npz"), "taken.npz: is a folder"),
     ],
 )
 def test_bad_input_is_one_line_exit_1_and_nothing_written(
@@ -168,6 +172,34 @@ def test_a_saved_result_never_overwrites_itself(result: Path) -> None:
     ran = call("export", result / "walk.npz", "--format", "npz", "--person", 0, "--out", result)
     assert ran.exit_code == 1 and "input itself" in ran.stderr
     assert (result / "walk.npz").read_bytes() == before
+
+
+def test_a_heat_map_never_overwrites_its_picture(clip: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "still.png"
+    video_writer.write_image(picture, next(video.read_frames(video.probe(clip))).rgb[0])
+    before = picture.read_bytes()
+    ran = call("sensitivity", picture, "--out", picture, "--steps", 2, "-q")
+    assert ran.exit_code == 1 and "input itself" in ran.stderr
+    assert picture.read_bytes() == before
+
+
+def test_bench_makes_the_folders_of_its_reports(clip: Path, tmp_path: Path) -> None:
+    json_file, page = tmp_path / "new" / "a.json", tmp_path / "newer" / "a.html"
+    ran = call(
+        "bench", clip.parent, "--json", json_file, "--html", page, "--fast", "--no-overlay", "-q"
+    )
+    assert ran.exit_code == 0, ran.output
+    assert json.loads(json_file.read_text())["totals"] and page.stat().st_size
+
+
+def test_an_interrupt_while_an_extension_is_imported_is_an_interrupt(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(typer.Exit) as ended, one_line_errors():
+        raise ImportError("initialization failed") from KeyboardInterrupt()
+    assert ended.value.exit_code == 130 and "interrupted" in capsys.readouterr().err
+    with pytest.raises(ImportError), one_line_errors():
+        raise ImportError("no such module")
 
 
 def test_an_overlay_that_fails_leaves_no_result(

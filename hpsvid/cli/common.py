@@ -81,7 +81,10 @@ def one_line_errors() -> Iterator[None]:
     except MemoryError as error:
         print(f"hpsvid: not enough memory ({error}); try a smaller input", file=sys.stderr)
         raise typer.Exit(1) from error
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ImportError) as error:
+        # Ctrl-C while a C++ extension starts comes out as an ImportError
+        if not isinstance(error.__cause__ or error, KeyboardInterrupt):
+            raise
         print("hpsvid: interrupted; nothing was written", file=sys.stderr)
         raise typer.Exit(130) from None
 

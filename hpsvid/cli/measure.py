@@ -64,7 +64,7 @@ def evaluate(
     """Measure motions against the truth, or compare solvers on noisy motion; Markdown tables."""
     with one_line_errors():
         from hpsvid import accuracy, evaluate, pipeline
-        from hpsvid.files import check_folder, written_whole
+        from hpsvid.files import check_file, written_whole
         from hpsvid.report import Measured, write_report
 
         names = names_in(ik, SolverName, "--ik")
@@ -72,7 +72,7 @@ def evaluate(
             raise InputError(f"{report}: suffix {report.suffix!r}; expected .html")
         for path in (json_file, report):
             if path is not None:
-                check_folder(path.parent)
+                check_file(path)
         truths = [path for path in data if accuracy.is_truth(path)]
         comparisons = []
         for path in data:
@@ -139,16 +139,16 @@ def bench(
     with one_line_errors():
         from hpsvid import bench as measuring
         from hpsvid import pipeline
-        from hpsvid.files import check_folder, written_whole
+        from hpsvid.files import check_file, written_whole
         from hpsvid.render import load_renderer
 
         solvers = names_in(ik, SolverName, "--compare")
         if fail_on_regress and baseline is None:
             raise InputError("--fail-on-regress: needs --baseline, an earlier --json file")
         before = None if baseline is None else measuring.read_report(baseline)
-        for file in (json_file, html_file):
-            if file is not None:
-                check_folder(file.parent)
+        files = [file for file in (json_file, html_file) if file is not None]
+        for file in files:
+            check_file(file)
         options = pipeline.Options(
             detector=detector, lifter=lifter, fast=fast, max_people=max_people, threads=threads
         )
@@ -164,6 +164,8 @@ def bench(
             measuring.stage_table(rows),
             sep="\n\n",
         )
+        for file in files:
+            file.parent.mkdir(parents=True, exist_ok=True)
         if json_file is not None:
             settings = {"fast": fast, "lifter": lifter, "detector": detector, "overlay": overlay}
             with written_whole(json_file) as stream:
@@ -205,6 +207,8 @@ def sensitivity(
         video_writer.check_output(out)
         if out.suffix.lower() not in video_writer.PICTURE_OUT_SUFFIXES:
             raise InputError(f"{out}: expected a picture, .png or .jpg")
+        if out.exists() and input.exists() and out.samefile(input):
+            raise InputError(f"{out}: is the input itself; name another file for the output")
         options = pipeline.Options(
             detector=detector, lifter=lifter, solver=solver, fast=fast, focal_px=focal,
             threads=threads,
