@@ -6,9 +6,12 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from hpsvid.body import Body
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 FAKES = {  # kinds of `hpsvid weights import`, and what ../shared/ref calls them
@@ -25,6 +28,15 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the shared data at {SHARED}, which is not there")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def body() -> "Body":
+    """The free body."""
+    from hpsvid.body import load_body
+    from hpsvid.weights import weights_path
+
+    return load_body(weights_path("free_body"))
 
 
 @pytest.fixture(scope="session")

@@ -12,21 +12,15 @@ from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
 from hpsvid import accuracy, metrics
-from hpsvid.body import LANDMARK, LIMB_NAMES, Body, load_body
+from hpsvid.body import LANDMARK, LIMB_NAMES, Body
 from hpsvid.cli import app
 from hpsvid.errors import InputError
 from hpsvid.export.npz import write_motion
 from hpsvid.truth import Truth, read_truth
 from hpsvid.types import Motion, Person, take_frames
-from hpsvid.weights import weights_path
 from tests.factories import make_motion, make_person
 
 FRAMES = 24
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body(weights_path("free_body"))
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,8 @@ import pytest
 
 from hpsvid import bench
 from hpsvid.bench_page import write_bench_page
-from hpsvid.body import Body, load_body
 from hpsvid.errors import InputError
-from hpsvid.weights import weights_path
 from tests.factories import make_motion
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body(weights_path("free_body"))
 
 
 def row(clip="a.mp4", solver="niki", **values):

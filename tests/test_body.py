@@ -14,7 +14,6 @@ from hpsvid.body import (
     LANDMARK_NAMES,
     N_BODY,
     PARENTS,
-    Body,
     body_from_arrays,
     forward_kinematics,
     load_body,
@@ -31,11 +30,6 @@ FLIP = torch.tensor([-1.0, 1.0, 1.0])
 def arrays() -> dict[str, np.ndarray]:
     with np.load(weights_path("free_body"), allow_pickle=False) as archive:
         return {key: archive[key] for key in archive.files}
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body(weights_path("free_body"))
 
 
 def random_poses(count: int, seed: int = 0, spread: float = 0.4) -> torch.Tensor:

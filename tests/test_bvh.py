@@ -12,13 +12,12 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from hpsvid.body import N_BODY, PARENTS, Body, load_body
+from hpsvid.body import N_BODY, PARENTS, Body
 from hpsvid.choices import RigName
 from hpsvid.export import ExportOptions
 from hpsvid.export.bvh import RIGS, euler_zxy, write_bvh
 from hpsvid.geometry import axis_angle_to_matrix
 from hpsvid.types import Array, BodyParams
-from hpsvid.weights import weights_path
 from tests.factories import make_motion, make_params, make_person
 
 with warnings.catch_warnings():
@@ -27,11 +26,6 @@ with warnings.catch_warnings():
 
 CAMERA_TO_Y_UP = np.diag([1.0, -1, -1])
 TENTH_MM = 1e-4
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body(weights_path("free_body"))
 
 
 def quietly(read: Any, *args: Any) -> Any:

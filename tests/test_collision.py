@@ -5,17 +5,11 @@ import pytest
 import torch
 from scipy.optimize import linprog
 
-from hpsvid.body import JOINT, Body, load_body
+from hpsvid.body import JOINT, Body
 from hpsvid.collision import collision_ratio, crossing, near_parts
 from hpsvid.geometry import axis_angle_to_matrix
-from hpsvid.weights import weights_path
 
 FAR = np.zeros((2, 2), bool)  # two parts, neither near the other, nor itself
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body(weights_path("free_body"))
 
 
 def meet(one: np.ndarray, other: np.ndarray) -> bool:
@@ -72,5 +66,5 @@ def test_a_standing_body_is_free_and_an_arm_through_the_chest_is_not(body: Body)
     assert free < 0.001
     assert bent < 0.002
     assert 5 * max(free, bent) < pierced < 0.3
-    (moved,) = collision_ratio(np.float64(vertices[1:2]) + 2, body)
+    (moved,) = collision_ratio(vertices[1:2].astype(np.float64) + 2, body)
     assert moved == pytest.approx(pierced, abs=1e-3)

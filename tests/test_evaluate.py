@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from hpsvid.body import Body, load_body
 from hpsvid.errors import InputError
 from hpsvid.evaluate import Score, compare_solvers, comparison_text, ratios
 from hpsvid.ik.mlp_ik import MlpIk
@@ -11,13 +10,7 @@ from hpsvid.ik.niki import Niki, NikiConfig
 from hpsvid.ik.weights import save_weights
 from hpsvid.mocap import read_mocap_folder
 from hpsvid.synthetic import test_windows as windows_for_tests
-from hpsvid.weights import weights_path
 from tools.ablation import HEADS, probe
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body(weights_path("free_body"))
 
 
 @pytest.fixture(scope="module")

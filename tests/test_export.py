@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpsvid.body import Body, load_body
+from hpsvid.body import Body
 from hpsvid.choices import FormatName
 from hpsvid.errors import InputError
 from hpsvid.export import (
@@ -23,15 +23,9 @@ from hpsvid.export import (
 from hpsvid.export.amass import write_amass
 from hpsvid.mocap import read_mocap
 from hpsvid.types import BodyParams
-from hpsvid.weights import weights_path
 from tests.factories import make_motion, make_params, make_person, posed_joints
 
 CAMERA_TO_Y_UP = np.diag([1.0, -1, -1])
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body(weights_path("free_body"))
 
 
 def assert_same(left: Any, right: Any, where: str = "motion") -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hpsvid.body import Body, load_body
+from hpsvid.body import Body
 from hpsvid.evaluate import compare, hybrik_method, network_method
 from hpsvid.geometry import axis_angle_to_matrix
 from hpsvid.ik import load_solver
@@ -17,15 +17,9 @@ from hpsvid.ik.solver_niki import NetworkSolver, load_trained
 from hpsvid.ik.weights import save_weights
 from hpsvid.mocap import read_mocap_folder
 from hpsvid.synthetic import test_windows as windows_for_tests
-from hpsvid.weights import weights_path
 
 SMALL = {"refine_hidden": 16, "refine_blocks": 1, "hidden": 16, "blocks": 1}
 HIDDEN = [7, 18, 20]  # left ankle, left elbow, left wrist
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body(weights_path("free_body"))
 
 
 @pytest.fixture

@@ -4,18 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from hpsvid.body import Body, forward_kinematics, load_body
+from hpsvid.body import Body, forward_kinematics
 from hpsvid.errors import InputError
 from hpsvid.geometry import axis_angle_to_matrix
 from hpsvid.ik import SOLVERS, load_solver
 from hpsvid.ik.hybrik import CHILDREN, HybrIK, solve, twists
 from hpsvid.types import Observations, Window
-from hpsvid.weights import weights_path
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body(weights_path("free_body"))
 
 
 @pytest.fixture(scope="module")

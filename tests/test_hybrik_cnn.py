@@ -27,20 +27,14 @@ from hpsvid.backbone.hybrik_cnn import (
     predict,
     soft_argmax,
 )
-from hpsvid.body import Body, load_body
+from hpsvid.body import Body
 from hpsvid.body_files import load_smpl
 from hpsvid.geometry import project
 from hpsvid.ik.hybrik import solve, twists
 from hpsvid.import_weights import LEFT_OUT
 from hpsvid.types import Camera, Frames, Track
-from hpsvid.weights import fill, load_imported, weights_path
+from hpsvid.weights import fill, load_imported
 from tests.factories import make_params
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    """The free body."""
-    return load_body(weights_path("free_body"))
 
 
 def test_the_centre_of_mass_of_one_full_cell_is_that_cell() -> None:

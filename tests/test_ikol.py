@@ -5,7 +5,7 @@ import pytest
 import roma
 import torch
 
-from hpsvid.body import Body, forward_kinematics, load_body
+from hpsvid.body import forward_kinematics
 from hpsvid.geometry import axis_angle_to_matrix
 from hpsvid.ik import hybrik, load_solver
 from hpsvid.ik.hybrik import twists
@@ -20,12 +20,6 @@ from hpsvid.ik.ikol import (
     turn,
 )
 from hpsvid.types import Observations, Window
-from hpsvid.weights import weights_path
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body(weights_path("free_body"))
 
 
 @pytest.fixture(scope="module")

@@ -20,21 +20,15 @@ from hpsvid.backbone.learned import (
     save_lifter,
 )
 from hpsvid.backbone.lifter import lift_geometrically
-from hpsvid.body import JOINT, LANDMARK, LIMB_NAMES, Body, load_body
+from hpsvid.body import JOINT, LANDMARK, LIMB_NAMES, Body
 from hpsvid.errors import WeightsError
 from hpsvid.export.npz import read_motion
 from hpsvid.geometry import project
 from hpsvid.types import Array, Camera, Landmarks, Observations
-from hpsvid.weights import weights_path
 from tests.factories import K, make_params
 
 CAMERA = Camera(K=K, source="given")
 SAMPLE = Path(__file__).parents[1] / "samples" / "studio_walk"
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body(weights_path("free_body"))
 
 
 @pytest.fixture(scope="module")

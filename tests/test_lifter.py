@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from hpsvid.backbone.lifter import UNSEEN_SIGMA_M, camera_landmarks, fit_betas, lift_geometrically
-from hpsvid.body import JOINT, LANDMARK, Body, forward_kinematics, load_body
+from hpsvid.body import JOINT, LANDMARK, Body, forward_kinematics
 from hpsvid.geometry import axis_angle_to_matrix, matrix_to_axis_angle, project, rotation_to_ray
 from hpsvid.ik import hybrik
 from hpsvid.mocap import read_mocap
 from hpsvid.types import Array, Camera, Landmarks
-from hpsvid.weights import weights_path
 
 K = torch.tensor([[1000.0, 0, 640], [0, 1000.0, 360], [0, 0, 1]])
 CAMERA = Camera(K=K.double().numpy(), source="given")
@@ -28,11 +27,6 @@ class Truth:
     joints: Array  # (T, 29, 3) m, camera coordinates
     turned: Tensor  # (T, 24, 3, 3) global rotations
     points: Tensor  # (T, 33, 3) m, camera coordinates
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body(weights_path("free_body"))
 
 
 def observe(body: Body, rotmats: Tensor, betas: Tensor, transl: Tensor) -> Truth:

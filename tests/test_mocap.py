@@ -7,16 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from hpsvid.body import Body, load_body
+from hpsvid.body import Body
 from hpsvid.errors import InputError
 from hpsvid.geometry import axis_angle_to_matrix
 from hpsvid.mocap import MotionCapture, read_mocap, read_mocap_folder, resample, seen_by_camera
-from hpsvid.weights import weights_path
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body(weights_path("free_body"))
 
 
 def save(path: Path, **arrays: Any) -> None:

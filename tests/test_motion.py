@@ -9,12 +9,11 @@ import pytest
 import torch
 
 from hpsvid import metrics, motion, smoothing
-from hpsvid.body import Body, load_body
+from hpsvid.body import Body
 from hpsvid.errors import InputError
 from hpsvid.geometry import axis_angle_to_matrix, project
 from hpsvid.ik.hybrik import solve, twists
 from hpsvid.types import BodyParams, Camera, Clip, Observations, Track
-from hpsvid.weights import weights_path
 from tests.factories import make_params
 
 CLIP = Clip(
@@ -27,11 +26,6 @@ CLIP = Clip(
     frame_count=None,
 )
 CAMERA = motion.guess_camera(CLIP, None)
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body(weights_path("free_body"))
 
 
 def moving(body: Body, frames: int, fps: float = 30.0) -> BodyParams:

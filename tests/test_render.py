@@ -9,24 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from hpsvid.body import Body, load_body
+from hpsvid.body import Body
 from hpsvid.errors import DependencyError, InputError
 from hpsvid.render import Mesh, Renderer, load_renderer
 from hpsvid.render.overlay import Overlay, person_colour, tinted
 from hpsvid.render.raster import rasterise, vertex_normals
 from hpsvid.types import Array, Frames
-from hpsvid.weights import weights_path
 from tests.factories import make_motion
 from tools.render_golden import GOLDEN, scenes, standing
 
 K = np.array([[300.0, 0, 100], [0, 300, 75], [0, 0, 1]])
 GREY = np.full((150, 200, 3), 90, np.uint8)
 RED, BLUE = np.array([200, 30, 30]), np.array([30, 30, 200])
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body(weights_path("free_body"))
 
 
 @pytest.fixture(scope="module", params=["raster", "pyrender"])

@@ -14,7 +14,7 @@ from hpsvid.charts import ticks
 from hpsvid.cli import app
 from hpsvid.evaluate import Comparison, Score
 from hpsvid.export.npz import read_motion, write_motion
-from tests.test_accuracy import body, part  # noqa: F401
+from tests.test_accuracy import part
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 
@@ -85,7 +85,7 @@ def test_the_page_of_motions_holds_curves_pictures_and_figures(saved: Path) -> N
     assert len(text) < 1_500_000
 
 
-def test_the_page_of_noise_marks_the_best(tmp_path: Path, body) -> None:  # noqa: F811
+def test_the_page_of_noise_marks_the_best(tmp_path: Path, body) -> None:
     def scores(worse: float) -> dict[tuple[str, float | None], Score]:
         return {
             (name, level): Score(mpjpe=error, pa_mpjpe=error / 2, acceleration=error * 2)

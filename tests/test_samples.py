@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hpsvid import video
-from hpsvid.body import JOINT, Body, load_body
+from hpsvid.body import JOINT
 from hpsvid.export.npz import read_motion
 from hpsvid.types import Array, Motion
 from hpsvid.weights import file_sha256, weights_path
@@ -21,11 +21,6 @@ SAMPLES = ROOT / "samples"
 # Mean difference that H.264 at this quality leaves, of 255; a frame's shift of a moving person
 # or a wrong colour matrix gives more than 6 on the person.
 CODEC_ERROR = 4.0
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body(weights_path("free_body"))
 
 
 @pytest.fixture(params=SCRIPTS, ids=lambda script: script.name)

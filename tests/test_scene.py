@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 
-from hpsvid.body import Body, load_body
-from hpsvid.weights import weights_path
 from tools.build_body import look
 from tools.scene import (
     SUPERSAMPLE,
@@ -27,11 +25,6 @@ SIZE = (160, 90)
 @pytest.fixture(scope="module")
 def room() -> Room:
     return make_room(np.array([-2.0, 0, -2]), np.array([2.0, 2.5, 2]), seed=1)
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body(weights_path("free_body"))
 
 
 def view(roll_deg: float = 0.0):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpsvid.body import JOINT, Body, load_body
+from hpsvid.body import JOINT
 from hpsvid.errors import InputError
 from hpsvid.geometry import axis_angle_to_matrix
 from hpsvid.ik.niki import posed_joints
@@ -22,14 +22,8 @@ from hpsvid.synthetic import (
     random_batch,
 )
 from hpsvid.synthetic import test_windows as windows_for_tests
-from hpsvid.weights import weights_path
 
 UP = torch.tensor([0.0, 1.0, 0.0])
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body(weights_path("free_body"))
 
 
 def make_clip(frames=90, seed=0, fps=30.0) -> MotionCapture:

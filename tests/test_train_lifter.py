@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from hpsvid import train_lifter as training
 from hpsvid.backbone.learned import HIPS, load_lifter
-from hpsvid.body import JOINT, LANDMARK, Body, load_body
+from hpsvid.body import JOINT, LANDMARK, Body
 from hpsvid.cli import app
 from hpsvid.errors import InputError
 from hpsvid.files import write_npz
@@ -38,16 +38,10 @@ from hpsvid.mocap import MotionCapture
 from hpsvid.synthetic import MotionSource
 from hpsvid.takes import SIZE, Take, chimera, choose_take, joints_of
 from hpsvid.train_lifter import train_lifter
-from hpsvid.weights import weights_path
 from tests.test_synthetic import make_clip
 from tools import render_pairs
 
 FRAMES = 12
-
-
-@pytest.fixture(scope="module")
-def body() -> Body:
-    return load_body(weights_path("free_body"))
 
 
 @pytest.fixture(scope="module")
