@@ -51,7 +51,7 @@ def run(
         Path | None,
         typer.Option(
             help="Overlay video (.mp4 .mov .mkv) or picture; result .npz beside it. "
-            "For a folder of videos, a folder."
+            "For a folder of videos, a folder. Default: INPUT_overlay here."
         ),
     ] = None,
     detector: DetectorOpt = "embedded",

@@ -44,12 +44,12 @@ def evaluate(
         ),
     ] = None,
     ik: Annotated[
-        str, typer.Option(help="Solvers, with commas between.")
+        str, typer.Option(help="Solvers of clips and noisy motion, with commas between.")
     ] = "hybrik,niki,niki-one-stage,niki-temporal,gik",
     mlp: Annotated[
-        Path | None, typer.Option(help="Weights of the MLP baseline (train mlp), to compare too.")
+        Path | None, typer.Option(help="Weights of the MLP baseline (train mlp), on noisy motion.")
     ] = None,
-    windows: Annotated[int, typer.Option(help="Windows of 64 frames to solve.", min=1)] = 24,
+    windows: Annotated[int, typer.Option(help="Windows of 64 frames of noisy motion.", min=1)] = 24,
     lifter: LifterOpt = "geometric",
     fast: FastOpt = False,
     smpl: SmplOpt = None,
