@@ -19,7 +19,7 @@ import numpy as np
 
 import hpsvid
 from hpsvid import accuracy, metrics, pipeline, truth, video, video_writer, windows
-from hpsvid.body import JOINT, Body
+from hpsvid.body import Body
 from hpsvid.choices import SolverName
 from hpsvid.errors import HpsvidError, InputError, NoPersonError, one_line
 from hpsvid.render import ALPHA, Renderer
@@ -31,7 +31,6 @@ Row = dict[str, Any]
 NETWORKS = ("detect", "landmarks")
 SEAM_S = 32 / windows.RATE_HZ  # between the seams of the temporal solver's windows
 WARM_UP_FRAMES = 60
-FEET = (JOINT["left_foot"], JOINT["right_foot"])
 MIB = 2**20
 
 # How much worse a figure may be than in the baseline before it counts as a regression: relative
@@ -192,7 +191,8 @@ def _together(person: Person, motion: Motion, name: str) -> Array:
     if name == "jitter":
         return metrics.jerk_sizes(joints, fps).ravel()
     if name == "foot":
-        speed = np.linalg.norm(np.diff(joints[:, FEET], axis=0), axis=-1) * fps * metrics.MM
+        feet = joints[:, truth.FEET["joints"]]
+        speed = np.linalg.norm(np.diff(feet, axis=0), axis=-1) * fps * metrics.MM
         return speed.min(1)
     centred = joints - joints[:, :1]
     size = metrics.acceleration_errors(centred, np.zeros_like(centred), fps).mean(1)

@@ -75,14 +75,14 @@ def bar_chart(
                 lines.append(
                     f'<rect x="{x0 + 0.1 * step + j * bar:.1f}" y="{up(values[i]):.1f}" '
                     f'width="{bar:.1f}" height="{height - bottom - up(values[i]):.1f}" '
-                    f'fill="{colours[name]}"><title>{html.escape(name)}, {label}: '
+                    f'fill="{colours[name]}"><title>{html.escape(name)}, {html.escape(label)}: '
                     f"{values[i]:.1f}</title></rect>"
                 )
         middle = x0 + step / 2
         lines.append(
             f'<text x="{middle:.1f}" y="{height - bottom + 12}" text-anchor="end" '
             f'transform="rotate(-40 {middle:.1f} {height - bottom + 12})">'
-            f"{label.replace('_', ' ')}</text>"
+            f"{html.escape(label.replace('_', ' '))}</text>"
         )
     return _figure("".join(lines), width, height, "")
 

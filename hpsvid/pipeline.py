@@ -46,7 +46,6 @@ MIN_SEEN_SHARE = 0.2
 # People are looked for this often, or in every frame of a slower clip; the landmark network
 # follows them in every frame. Of eleven test clips ten have the same tracks as with every frame.
 DETECTIONS_HZ = 15.0
-MIN_SEEN_S = 0.25  # the tracker's own bound; tracks that are shorter must be seen throughout
 
 Evidence = TypeVar("Evidence", Landmarks, Observations)
 Progress = Callable[[str, int, int | None], None]
@@ -264,7 +263,7 @@ def _show(
 def trim(found: Track, seen: Evidence, fps: float) -> tuple[Track, Evidence] | None:
     """Cut a track's ends where the network saw nobody; None when it hardly ever saw anybody."""
     hits = np.flatnonzero(seen.valid if isinstance(seen, Observations) else seen.score > 0)
-    brief = min(len(found), math.ceil(MIN_SEEN_S * fps))
+    brief = min(len(found), math.ceil(track.MIN_SECONDS * fps))  # seen throughout
     if len(hits) < max(brief, MIN_SEEN_SHARE * len(found)):
         return None
     span = slice(int(hits[0]), int(hits[-1]) + 1)

@@ -47,7 +47,7 @@ START_SPEED_SD = 1.5  # heights/s
 MOVE_NOISE = 1.0  # heights^2/s^3; ByteTrack's 1/160 of a height a frame at 30 fps
 SIZE_NOISE = 0.2  # the same for width and height, which change more slowly
 
-MIN_SECONDS = 0.25
+MIN_SECONDS = 0.25  # of detections, or of sight, before somebody counts
 MIN_SURE_SHARE = 0.3  # of a track's detections; a post that looks like a person stays below
 
 # Scene cuts, from a small picture of each frame. Over the test clips, neighbouring frames have a

@@ -13,7 +13,7 @@ import torch
 from scipy.signal import butter, filtfilt
 from scipy.spatial.transform import Rotation
 
-from hpsvid.body import JOINT_NAMES, LANDMARK, LIMB_NAMES, N_BODY, Body
+from hpsvid.body import JOINT, JOINT_NAMES, LANDMARK, LIMB_NAMES, N_BODY, Body
 from hpsvid.errors import InputError
 from hpsvid.export.npz import read_motion
 from hpsvid.files import read_npz
@@ -32,7 +32,7 @@ ROOT: dict[PointSet, tuple[int, ...]] = {
     "limbs": (LIMB_NAMES.index("left_hip"), LIMB_NAMES.index("right_hip")),
 }
 FEET: dict[PointSet, tuple[int, ...]] = {
-    "joints": (JOINT_NAMES.index("left_foot"), JOINT_NAMES.index("right_foot")),
+    "joints": (JOINT["left_foot"], JOINT["right_foot"]),
     "limbs": (LIMB_NAMES.index("left_ankle"), LIMB_NAMES.index("right_ankle")),
 }
 _SURFACE = [LANDMARK[name] for name in LIMB_NAMES]
@@ -51,11 +51,6 @@ class TruePerson:
     steady: Array  # (T, P, 3) m, the same without the measurement's tremble, for derivatives
     params: BodyParams | None = None
     body: Body | None = None  # that `params` belong to; None: vertices are not known
-
-    def vertices(self, rows: Array) -> Array:
-        """The surface (R, V, 3) m in these of the T frames; only where there is a body."""
-        assert self.body is not None and self.params is not None
-        return posed_surface(self.params, self.body, rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

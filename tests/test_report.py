@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hpsvid import report
-from hpsvid.charts import ticks
+from hpsvid.charts import bar_chart, ticks
 from hpsvid.cli import app
 from hpsvid.evaluate import Comparison, Score
 from hpsvid.export.npz import read_motion, write_motion
@@ -126,3 +126,8 @@ def test_a_page_has_a_pages_name(tmp_path: Path) -> None:
     ran = CliRunner().invoke(app, ["eval", str(SAMPLES), "--report", str(tmp_path / "page.pdf")])
     assert ran.exit_code == 1
     assert "expected .html" in ran.output
+
+
+def test_labels_are_text_and_not_elements() -> None:
+    chart = bar_chart({"hybrik": [1.0]}, ["<b>.mp4"], {"hybrik": "#000"}, "fps")
+    assert "&lt;b&gt;.mp4" in chart and "<b>" not in chart
