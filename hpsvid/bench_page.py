@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hpsvid.bench import COLUMNS, Row, cell, totals
 from hpsvid.charts import bar_chart, legend
-from hpsvid.page import COLOURS, write_page
+from hpsvid.page import colours_of, write_page
 
 CHARTS = {
     "fps": "frames a second, overlay and all",
@@ -23,9 +23,8 @@ CHARTS = {
 def write_bench_page(path: Path, rows: Sequence[Row], worse: Sequence[str] | None) -> None:
     """Write the page, whole or not at all. worse: regressions; None where no baseline was given."""
     good = [row for row in rows if "failed" not in row]
-    solvers = list(dict.fromkeys(row["solver"] for row in good))
     clips = list(dict.fromkeys(row["clip"] for row in good))
-    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(solvers)}
+    colours = colours_of(row["solver"] for row in good)
     found = {(row["clip"], row["solver"]): row for row in good}
     parts = ["<h1>hpsvid bench</h1>", legend(colours)]
     if worse is not None:
@@ -42,7 +41,7 @@ def write_bench_page(path: Path, rows: Sequence[Row], worse: Sequence[str] | Non
         for column, title in CHARTS.items():
             bars = {
                 solver: [_number(found.get((clip, solver), {}).get(column)) for clip in clips]
-                for solver in solvers
+                for solver in colours
             }
             if any(value == value for values in bars.values() for value in values):
                 parts.append(f"<h2>{title}</h2>" + bar_chart(bars, clips, colours, title))

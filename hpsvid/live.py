@@ -44,6 +44,7 @@ from hpsvid.types import (
     Motion,
     Observations,
     PerFrame,
+    Person,
     Track,
     take_frames,
 )
@@ -321,7 +322,7 @@ class Follower:
             provenance=self.provenance,
         )
 
-    def _person(self, placed: Sequence[tuple[int, Sight]]) -> motion.Person:
+    def _person(self, placed: Sequence[tuple[int, Sight]]) -> Person:
         sights = [sight for _, sight in placed]
         params = BodyParams(
             rotmats=np.concatenate([sight.params.rotmats for sight in sights]),
@@ -340,7 +341,7 @@ class Follower:
             )
 
 
-def _joined(parts: Sequence[PerFrame] | deque[PerFrame]) -> PerFrame:
+def _joined(parts: Sequence[PerFrame]) -> PerFrame:
     """Records of single frames as one of many."""
     last = parts[-1]
     names = [f.name for f in fields(last) if isinstance(getattr(last, f.name), np.ndarray)]

@@ -1,7 +1,8 @@
 """One HTML file that can be sent and opened anywhere: style, head and colours of our pages."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import cycle
 from pathlib import Path
 
 from hpsvid.files import written_whole
@@ -31,6 +32,11 @@ figcaption { font-size: 13px; font-weight: 600; margin: .5rem 0 0 3.2rem; }
 svg text { font: 11px system-ui, sans-serif; fill: #555; }
 p.note { color: #555; font-size: 13px; max-width: 75ch; }
 """
+
+
+def colours_of(names: Iterable[str]) -> dict[str, str]:
+    """A colour for each name, in their order; they come again after the seventh."""
+    return dict(zip(dict.fromkeys(names), cycle(COLOURS), strict=False))
 
 
 def write_page(path: Path, title: str, parts: Sequence[str]) -> None:

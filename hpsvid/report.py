@@ -21,7 +21,7 @@ from hpsvid.body import Body
 from hpsvid.charts import bar_chart, legend, line_chart
 from hpsvid.evaluate import Comparison, Score
 from hpsvid.geometry import project
-from hpsvid.page import COLOURS, write_page
+from hpsvid.page import colours_of, write_page
 from hpsvid.render import load_renderer
 from hpsvid.render.overlay import Overlay
 from hpsvid.truth import POINT_NAMES, PointSet, Truth
@@ -52,7 +52,7 @@ def write_report(
     """
     names = [name for comparison in comparisons for name in comparison.ms]
     names += [one.method for some in measured for one in some.errors]
-    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(dict.fromkeys(names))}
+    colours = colours_of(names)
     parts = [f"<h1>hpsvid {html.escape(hpsvid.__version__)}: solvers side by side</h1>"]
     parts += [_comparison(comparison, colours) for comparison in comparisons]
     if measured:
