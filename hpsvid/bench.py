@@ -280,10 +280,14 @@ def read_report(path: Path) -> Row:
     """What `report` made, from a file; InputError when it is none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        {(row["clip"], row["solver"]) for row in found["rows"]}
+        for row in found["rows"]:
+            hash((row["clip"], row["solver"]))
+            for column in HIGHER_IS_BETTER | LOWER_IS_BETTER:
+                if row.get(column) is not None:
+                    math.isfinite(row[column])  # TypeError of what is no number
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected a bench report (--json)") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: no report of `hpsvid bench --json` ({error})") from error
     return found
 

@@ -93,7 +93,13 @@ def test_regressions_are_named_and_noise_is_not(tmp_path):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"rows": [1]}', '{"a": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[]", '{"rows": [1]}', '{"a": 1}',
+        '{"rows": [{"clip": "a.mp4", "solver": "niki", "fps": "fast"}]}',
+    ],
+)  # fmt: skip
 def test_a_baseline_that_is_none_is_refused(tmp_path, text):
     path = tmp_path / "old.json"
     path.write_text(text)

@@ -13,8 +13,9 @@ import typer
 from typer.testing import CliRunner, Result
 
 from hpsvid import doctor, video, video_writer
+from hpsvid.choices import SolverName
 from hpsvid.cli import app
-from hpsvid.cli.common import one_line_errors, progress_bars
+from hpsvid.cli.common import names_in, one_line_errors, progress_bars
 from hpsvid.export import read_motion
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
@@ -281,6 +282,10 @@ def test_solvers_are_compared_on_held_back_motion(shared: Path) -> None:
     ran = call("eval", mocap, "--ik", "hybrik,niki-temporal", "--windows", 1)
     assert ran.exit_code == 0, ran.output
     assert ran.stdout.count("| hybrik |") == 5  # errors and ratios, told and untold; time
+
+
+def test_a_solver_named_twice_is_compared_once() -> None:
+    assert names_in("niki,gik,niki", SolverName, "--ik") == ["niki", "gik"]
 
 
 def test_wrong_use_is_exit_2() -> None:

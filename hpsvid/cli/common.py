@@ -51,8 +51,8 @@ JsonOpt = Annotated[bool, typer.Option("--json", help="Print the summary as JSON
 
 
 def names_in(text: str, known: Any, option: str) -> list[Any]:
-    """The names in `text`, with commas between; InputError when one is not of the Literal."""
-    names = text.split(",")
+    """The names in `text`, each once; InputError when one is not of the Literal."""
+    names = list(dict.fromkeys(text.split(",")))
     unknown = sorted(set(names) - set(get_args(known)))
     if unknown:
         listed = ", ".join(get_args(known))
