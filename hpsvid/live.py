@@ -205,9 +205,7 @@ class Follower:
         self.camera = motion.guess_camera(clip, options.focal_px)
         self._options = options
         self._detector = detect.load_detector(options.detector, threads=options.threads)
-        self._network = BlazePose(
-            [], variant="full" if options.fast else "heavy", threads=options.threads
-        )
+        self._network = BlazePose([], fast=options.fast, threads=options.threads)
         self._lift = LIFTERS[options.lifter]
         self._solver = ik.load_solver(options.solver, body, options.weights)
         self._every = max(1, round(float(clip.fps) / LOOKS_HZ))

@@ -212,9 +212,7 @@ def read_landmarks(
     progress: Progress,
 ) -> tuple[list[Landmarks], dict[str, str]]:
     """Pass 2: the landmarks of every track, and the network's provenance."""
-    network = BlazePose(
-        tracks, variant="full" if options.fast else "heavy", threads=options.threads
-    )
+    network = BlazePose(tracks, fast=options.fast, threads=options.threads)
     _show(network, clip, tracks, clock, progress)
     return network.landmarks(), network.provenance
 

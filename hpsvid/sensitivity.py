@@ -138,9 +138,7 @@ def _poses(
         )
         for i in range(count)
     ]
-    network = BlazePose(
-        tracks, variant="full" if options.fast else "heavy", threads=options.threads
-    )
+    network = BlazePose(tracks, fast=options.fast, threads=options.threads)
     for i, rgb in enumerate(pictures):
         network.observe(Frames(rgb=rgb[None], index=np.array([i]), pts_s=np.zeros(1)))
         progress("slide the patch", i + 1, count)

@@ -83,7 +83,7 @@ def track_of(box: Array, count: int = 1, identity: int = 0) -> Track:
 
 def look(rgb: Array, *boxes: Array, count: int = 1) -> list[Landmarks]:
     tracks = [track_of(box, count, identity) for identity, box in enumerate(boxes)]
-    network = BlazePose(tracks, variant="full", threads=1)
+    network = BlazePose(tracks, fast=True, threads=1)
     network.observe(still(rgb, count))
     return network.landmarks()
 
@@ -125,16 +125,16 @@ def test_a_box_without_height_still_makes_a_crop():
     assert crop_around_box(np.array([5.0, 5.0, 5.0, 5.0])).side > 0
 
 
-@pytest.mark.parametrize("variant", ["heavy", "full"])
-def test_finds_the_landmarks_of_a_rendered_person(scene: Scene, variant):
-    network = BlazePose([track_of(scene.box)], variant=variant, threads=1)
+@pytest.mark.parametrize("fast", [False, True])
+def test_finds_the_landmarks_of_a_rendered_person(scene: Scene, fast):
+    network = BlazePose([track_of(scene.box)], fast=fast, threads=1)
     network.observe(still(scene.rgb))
     (seen,) = network.landmarks()
     height = scene.box[3] - scene.box[1]
     error = np.linalg.norm(seen.image[0, LIMBS] - scene.landmarks[LIMBS], axis=-1)
     assert seen.score[0] > 0.9
     assert error.mean() < 0.03 * height
-    assert network.provenance["name"] == f"blazepose_{variant}"
+    assert network.provenance["name"] == ("blazepose_full" if fast else "blazepose_heavy")
     assert len(network.provenance["sha256"]) == 64
 
 
@@ -157,7 +157,7 @@ def test_turned_picture_gives_turned_landmarks(scene: Scene):
 
 def test_same_frames_give_the_same_bytes_in_any_chunks(scene: Scene):
     whole = look(scene.rgb, scene.box, count=3)[0]
-    network = BlazePose([track_of(scene.box, 3)], variant="full", threads=1)
+    network = BlazePose([track_of(scene.box, 3)], fast=True, threads=1)
     for k in range(3):
         part = still(scene.rgb, 3)
         network.observe(
@@ -184,7 +184,7 @@ def test_frames_outside_a_track_stay_unseen(scene: Scene):
         scores=np.ones(2, np.float32),
         detected=np.ones(2, bool),
     )
-    network = BlazePose([late], variant="full", threads=1)
+    network = BlazePose([late], fast=True, threads=1)
     network.observe(still(scene.rgb, 2))  # frames 0 and 1; the track lives in 1 and 2
     (seen,) = network.landmarks()
     assert seen.track_id == 3

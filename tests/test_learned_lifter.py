@@ -199,7 +199,7 @@ def sample() -> tuple[Landmarks, Array, Camera, Array]:
         scores=track.scores[span],
         detected=track.detected[span],
     )
-    network = BlazePose([part], variant="full", threads=1)
+    network = BlazePose([part], fast=True, threads=1)
     for frames in video.read_frames(video.probe(SAMPLE.with_suffix(".mp4"))):
         network.observe(frames)
         if frames.index[-1] >= part.frame_index[-1]:

@@ -97,7 +97,7 @@ def make_shard(number: int, source: MotionSource, body: Body) -> dict[str, Array
     rng = np.random.default_rng([2026, number])
     takes = [choose_take(rng, source.varied, body) for _ in range(SEQUENCES)]
     tracks = [_track(rng, i, take, body) for i, take in enumerate(takes)]
-    network = BlazePose(tracks, variant="heavy", threads=1)
+    network = BlazePose(tracks, threads=1)
     for track, take in zip(tracks, takes, strict=True):
         network.observe(
             Frames(

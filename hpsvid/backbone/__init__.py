@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from hpsvid.backbone.blazepose import BlazePose, Variant
+from hpsvid.backbone.blazepose import BlazePose
 from hpsvid.backbone.hybrik import HybrIKBackbone, network_name
 from hpsvid.body import Body
 from hpsvid.choices import LifterName
 from hpsvid.types import Array, Camera, Landmarks, Observations
 
-__all__ = ["LIFTERS", "BlazePose", "HybrIKBackbone", "Lift", "Variant", "network_name"]
+__all__ = ["LIFTERS", "BlazePose", "HybrIKBackbone", "Lift", "network_name"]
 
 # (landmarks, pts_s (T,) s of the track's frames, camera, body) -> evidence for a solver
 Lift = Callable[[Landmarks, Array, Camera, Body], Observations]

@@ -8,7 +8,6 @@ landmarks that left their track's box, or that fit another track's box better, a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy.special import expit
@@ -18,8 +17,6 @@ from hpsvid.body import LANDMARK, LANDMARK_NAMES, LIMB_NAMES, mirrored
 from hpsvid.boxes import areas, shared_areas
 from hpsvid.types import N_LANDMARKS, Array, Frames, Landmarks, Track
 from hpsvid.weights import load_onnx, read_manifest
-
-Variant = Literal["heavy", "full"]
 
 N_OUTPUTS = 39  # 33 landmarks, 2 that give the next crop, 4 that are not used
 HIPS, RIM = 33, 34  # auxiliary landmarks: middle of the hips, rim of the body's circle
@@ -57,15 +54,15 @@ class BlazePose:
     """Landmarks of all tracks of a clip; frames come in order, each once.
 
     tracks: the people to follow; a frame outside every track costs nothing.
-    variant: "heavy" (the default) or "full" (four times as fast, flips and jitters more).
+    fast: the "full" network, not "heavy": four times as fast, it flips and jitters more.
     threads: on the CPU; None takes all cores (with two, heavy takes 13 ms a crop instead of 24).
     Raises WeightsError when the network's file is missing or damaged.
     """
 
     def __init__(
-        self, tracks: Sequence[Track], *, variant: Variant = "heavy", threads: int | None = None
+        self, tracks: Sequence[Track], *, fast: bool = False, threads: int | None = None
     ) -> None:
-        self.name = f"blazepose_{variant}"
+        self.name = "blazepose_full" if fast else "blazepose_heavy"
         self._session = load_onnx(self.name, threads)
         self._tracks = list(tracks)
         self._first = [int(track.frame_index[0]) for track in tracks]
