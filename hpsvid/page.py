@@ -29,7 +29,7 @@ figcaption { font-size: 13px; font-weight: 600; margin: .5rem 0 0 3.2rem; }
 .pictures td, .pictures th { border: 0; padding: 2px; text-align: center; font-size: 12px; }
 .pictures th.name { text-align: right; padding-right: 8px; vertical-align: middle; }
 .pictures img { display: block; }
-svg text { font: 11px system-ui, sans-serif; fill: #555; }
+svg { max-width: 100%; height: auto; } svg text { font: 11px system-ui, sans-serif; fill: #555; }
 p.note { color: #555; font-size: 13px; max-width: 75ch; }
 """
 
