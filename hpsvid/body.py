@@ -137,6 +137,7 @@ class Body:
         return posed + transl[..., None, :]
 
     @cached_property
+    @torch.inference_mode(False)  # it is kept, and whoever asks next may want gradients
     def landmark_body(self) -> "Body":
         """The few vertices that carry the landmarks, as a body on the same skeleton."""
         if self.landmark_regressor is None:
