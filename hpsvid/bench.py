@@ -22,6 +22,7 @@ from hpsvid import accuracy, metrics, pipeline, truth, video, video_writer, wind
 from hpsvid.body import Body
 from hpsvid.choices import SolverName
 from hpsvid.errors import HpsvidError, InputError, NoPersonError, one_line
+from hpsvid.ik.solver_niki import WINDOW_FRAMES
 from hpsvid.render import ALPHA, Renderer
 from hpsvid.types import Array, Clip, Motion, Person
 
@@ -29,7 +30,7 @@ Row = dict[str, Any]
 """Plain values by column; `None` where there is nothing to measure."""
 
 NETWORKS = ("detect", "landmarks")
-SEAM_S = 32 / windows.RATE_HZ  # between the seams of the temporal solver's windows
+SEAM_S = WINDOW_FRAMES // 2 / windows.RATE_HZ  # the temporal solver's windows overlap by half
 WARM_UP_FRAMES = 60
 MIB = 2**20
 
@@ -164,19 +165,17 @@ def quality(motion: Motion) -> Row:
     of the temporal solver meet over that elsewhere; 1 is no seam.
     """
     people = motion.people
-    rows = {
-        name: np.concatenate([_together(person, motion, name) for person in people])
-        for name in ("jitter", "acceleration", "foot", "seam", "inside")
-    }
+    moving = [_movement(person, motion) for person in people]
+    jerk, acceleration, at_seam, slower_foot = map(np.concatenate, zip(*moving, strict=True))
     reprojection = np.concatenate([person.reprojection_px for person in people])
     filled = np.concatenate([~person.valid for person in people])
     gaps = sum(len(truth.runs(~person.valid)) for person in people)
-    seam, inside = metrics.mean(rows["seam"]), metrics.mean(rows["inside"])
+    seam, inside = metrics.mean(acceleration[at_seam]), metrics.mean(acceleration[~at_seam])
     return {
         "people": len(people),
-        "jitter_m_s3": _plain(metrics.mean(rows["jitter"])),
-        "acceleration_m_s2": _plain(metrics.mean(rows["acceleration"]) / metrics.MM),
-        "foot_slide_mm_s": _plain(metrics.mean(rows["foot"])),
+        "jitter_m_s3": _plain(metrics.mean(jerk)),
+        "acceleration_m_s2": _plain(metrics.mean(acceleration) / metrics.MM),
+        "foot_slide_mm_s": _plain(metrics.mean(slower_foot)),
         "reprojection_px": _plain(metrics.mean(reprojection)),
         "seam_ratio": _plain(seam / inside) if inside else None,
         "filled_percent": 100 * float(filled.mean()),
@@ -184,25 +183,18 @@ def quality(motion: Motion) -> Row:
     }
 
 
-def _together(person: Person, motion: Motion, name: str) -> Array:
-    """One person's values of a measure, flat."""
-    fps = float(motion.clip.fps)
-    joints = person.joints
-    if name == "jitter":
-        return metrics.jerk_sizes(joints, fps).ravel()
-    if name == "foot":
-        feet = joints[:, truth.FEET["joints"]]
-        speed = np.linalg.norm(np.diff(feet, axis=0), axis=-1) * fps * metrics.MM
-        return speed.min(1)
+def _movement(person: Person, motion: Motion) -> tuple[Array, Array, Array, Array]:
+    """One person's jerk, m/s^3; acceleration, mm/s^2, and whether it is at a seam; foot, mm/s."""
+    fps, joints = float(motion.clip.fps), person.joints
     centred = joints - joints[:, :1]
-    size = metrics.acceleration_errors(centred, np.zeros_like(centred), fps).mean(1)
-    if name == "acceleration":
-        return size
+    acceleration = metrics.acceleration_errors(centred, np.zeros_like(centred), fps).mean(1)
     times = motion.pts_s[person.track.frame_index]
     middle = times[1:-1] - times[0]  # a second difference lies amid its frames
     away = np.abs((middle + SEAM_S / 2) % SEAM_S - SEAM_S / 2)
     at_seam = (away <= 1.5 / min(fps, windows.RATE_HZ)) & (middle > SEAM_S / 2)
-    return size[at_seam if name == "seam" else ~at_seam]
+    feet = np.diff(joints[:, truth.FEET["joints"]], axis=0) * fps * metrics.MM
+    slower_foot = np.linalg.norm(feet, axis=-1).min(1)
+    return metrics.jerk_sizes(joints, fps).ravel(), acceleration, at_seam, slower_foot
 
 
 def _accuracy(motion: Motion, known: truth.Truth, body: Body) -> Row:
