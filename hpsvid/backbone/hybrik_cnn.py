@@ -6,6 +6,7 @@ parameters are named as in the released checkpoints. Li et al., CVPR 2021, Sec. 
 Wang et al., TPAMI 2020; deconvolutions: Xiao et al., ECCV 2018.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -245,7 +246,7 @@ class HRNet(nn.Module):
         return self.final_layer(xs[0]), self.final_feat_layer(pooled).mean((2, 3))
 
 
-class HybrIKNet(nn.Module):
+class HybrIKNet(nn.Module, ABC):
     """What both networks share: the heads that read pooled features."""
 
     init_shape: Tensor
@@ -260,9 +261,9 @@ class HybrIKNet(nn.Module):
         self.deccam = nn.Linear(n_features, n_camera)
         self.decsigma = nn.Linear(n_features, N_JOINTS)
 
+    @abstractmethod
     def _look(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """Crops (N, 3, 256, 256) -> joints' volumes (N, 29 * 64, 64, 64), features (N, F)."""
-        raise NotImplementedError
 
     def forward(self, crops: Tensor) -> Prediction:
         """Crops (N, 3, 256, 256), normalised (see `hpsvid.backbone.hybrik`)."""
