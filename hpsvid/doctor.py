@@ -18,7 +18,7 @@ from hpsvid.weights import read_manifest, weights_path
 
 CORE = (
     "typer", "rich", "numpy", "torch", "opencv-python-headless", "onnxruntime", "av",
-    "imageio-ffmpeg", "pyrender", "numba", "roma", "safetensors", "scipy", "lap", "pillow",
+    "imageio-ffmpeg", "pyrender", "numba", "safetensors", "scipy", "lap", "pillow",
 )  # fmt: skip
 MODULES = {
     "opencv-python-headless": "cv2", "imageio-ffmpeg": "imageio_ffmpeg", "pillow": "PIL",

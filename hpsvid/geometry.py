@@ -2,11 +2,11 @@
 dimensions; rotations are matrices (..., 3, 3) acting on column vectors.
 """
 
-import roma
 import torch
 from torch import Tensor
 
 _EPS = 1e-8
+_GRADIENT_EPS = 1e-5  # of a matrix of norm 1: how badly determined a rotation's gradient may be
 
 
 def unit(vector: Tensor) -> Tensor:
@@ -15,13 +15,29 @@ def unit(vector: Tensor) -> Tensor:
 
 
 def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
-    """(..., 3) radians -> (..., 3, 3)."""
-    return roma.rotvec_to_rotmat(axis_angle)
+    """(..., 3) radians -> (..., 3, 3), by Rodrigues' formula; smooth at 0, too."""
+    angle = axis_angle.norm(dim=-1)[..., None, None] / torch.pi
+    cross = cross_matrix(axis_angle)
+    eye = torch.eye(3, dtype=cross.dtype, device=cross.device)
+    return eye + angle.sinc() * cross + (angle / 2).sinc() ** 2 / 2 * (cross @ cross)
 
 
 def matrix_to_axis_angle(rotmat: Tensor) -> Tensor:
-    """(..., 3, 3) -> (..., 3) radians, angle in [0, pi]."""
-    return roma.rotmat_to_rotvec(rotmat)
+    """(..., 3, 3) -> (..., 3) radians, angle in [0, pi].
+
+    By way of the unit quaternion q = (v, w): 4 q q^T is linear in the matrix, and its longest row
+    gives q wherever the rotation is (Markley, "Unit quaternion from rotation matrix", 2008).
+    """
+    trace, vee = _trace(rotmat)[..., None, None], _vee(rotmat)
+    eye = torch.eye(3, dtype=rotmat.dtype, device=rotmat.device)
+    upper = torch.cat([rotmat + rotmat.mT + (1 - trace) * eye, vee[..., None]], -1)
+    lower = torch.cat([vee[..., None, :], 1 + trace], -1)
+    rows = torch.cat([upper, lower], -2)  # (..., 4, 4)
+    longest = torch.diagonal(rows, dim1=-2, dim2=-1).argmax(-1)[..., None, None]
+    quat = rows.take_along_dim(longest, -2)[..., 0, :]
+    quat = torch.where(quat[..., 3:] > 0, quat, -quat) / quat.norm(dim=-1, keepdim=True)
+    half_angle = torch.atan2(quat[..., :3].norm(dim=-1, keepdim=True), quat[..., 3:])
+    return 2 / (half_angle / torch.pi).sinc() * quat[..., :3]
 
 
 def slerp(start: Tensor, end: Tensor, weight: Tensor) -> Tensor:
@@ -35,15 +51,26 @@ def slerp(start: Tensor, end: Tensor, weight: Tensor) -> Tensor:
 
 
 def nearest_rotation(matrix: Tensor) -> Tensor:
-    """Rotation (..., 3, 3) closest in Frobenius norm to `matrix` (..., 3, 3), by SVD.
+    """Rotation (..., 3, 3) closest in Frobenius norm to `matrix` (..., 3, 3), by SVD in float64.
 
-    The matrix's scale is taken out first: roma damps the gradient of badly determined rotations
-    by an absolute amount, which must not depend on the unit of length.
+    Its gradient, of first order only, is that of the condition R^T M = M^T R: when M changes by
+    dM, R turns by w with (tr(S) I - S) w = vee(R^T dM), S = R^T M, damped where the rotation is
+    badly determined. M's scale is taken out first, so that the damping knows no unit of length.
     """
-    scale = matrix.flatten(-2).norm(dim=-1)[..., None, None].clamp_min(_EPS)
-    nearest = roma.special_procrustes(matrix / scale)
-    assert isinstance(nearest, Tensor)  # without return_singular_values
-    return nearest
+    scale = matrix.detach().flatten(-2).norm(dim=-1)[..., None, None].clamp_min(_EPS)
+    scaled = matrix.double() / scale
+    known = scaled.detach()
+    u, _, vt = torch.linalg.svd(known)
+    last = torch.linalg.det(u @ vt).sign()[..., None, None]  # a reflection's least axis is turned
+    nearest = u[..., :2] @ vt[..., :2, :] + last * u[..., 2:] @ vt[..., 2:, :]
+    if matrix.requires_grad:
+        stretch = nearest.mT @ known
+        eye = torch.eye(3, dtype=known.dtype, device=known.device)
+        stiff = _trace(stretch)[..., None, None] * eye - stretch
+        damped = stiff @ stiff.mT + _GRADIENT_EPS**2 * eye
+        turn = torch.linalg.solve(damped, stiff @ _vee(nearest.mT @ scaled)[..., None])[..., 0]
+        nearest = nearest + nearest @ cross_matrix(turn - turn.detach())  # 0 but for its gradient
+    return nearest.to(matrix.dtype)
 
 
 def rotation_about(axis: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -114,17 +141,20 @@ def swing_twist(rotmat: Tensor, axis: Tensor) -> tuple[Tensor, Tensor]:
     axis = unit(axis)
     swing = swing_between(axis, (rotmat @ axis[..., None])[..., 0])
     twist = swing.mT @ rotmat
-    cos = (torch.diagonal(twist, dim1=-2, dim2=-1).sum(-1) - 1) / 2
-    vee = torch.stack(
-        [
-            twist[..., 2, 1] - twist[..., 1, 2],
-            twist[..., 0, 2] - twist[..., 2, 0],
-            twist[..., 1, 0] - twist[..., 0, 1],
-        ],
-        -1,
-    )
-    sin = (vee * axis).sum(-1) / 2
+    cos = (_trace(twist) - 1) / 2
+    sin = (_vee(twist) * axis).sum(-1) / 2
     return swing, torch.stack([cos, sin], -1)
+
+
+def _trace(matrix: Tensor) -> Tensor:
+    """(..., 3, 3) -> (...)."""
+    return torch.diagonal(matrix, dim1=-2, dim2=-1).sum(-1)
+
+
+def _vee(matrix: Tensor) -> Tensor:
+    """The vector (..., 3) whose `cross_matrix` is `matrix` (..., 3, 3) less its transpose."""
+    odd = matrix - matrix.mT
+    return torch.stack([odd[..., 2, 1], odd[..., 0, 2], odd[..., 1, 0]], -1)
 
 
 def project(points: Tensor, K: Tensor) -> Tensor:

@@ -354,3 +354,11 @@ def test_help_is_instant_because_it_imports_nothing_heavy(command: tuple[str, ..
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Usage" in ran.stdout
     assert "loaded: []" in ran.stdout
+
+
+def test_the_pipeline_starts_without_torchs_compiler() -> None:
+    code = (
+        "import sys, hpsvid.pipeline, hpsvid.render.raster; print('torch._dynamo' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"

@@ -136,6 +136,17 @@ def test_nearest_rotation_ignores_scale_and_noise_has_right_gradient(scale):
     )
 
 
+def test_nearest_rotation_of_what_determines_none():
+    line = directions(4)[:, :, None] * directions(4, 7)[:, None]
+    mirror = torch.diag(torch.tensor([1.0, 1, -1], dtype=torch.float64))
+    for matrix in (line, mirror[None], 1e-9 * line, torch.zeros_like(line)):
+        matrix.requires_grad_()
+        found = geometry.nearest_rotation(matrix)
+        assert_rotation(found.detach(), 1e-12)
+        found.sum().backward()
+        assert matrix.grad is not None and matrix.grad.isfinite().all()
+
+
 def test_projection_hits_the_pixel_that_the_camera_matrix_says():
     K = torch.tensor([[1000.0, 0, 640], [0, 900, 360], [0, 0, 1]], dtype=torch.float64)
     point = torch.tensor([[0.5, -0.25, 2.0]], dtype=torch.float64)
