@@ -16,10 +16,12 @@ def unit(vector: Tensor) -> Tensor:
 
 def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
     """(..., 3) radians -> (..., 3, 3), by Rodrigues' formula; smooth at 0, too."""
-    angle = axis_angle.norm(dim=-1)[..., None, None] / torch.pi
-    cross = cross_matrix(axis_angle)
-    eye = torch.eye(3, dtype=cross.dtype, device=cross.device)
-    return eye + angle.sinc() * cross + (angle / 2).sinc() ** 2 / 2 * (cross @ cross)
+    angle = axis_angle.norm(dim=-1)[..., None, None]
+    eye = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
+    sine = (angle / torch.pi).sinc()  # sin(angle) / angle
+    versine = (angle / 2 / torch.pi).sinc() ** 2 / 2  # (1 - cos(angle)) / angle^2
+    outer = axis_angle[..., :, None] * axis_angle[..., None, :]
+    return angle.cos() * eye + sine * cross_matrix(axis_angle) + versine * outer
 
 
 def matrix_to_axis_angle(rotmat: Tensor) -> Tensor:
