@@ -4,6 +4,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from rich.table import Table
 
 import hpsvid
 from hpsvid.errors import HpsvidError, one_line
-from hpsvid.weights import read_manifest, weights_path
+from hpsvid.weights import imported_path, imported_source, read_manifest, weights_path
 
 CORE = (
     "typer", "rich", "numpy", "torch", "opencv-python-headless", "onnxruntime", "av",
@@ -24,7 +25,7 @@ MODULES = {
     "opencv-python-headless": "cv2", "imageio-ffmpeg": "imageio_ffmpeg", "pillow": "PIL",
 }  # fmt: skip
 UNTRIED = {"pyrender"}  # its import needs OpenGL; "renderer pyrender" tries it
-EXTRAS = {"ultralytics": "yolo", "smplx": "smpl"}
+EXTRAS = {"ultralytics": "yolo", "smplx": "smpl", "ray": "ray"}
 
 State = Literal["ok", "absent", "broken"]
 
@@ -49,11 +50,14 @@ def examine() -> list[Finding]:
         Finding(part="hpsvid", state="ok", found=hpsvid.__version__),
         Finding(part="python", state="ok", found=sys.version.split()[0]),
     ]
-    findings += [_package(name) for name in CORE]
-    findings += [_extra(name, extra) for name, extra in EXTRAS.items()]
-    findings += [_torch_device(), _onnx_providers()]
-    findings += _weights()
-    findings += [_smpl(), _renderer("raster"), _renderer("pyrender"), _ffmpeg()]
+    raster = _raster()  # loads what `_pyrender` needs: no two threads import at once
+    with ThreadPoolExecutor(1) as beside:
+        pyrender = beside.submit(_pyrender)  # waits for processes that try OpenGL
+        findings += [_package(name) for name in CORE]
+        findings += [_extra(name, extra) for name, extra in EXTRAS.items()]
+        findings += [_torch_device(), _onnx_providers()]
+        findings += [*_weights(), *_imported()]
+        findings += [_smpl(), raster, pyrender.result(), _ffmpeg()]
     return findings
 
 
@@ -86,7 +90,7 @@ def _package(name: str) -> Finding:
 
 def _extra(name: str, extra: str) -> Finding:
     if importlib.util.find_spec(name) is None:
-        advice = f"optional: pip install 'hpsvid[{extra}]' (see README, Licences)"
+        advice = f"optional: pip install 'hpsvid[{extra}]' (README, Install)"
         return Finding(part=name, state="absent", found="not installed", advice=advice)
     return Finding(part=name, state="ok", found=version(name))
 
@@ -132,6 +136,22 @@ def _weights() -> list[Finding]:
     ]
 
 
+def _imported() -> list[Finding]:
+    def look(name: str) -> str:
+        source = imported_source(name)
+        return f"{source['file']}, sha256 {source['sha256'][:12]}…"
+
+    folder = imported_path("").parent
+    names = sorted(path.stem for path in folder.glob("*.safetensors"))
+    if not names:
+        advice = "optional: hpsvid weights import FILE"
+        return [Finding(part="imported weights", state="absent", found="none", advice=advice)]
+    return [
+        _guarded(f"imported {name}", lambda name=name: look(name), otherwise="broken")
+        for name in names
+    ]
+
+
 def _smpl() -> Finding:
     def look() -> str:
         from hpsvid.body_files import find_smpl, load_smpl
@@ -142,13 +162,22 @@ def _smpl() -> Finding:
     return _guarded("SMPL file ($HPSVID_SMPL)", look, otherwise="broken")
 
 
-def _renderer(choice: Literal["raster", "pyrender"]) -> Finding:
+def _raster() -> Finding:
     def look() -> str:
         from hpsvid.render import load_renderer
 
-        return load_renderer(choice).name
+        return load_renderer("raster").name
 
-    return _guarded(f"renderer {choice}", look, otherwise="absent")
+    return _guarded("renderer raster", look, otherwise="absent")
+
+
+def _pyrender() -> Finding:
+    def look() -> str:
+        from hpsvid.render.gl import working_platform
+
+        return f"OpenGL by {working_platform()}"
+
+    return _guarded("renderer pyrender", look, otherwise="absent")
 
 
 def _ffmpeg() -> Finding:

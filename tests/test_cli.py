@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import typer
+from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
 from hpsvid import doctor, video, video_writer
@@ -302,6 +304,21 @@ def test_doctor_finds_a_sound_installation() -> None:
     parts = {finding["part"] for finding in findings}
     assert {"weights free_body", "weights nanodet", "weights blazepose_heavy"} <= parts
     assert "weights free_body" in call("doctor").stdout
+
+
+def test_doctor_names_optional_packages_and_imported_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPSVID_WEIGHTS", str(tmp_path))
+    source = {"source": json.dumps({"file": "niki_ts.pth", "sha256": "0123456789abcdef"})}
+    save_file({"x": torch.zeros(1)}, tmp_path / "niki_ts.safetensors", source)
+    (tmp_path / "hybrik_res34.safetensors").write_bytes(b"damaged")
+    findings = {finding.part: finding for finding in doctor.examine()}
+    assert {"ultralytics", "smplx", "ray"} <= findings.keys()
+    assert findings["imported niki_ts"].state == "ok"
+    assert "niki_ts.pth, sha256 0123456789ab" in findings["imported niki_ts"].found
+    assert findings["imported hybrik_res34"].state == "broken"
+    assert "import it again" in findings["imported hybrik_res34"].advice
 
 
 def test_doctor_shows_its_advice_with_brackets(capsys: pytest.CaptureFixture[str]) -> None:
