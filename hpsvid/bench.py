@@ -2,9 +2,9 @@
 
 A row is one clip with one solver. Clips that cannot be worked on are listed with the reason and
 do not stop the others. Figures of two machines, or of a busy and a quiet one, do not compare.
+`hpsvid.bench_report` makes tables of the rows and compares them with earlier ones.
 """
 
-import json
 import math
 import sys
 import tempfile
@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-import hpsvid
 from hpsvid import accuracy, metrics, pipeline, truth, video, video_writer, windows
 from hpsvid.body import Body
 from hpsvid.choices import SolverName
 from hpsvid.errors import HpsvidError, InputError, NoPersonError, one_line
+from hpsvid.files import read_npz
 from hpsvid.ik.solver_niki import WINDOW_FRAMES
 from hpsvid.render import ALPHA, Renderer
 from hpsvid.types import Array, Clip, Motion, Person
@@ -34,24 +34,10 @@ SEAM_S = WINDOW_FRAMES // 2 / windows.RATE_HZ  # the temporal solver's windows o
 WARM_UP_FRAMES = 60
 MIB = 2**20
 
-# How much worse a figure may be than in the baseline before it counts as a regression: relative
-# and absolute, the larger of both. Speed varies by a fifth on a shared machine.
-HIGHER_IS_BETTER = {"fps": (0.25, 0.0), "people": (0.0, 0.0)}
-LOWER_IS_BETTER = {
-    "peak_mib": (0.1, 20.0),
-    "jitter_m_s3": (0.05, 1.0),
-    "acceleration_m_s2": (0.05, 0.2),
-    "foot_slide_mm_s": (0.1, 5.0),
-    "reprojection_px": (0.05, 0.2),
-    "seam_ratio": (0.1, 0.05),
-    "filled_percent": (0.1, 0.5),
-    "mpjpe_mm": (0.0, 2.0),
-    "pa_mpjpe_mm": (0.0, 2.0),
-}
-
 
 def bench(
     folder: Path,
+    truths: Sequence[truth.Truth],
     body: Body,
     options: pipeline.Options,
     solvers: Sequence[SolverName],
@@ -59,11 +45,10 @@ def bench(
 ) -> Iterator[Row]:
     """The rows of all clips in `folder`, one after the other; renderer None leaves overlays out.
 
-    What a first call costs alone (compiling, filling caches) is spent before the clock starts.
-    Raises InputError when there is no clip.
+    truths: of some of the clips. What a first call costs alone (compiling, filling caches) is
+    spent before the clock starts. Raises InputError when there is no clip.
     """
     clips = video.clips_in(folder)
-    truths = truths_in(folder, body)
     ways = [replace(options, solver=solver) for solver in solvers]
     warm = False
     for path in clips:
@@ -74,17 +59,24 @@ def bench(
                 if not warm:
                     warm = _warm_up(clip, body, ways, renderer)
                 yield measure(clip, known, body, way, renderer)
-            except HpsvidError as error:
-                yield {"clip": path.name, "solver": way.solver, "failed": one_line(error)}
+            except (HpsvidError, OSError, MemoryError) as error:
+                reason = one_line(error).removeprefix(f"{path}: ")
+                yield {"clip": path.name, "solver": way.solver, "failed": reason}
 
 
-def truths_in(folder: Path, body: Body) -> list[truth.Truth]:
-    """Every truth that an npz of the folder holds."""
-    found = []
+def truths_in(folder: Path, body: Body) -> tuple[list[truth.Truth], list[str]]:
+    """Every truth in the folder's npz files, and a line on each of them that cannot be read.
+
+    Other programs' files, and results of `hpsvid` itself, are no truth and passed over.
+    """
+    found, unreadable = [], []
     for path in sorted(folder.glob("*.npz")):
-        with suppress(InputError):
-            found += truth.read_truth(path, body)
-    return found
+        try:
+            if read_npz(path, "truth", ("header", "joints3d_m")):
+                found += [one for one in truth.read_truth(path, body) if one.solver is None]
+        except InputError as error:
+            unreadable.append(f"{path.name}: {one_line(error).removeprefix(f'{path}: ')}")
+    return found, unreadable
 
 
 def _warm_up(
@@ -160,8 +152,9 @@ def _silent(stage: str, done: int, total: int | None) -> None:
 def quality(motion: Motion) -> Row:
     """What can be said of a motion without knowing the truth; mean over people and frames.
 
-    foot_slide_mm_s: speed of the slower foot, which stands in most frames of somebody on the
-    ground; of a moving camera it holds that movement. seam_ratio: acceleration where two windows
+    slower_foot_mm_s: the slower foot stands in most frames of somebody on the ground; its speed
+    is what foot skate is where truth tells which feet stand. Of a moving camera it holds that
+    movement. seam_ratio: acceleration where two windows
     of the temporal solver meet over that elsewhere; 1 is no seam.
     """
     people = motion.people
@@ -175,7 +168,7 @@ def quality(motion: Motion) -> Row:
         "people": len(people),
         "jitter_m_s3": _plain(metrics.mean(jerk)),
         "acceleration_m_s2": _plain(metrics.mean(acceleration) / metrics.MM),
-        "foot_slide_mm_s": _plain(metrics.mean(slower_foot)),
+        "slower_foot_mm_s": _plain(metrics.mean(slower_foot)),
         "reprojection_px": _plain(metrics.mean(reprojection)),
         "seam_ratio": _plain(seam / inside) if inside else None,
         "filled_percent": 100 * float(filled.mean()),
@@ -226,139 +219,3 @@ def peak_memory() -> int:
 
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return most if sys.platform == "darwin" else most * 1024
-
-
-def totals(rows: Sequence[Row]) -> list[Row]:
-    """A row for each solver over all its clips: fps over all frames, the rest by frames."""
-    found = []
-    for solver in dict.fromkeys(row["solver"] for row in rows):
-        mine = [row for row in rows if row["solver"] == solver and "failed" not in row]
-        if not mine:
-            continue
-        frames = np.array([row["frames"] for row in mine], np.float64)
-
-        def average(column: str, mine: list[Row] = mine, frames: Array = frames) -> float | None:
-            values = np.array([row.get(column) for row in mine], np.float64)  # None becomes NaN
-            known = np.isfinite(values)
-            return float(np.average(values[known], weights=frames[known])) if known.any() else None
-
-        seconds = sum(row["seconds"] for row in mine)
-        total = {
-            "clip": f"all {len(mine)}",
-            "solver": solver,
-            "frames": int(frames.sum()),
-            "seconds": seconds,
-            "fps": float(frames.sum()) / seconds,
-            "people": sum(row["people"] for row in mine),
-            "gaps": sum(row["gaps"] for row in mine),
-            "peak_mib": max(row["peak_mib"] for row in mine),
-        }
-        names = ("motion_fps", "networks_percent", *LOWER_IS_BETTER)
-        found.append(total | {n: average(n) for n in names if n not in total})
-    return found
-
-
-def report(rows: Sequence[Row], settings: Row) -> Row:
-    """Everything as one JSON-ready value."""
-    return {
-        "hpsvid_version": hpsvid.__version__,
-        "settings": settings,
-        "rows": list(rows),
-        "totals": totals(rows),
-    }
-
-
-def read_report(path: Path) -> Row:
-    """What `report` made, from a file; InputError when it is none."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        for row in found["rows"]:
-            hash((row["clip"], row["solver"]))
-            for column in HIGHER_IS_BETTER | LOWER_IS_BETTER:
-                if row.get(column) is not None:
-                    math.isfinite(row[column])  # TypeError of what is no number
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; expected a bench report (--json)") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: no report of `hpsvid bench --json` ({error})") from error
-    return found
-
-
-def regressions(rows: Sequence[Row], baseline: Row) -> list[str]:
-    """What is worse than in the baseline by more than the tolerance, a line each.
-
-    Clips and solvers that the baseline does not have are passed over; one that failed now and did
-    not then is a regression.
-    """
-    before = {(row["clip"], row["solver"]): row for row in baseline["rows"]}
-    found = []
-    for row in rows:
-        old = before.get((row["clip"], row["solver"]))
-        if old is None or "failed" in old:
-            continue
-        name = f"{row['clip']}, {row['solver']}"
-        if "failed" in row:
-            found.append(f"{name}: failed now: {row['failed']}")
-            continue
-        for column, (relative, absolute) in (HIGHER_IS_BETTER | LOWER_IS_BETTER).items():
-            then, now = old.get(column), row.get(column)
-            if then is None or now is None:
-                continue
-            worse = then - now if column in HIGHER_IS_BETTER else now - then
-            if worse > max(relative * abs(then), absolute):
-                found.append(f"{name}: {column} {then:.4g} -> {now:.4g}")
-    return found
-
-
-def line(row: Row) -> str:
-    """A row in a few words, for somebody who waits."""
-    if "failed" in row:
-        return f"{row['clip']}: {row['failed']}"
-    return f"{row['clip']}, {row['solver']}: {row['frames']} frames at {row['fps']:.1f} fps"
-
-
-COLUMNS = {
-    "frames": "frames", "people": "people", "fps": "fps", "motion_fps": "without overlay",
-    "networks_percent": "networks %", "peak_mib": "MiB", "jitter_m_s3": "jitter m/s³",
-    "acceleration_m_s2": "accel m/s²", "foot_slide_mm_s": "foot slide mm/s",
-    "reprojection_px": "reproj. px", "seam_ratio": "seam", "filled_percent": "filled %",
-    "gaps": "gaps", "mpjpe_mm": "MPJPE mm", "pa_mpjpe_mm": "PA-MPJPE mm",
-}  # fmt: skip
-
-
-def table(rows: Sequence[Row]) -> str:
-    """The rows as Markdown, columns without any value left out, failures listed below."""
-    good = [row for row in rows if "failed" not in row]
-    columns = [name for name in COLUMNS if any(row.get(name) is not None for row in good)]
-    lines = [
-        "| clip | solver | " + " | ".join(COLUMNS[name] for name in columns) + " |",
-        "|---|---" + "|---:" * len(columns) + "|",
-    ]
-    for row in good:
-        cells = [row["clip"], row["solver"], *(cell(row.get(name)) for name in columns)]
-        lines.append("| " + " | ".join(cells) + " |")
-    failed = [f"{row['clip']}: {row['failed']}" for row in rows if "failed" in row]
-    return "\n".join([*lines, *(["", "Not measured:", *dict.fromkeys(failed)] if failed else [])])
-
-
-def stage_table(rows: Sequence[Row]) -> str:
-    """Frames a second of each stage, as Markdown; a stage that ran beside others is not extra."""
-    good = [row for row in rows if "failed" not in row]
-    names = list(dict.fromkeys(name for row in good for name in row["stages"]))
-    lines = [
-        "| fps | solver | " + " | ".join(names) + " |",
-        "|---|---" + "|---:" * len(names) + "|",
-    ]
-    for row in good:
-        cells = [cell(row["stages"].get(name, {}).get("fps")) for name in names]
-        lines.append(f"| {row['clip']} | {row['solver']} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def cell(value: float | int | None) -> str:
-    """A figure with three digits that count, as a table shows it."""
-    if value is None:
-        return "-"
-    if isinstance(value, int) or abs(value) >= 100:
-        return f"{value:.0f}"
-    return f"{value:.3g}"

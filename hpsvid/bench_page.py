@@ -4,7 +4,8 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
-from hpsvid.bench import COLUMNS, Row, cell, totals
+from hpsvid.bench import Row
+from hpsvid.bench_report import COLUMNS, cell, not_measured, totals
 from hpsvid.charts import bar_chart, legend
 from hpsvid.page import colours_of, write_page
 
@@ -12,7 +13,7 @@ CHARTS = {
     "fps": "frames a second, overlay and all",
     "jitter_m_s3": "jitter, m/s³",
     "acceleration_m_s2": "acceleration, m/s²",
-    "foot_slide_mm_s": "foot slide, mm/s",
+    "slower_foot_mm_s": "slower foot, mm/s",
     "reprojection_px": "reprojection error, px",
     "peak_mib": "peak memory, MiB",
     "pa_mpjpe_mm": "PA-MPJPE, mm",
@@ -20,22 +21,24 @@ CHARTS = {
 }
 
 
-def write_bench_page(path: Path, rows: Sequence[Row], worse: Sequence[str] | None) -> None:
-    """Write the page, whole or not at all. worse: regressions; None where no baseline was given."""
+def write_bench_page(
+    path: Path, rows: Sequence[Row], worse: Sequence[str] | None, unreadable: Sequence[str] = ()
+) -> None:
+    """Write the page, whole or not at all.
+
+    worse: regressions; None where no baseline was given. unreadable: a line on each truth that is
+    damaged.
+    """
     good = [row for row in rows if "failed" not in row]
     clips = list(dict.fromkeys(row["clip"] for row in good))
     colours = colours_of(row["solver"] for row in good)
     found = {(row["clip"], row["solver"]): row for row in good}
     parts = ["<h1>hpsvid bench</h1>", legend(colours)]
     if worse is not None:
-        listed = "".join(f"<li>{html.escape(line)}</li>" for line in worse or ["nothing"])
-        parts.append(f"<h2>Worse than the baseline</h2><ul>{listed}</ul>")
+        parts.append("<h2>Worse than the baseline</h2>" + _list(worse or ["nothing"]))
     parts.append("<h2>All figures</h2>" + _table([*good, *totals(rows)]))
-    if failed := dict.fromkeys(
-        f"{row['clip']}: {row['failed']}" for row in rows if "failed" in row
-    ):
-        listed = "".join(f"<li>{html.escape(line)}</li>" for line in failed)
-        parts.append(f"<h2>Not measured</h2><ul>{listed}</ul>")
+    if lines := not_measured(rows, unreadable):
+        parts.append("<h2>Not measured</h2>" + _list(lines))
     if good:
         parts.append("<h2>Time of each stage</h2>" + _stages(good, colours))
         for column, title in CHARTS.items():
@@ -46,6 +49,10 @@ def write_bench_page(path: Path, rows: Sequence[Row], worse: Sequence[str] | Non
             if any(value == value for values in bars.values() for value in values):
                 parts.append(f"<h2>{title}</h2>" + bar_chart(bars, clips, colours, title))
     write_page(path, "hpsvid bench", parts)
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"
 
 
 def _stages(good: Sequence[Row], colours: dict[str, str]) -> str:

@@ -2,7 +2,9 @@
 
 
 def one_line(error: Exception) -> str:
-    """An error's message without line breaks; its type where it has none."""
+    """An error's message without line breaks, the machine's as "file: what"; or its type."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'output'}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -63,6 +63,7 @@ class Truth:
     K: Array  # (3, 3) px
     fps: float  # Hz
     people: tuple[TruePerson, ...]
+    solver: str | None = None  # of a saved result, which stands in for the truth; None: is one
 
 
 def posed_surface(params: BodyParams, body: Body, rows: Array) -> Array:
@@ -129,6 +130,7 @@ def _read_result(path: Path, body: Body) -> Truth:
         K=motion.camera.K,
         fps=float(motion.clip.fps),
         people=tuple(people),
+        solver=motion.provenance.get("solver"),
     )
 
 

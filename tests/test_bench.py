@@ -1,24 +1,31 @@
 """hpsvid bench: every clip has its row, totals and regressions say what they claim."""
 
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hpsvid import bench
+from hpsvid import bench, bench_report, pipeline, video, video_writer
 from hpsvid.bench_page import write_bench_page
 from hpsvid.errors import InputError
+from hpsvid.export import write_motion
+from hpsvid.render import load_renderer
 from tests.factories import make_motion
+
+SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 
 
 def row(clip="a.mp4", solver="niki", **values):
     usual = {
         "frames": 100, "seconds": 10.0, "fps": 10.0, "motion_fps": 12.0, "people": 1,
         "networks_percent": 70.0, "peak_mib": 600.0, "jitter_m_s3": 50.0, "gaps": 0, "stages": {},
-        "acceleration_m_s2": 3.0, "foot_slide_mm_s": 100.0, "reprojection_px": 4.0,
+        "acceleration_m_s2": 3.0, "slower_foot_mm_s": 100.0, "reprojection_px": 4.0,
         "seam_ratio": 1.0, "filled_percent": 0.0,
     }  # fmt: skip
     return {"clip": clip, "solver": solver, **usual, **values}
@@ -33,7 +40,7 @@ def test_quality_of_a_motion_at_rest_and_of_one_that_trembles(body):
         valid=np.ones(len(person.track), bool),
     )
     calm = bench.quality(replace(motion, people=(still,)))
-    assert calm["jitter_m_s3"] == calm["acceleration_m_s2"] == calm["foot_slide_mm_s"] == 0
+    assert calm["jitter_m_s3"] == calm["acceleration_m_s2"] == calm["slower_foot_mm_s"] == 0
     assert (calm["filled_percent"], calm["gaps"], calm["people"]) == (0, 0, 1)
     assert calm["seam_ratio"] is None
     rng = np.random.default_rng(0)
@@ -61,10 +68,10 @@ def test_totals_weigh_clips_by_their_frames():
     rows = [
         row(),
         row("b.mp4", frames=300, seconds=10.0, jitter_m_s3=90.0, people=2, mpjpe_mm=80.0),
-        {"clip": "broken.mp4", "solver": "niki", "failed": "broken.mp4: no video"},
+        {"clip": "broken.mp4", "solver": "niki", "failed": "no video"},
         row(solver="hybrik"),
     ]
-    both, other = bench.totals(rows)
+    both, other = bench_report.totals(rows)
     assert (both["clip"], both["solver"], both["frames"], both["people"]) == (
         "all 2",
         "niki",
@@ -73,19 +80,20 @@ def test_totals_weigh_clips_by_their_frames():
     )
     assert both["fps"] == 20 and both["jitter_m_s3"] == 80 and both["mpjpe_mm"] == 80
     assert other["solver"] == "hybrik"
-    shown = bench.table([*rows, both, other])
-    assert "broken.mp4: no video" in shown and "MPJPE" in shown and "PA-MPJPE" not in shown
+    shown = bench_report.markdown(rows, ["a.npz: damaged"])
+    assert "a.npz: damaged" in shown
+    assert shown.count("broken.mp4") == 1 and "MPJPE" in shown and "PA-MPJPE" not in shown
 
 
 def test_regressions_are_named_and_noise_is_not(tmp_path):
     path = tmp_path / "old.json"
-    path.write_text(json.dumps(bench.report([row(), row("b.mp4")], {})))
-    before = bench.read_report(path)
-    assert bench.regressions([row(fps=8.0, peak_mib=610.0, jitter_m_s3=51.0)], before) == []
-    worse = bench.regressions(
+    path.write_text(json.dumps(bench_report.report([row(), row("b.mp4")], {})))
+    before = bench_report.read_report(path)
+    assert bench_report.regressions([row(fps=8.0, peak_mib=610.0, jitter_m_s3=51.0)], before) == []
+    worse = bench_report.regressions(
         [
             row(fps=5.0, jitter_m_s3=60.0, people=0),
-            {"clip": "b.mp4", "solver": "niki", "failed": "b.mp4: no person"},
+            {"clip": "b.mp4", "solver": "niki", "failed": "no person"},
             row("new.mp4", fps=1.0),
         ],
         before,
@@ -93,6 +101,58 @@ def test_regressions_are_named_and_noise_is_not(tmp_path):
     assert [line.split(": ")[1].split(" ")[0] for line in worse] == [
         "fps", "people", "jitter_m_s3", "failed",
     ]  # fmt: skip
+
+
+def test_what_is_not_measured_any_more_is_a_regression_and_an_old_failure_is_none():
+    before = bench_report.report(
+        [row(mpjpe_mm=80.0), {"clip": "b.mp4", "solver": "niki", "failed": "no person"}], {}
+    )
+    (worse,) = bench_report.regressions([row(), row("b.mp4", fps=1.0)], before)
+    assert "mpjpe_mm 80 -> not measured" in worse
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Three copies of a few frames of a sample, where a person is large and well seen."""
+    folder = tmp_path_factory.mktemp("clips")
+    source = video.probe(SAMPLES / "studio_walk.mp4")
+    frames = next(f for f in video.read_frames(source, chunk=8) if f.index[0] >= 60)
+    shape = {"width": source.width, "height": source.height, "fps": source.fps}
+    with video_writer.VideoWriter(folder / "a.mp4", **shape) as writer:
+        for t, rgb in enumerate(frames.rgb):
+            writer.write(rgb, t / 30)
+    for name in ("b.mp4", "c.mp4"):
+        shutil.copy(folder / "a.mp4", folder / name)
+    return folder
+
+
+def test_what_the_machine_refuses_costs_that_clip_alone(clips, body, tmp_path, monkeypatch):
+    options = pipeline.Options(fast=True, threads=1)
+    rows = bench.bench(clips, [], body, options, ["hybrik"], load_renderer("auto"))
+    found = [next(rows)]
+    with monkeypatch.context() as here:
+        here.setattr(tempfile, "tempdir", str(tmp_path / "gone"))  # overlays have no place
+        found.append(next(rows))
+    found += rows
+    assert [row["clip"] for row in found] == ["a.mp4", "b.mp4", "c.mp4"]
+    assert ["failed" in row for row in found] == [False, True, False]
+    assert found[1]["failed"].endswith("No such file or directory")
+    assert "\n- b.mp4: " in bench_report.markdown(found)
+
+
+def test_a_damaged_truth_is_named_and_results_of_our_own_are_none(body, tmp_path):
+    shutil.copy(SAMPLES / "studio_walk.npz", tmp_path)
+    motion = make_motion(body, people=1, frames=8)
+    found = {"solver": "niki", "detector": {"name": "nanodet"}}
+    write_motion(replace(motion, provenance=found), tmp_path / "ours.npz")
+    np.savez(tmp_path / "amass.npz", poses=np.zeros((3, 156)))
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "ours.npz").read_bytes()[:200])
+    (tmp_path / "empty.npz").touch()
+    np.savez(tmp_path / "points.npz", joints3d_m=np.zeros((3, 12, 3)))
+    truths, unreadable = bench.truths_in(tmp_path, body)
+    assert [truth.name for truth in truths] == ["studio_walk"]
+    assert [line.split(":")[0] for line in unreadable] == ["cut.npz", "empty.npz", "points.npz"]
+    assert str(tmp_path) not in " ".join(unreadable)
 
 
 @pytest.mark.parametrize(
@@ -106,9 +166,9 @@ def test_a_baseline_that_is_none_is_refused(tmp_path, text):
     path = tmp_path / "old.json"
     path.write_text(text)
     with pytest.raises(InputError, match="no report"):
-        bench.read_report(path)
+        bench_report.read_report(path)
     with pytest.raises(InputError, match="No such file"):
-        bench.read_report(tmp_path / "none.json")
+        bench_report.read_report(tmp_path / "none.json")
 
 
 def test_peak_memory_is_this_runs_own():
@@ -136,7 +196,7 @@ def test_page_holds_every_figure_and_failure(tmp_path):
     rows = [
         row(stages={"detect": {"seconds": 2.0, "fps": 50.0}}),
         row(solver="hybrik", fps=11.5, stages={"solve": {"seconds": 0.1, "fps": 1000.0}}),
-        {"clip": "<b>.mp4", "solver": "niki", "failed": "<b>.mp4: no video"},
+        {"clip": "<b>.mp4", "solver": "niki", "failed": "no video"},
     ]
     write_bench_page(path, rows, ["a.mp4, niki: fps 20 -> 10"])
     page = path.read_text()

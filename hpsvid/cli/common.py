@@ -76,7 +76,7 @@ def one_line_errors() -> Iterator[None]:
     except BrokenPipeError:  # who reads our output has had enough; typer ends quietly
         raise
     except OSError as error:  # a name too long, a folder that may not be entered, a full disk
-        print(f"hpsvid: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
+        print(f"hpsvid: {one_line(error)}", file=sys.stderr)
         raise typer.Exit(1) from error
     except MemoryError as error:
         print(f"hpsvid: not enough memory ({error}); try a smaller input", file=sys.stderr)

@@ -135,17 +135,21 @@ def bench(
     threads: ThreadsOpt = None,
     quiet: QuietOpt = False,
 ) -> None:
-    """Measure speed, memory, smoothness and accuracy on a folder of clips; Markdown tables."""
+    """Measure speed, memory, smoothness and accuracy on a folder of clips; Markdown tables.
+
+    A clip that fails is listed with the reason and the others go on; the exit code is 1 when none
+    could be measured.
+    """
     with one_line_errors():
         from hpsvid import bench as measuring
-        from hpsvid import pipeline
+        from hpsvid import bench_report, pipeline
         from hpsvid.files import check_file, written_whole
         from hpsvid.render import load_renderer
 
         solvers = names_in(ik, SolverName, "--compare")
         if fail_on_regress and baseline is None:
             raise InputError("--fail-on-regress: needs --baseline, an earlier --json file")
-        before = None if baseline is None else measuring.read_report(baseline)
+        before = None if baseline is None else bench_report.read_report(baseline)
         files = [file for file in (json_file, html_file) if file is not None]
         for file in files:
             check_file(file)
@@ -154,27 +158,25 @@ def bench(
         )
         body = pipeline.load_chosen_body(smpl)
         renderer = load_renderer("auto") if overlay else None
+        truths, unreadable = measuring.truths_in(clips, body)
         rows = []
-        for row in measuring.bench(clips, body, options, solvers, renderer):
+        for row in measuring.bench(clips, truths, body, options, solvers, renderer):
             rows.append(row)
             if not quiet:
-                print(measuring.line(row), file=sys.stderr, flush=True)
-        print(
-            measuring.table([*rows, *measuring.totals(rows)]),
-            measuring.stage_table(rows),
-            sep="\n\n",
-        )
+                print(bench_report.line(row), file=sys.stderr, flush=True)
+        print(bench_report.markdown(rows, unreadable))
         for file in files:
             file.parent.mkdir(parents=True, exist_ok=True)
         if json_file is not None:
             settings = {"fast": fast, "lifter": lifter, "detector": detector, "overlay": overlay}
+            facts = bench_report.report(rows, settings, unreadable)
             with written_whole(json_file) as stream:
-                stream.write(json.dumps(measuring.report(rows, settings), indent=2).encode())
-        worse = None if before is None else measuring.regressions(rows, before)
+                stream.write(json.dumps(facts, indent=2).encode())
+        worse = None if before is None else bench_report.regressions(rows, before)
         if html_file is not None:
             from hpsvid.bench_page import write_bench_page
 
-            write_bench_page(html_file, rows, worse)
+            write_bench_page(html_file, rows, worse, unreadable)
         if worse is not None:
             print("\nWorse than the baseline:", *(worse or ["nothing"]), sep="\n- ")
         if (worse and fail_on_regress) or all("failed" in row for row in rows):
