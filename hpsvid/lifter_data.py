@@ -35,7 +35,7 @@ from hpsvid.takes import chimera, choose_take, joints_of
 
 KEYS = ("image", "world", "visibility", "presence", "score", "rotvec", "betas", "transl", "K")
 SHOULDERS = [LANDMARK["left_shoulder"], LANDMARK["right_shoulder"]]
-Joined = TypeVar("Joined", "Pairs", "Truth")
+Joined = TypeVar("Joined", "Pairs", "SimulatedTruth")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -299,7 +299,7 @@ def view_of(pairs: Pairs) -> View:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Truth:
+class SimulatedTruth:
     """N sequences of T frames of truth alone, in view axes: the optical axis meets the hips."""
 
     marks: Tensor  # (N, T, 33, 3) m from the camera, landmarks on the body
@@ -309,7 +309,7 @@ class Truth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Errors:
+class LandmarkErrors:
     """What the landmark network got wrong on N rendered sequences."""
 
     habit: Tensor  # (99, 99) error that follows from the pose: row landmarks @ habit
@@ -320,7 +320,7 @@ class Errors:
     seen: Tensor  # (N, T)
 
 
-def errors_of(pairs: Pairs, marks: Tensor) -> Errors:
+def errors_of(pairs: Pairs, marks: Tensor) -> LandmarkErrors:
     """Errors of rendered pairs against their true landmarks `marks` (N, T, 33, 3) m, view axes."""
     true = (marks - marks[..., HIPS, :].mean(-2, keepdim=True)).flatten(-2)
     miss = pairs.points.flatten(-2) - true
@@ -333,7 +333,7 @@ def errors_of(pairs: Pairs, marks: Tensor) -> Errors:
     ahead = torch.cat([pairs.rays, torch.ones_like(pairs.rays[..., :1])], -1)
     local = ahead @ view_turn(pairs.rays)
     flat = local[..., :2] / local[..., 2:] * marks[..., 2:] - marks[..., :2]
-    return Errors(
+    return LandmarkErrors(
         habit=habit,
         rest=(miss - true @ habit).unflatten(-1, (-1, 3)),
         flat=flat,
@@ -343,7 +343,7 @@ def errors_of(pairs: Pairs, marks: Tensor) -> Errors:
     )
 
 
-def with_errors(truth: Truth, errors: Errors, donors: Tensor) -> Pairs:
+def with_errors(truth: SimulatedTruth, errors: LandmarkErrors, donors: Tensor) -> Pairs:
     """Simulated pairs: the sequences of `truth` with the errors of rendered ones `donors`."""
     marks = truth.marks
     true = marks - marks[..., HIPS, :].mean(-2, keepdim=True)
@@ -362,7 +362,7 @@ def with_errors(truth: Truth, errors: Errors, donors: Tensor) -> Pairs:
     )
 
 
-def simulate(rng: np.random.Generator, source: MotionSource, body: Body) -> Truth:
+def simulate(rng: np.random.Generator, source: MotionSource, body: Body) -> SimulatedTruth:
     """One sequence that nobody performed, before a random camera."""
     take = choose_take(rng, lambda rng: chimera(rng, source), body)
     rotmats, betas, transl = (
@@ -371,7 +371,7 @@ def simulate(rng: np.random.Generator, source: MotionSource, body: Body) -> Trut
     marks = body.landmarks(rotmats, betas.expand(len(rotmats), -1), transl)
     joints = torch.from_numpy(joints_of(take.params, body))
     turn = view_turn(marks[..., :2] / marks[..., 2:])
-    return Truth(
+    return SimulatedTruth(
         marks=(marks @ turn)[None],
         joints=((joints - joints[:, :1]) @ turn)[None],
         twist=twists(rotmats, body.rest_joints(betas))[None],

@@ -16,9 +16,9 @@ from hpsvid.choices import SizeName
 from hpsvid.files import staged
 from hpsvid.geometry import unit
 from hpsvid.lifter_data import (
-    Errors,
+    LandmarkErrors,
     Pairs,
-    Truth,
+    SimulatedTruth,
     as_on_video,
     augment,
     errors_of,
@@ -102,11 +102,11 @@ def scores(lifted: Lifted, pairs: Pairs) -> dict[str, float]:
 
 
 def draw_batches(
-    pairs: Pairs, errors: Errors, source: MotionSource | None, body: Body, seed: int
+    pairs: Pairs, errors: LandmarkErrors, source: MotionSource | None, body: Body, seed: int
 ) -> Iterator[Pairs]:
     """Endless augmented batches of rendered pairs and, with a source, of simulated ones."""
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-    pool: list[Truth] = []
+    pool: list[SimulatedTruth] = []
     count = 0 if source is None else round(BATCH * SIMULATED)
     step = 0
     while True:

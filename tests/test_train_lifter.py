@@ -20,7 +20,7 @@ from hpsvid.lifter_data import (
     LEAN_RAD,
     Pairs,
     Shard,
-    Truth,
+    SimulatedTruth,
     as_on_video,
     augment,
     errors_of,
@@ -218,7 +218,7 @@ def test_on_video_people_lean_more_towards_the_camera_and_are_deeper(shard):
 def test_errors_put_back_on_their_own_truth_give_the_pairs_back(shard):
     pairs, marks = shard.pairs, shard.marks
     errors = errors_of(pairs, marks)
-    truth = Truth(marks=marks, joints=pairs.joints, twist=pairs.twist, betas=pairs.betas)
+    truth = SimulatedTruth(marks=marks, joints=pairs.joints, twist=pairs.twist, betas=pairs.betas)
     made = with_errors(truth, errors, torch.arange(3))
     torch.testing.assert_close(made.points, pairs.points, atol=1e-4, rtol=0)
     # 2D comes back but for the turn of the view that the landmarks themselves define
