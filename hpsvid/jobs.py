@@ -115,14 +115,15 @@ def work(job: Job) -> Row:
             }
             _commit(job, made, {**origin, "row": row})
         return row
-    except HpsvidError as error:
+    except (HpsvidError, OSError) as error:
         return failed(job, one_line(error))
     except Exception as error:  # one clip's bug, or memory's end, must not end the others
         return failed(job, f"{type(error).__name__}: {one_line(error)}")
 
 
 def failed(job: Job, reason: str) -> Row:
-    """The row of a clip that came to nothing."""
+    """The row of a clip that came to nothing; its name is told once."""
+    reason = reason.removeprefix(f"{job.source}: ")
     return {"clip": job.source.name, "state": "failed", "reason": reason}
 
 

@@ -115,8 +115,8 @@ def test_export_from_a_saved_result(result: Path, tmp_path: Path, name: str) -> 
 def test_export_from_a_video_equals_export_from_its_result(
     clip: Path, result: Path, tmp_path: Path
 ) -> None:
-    for source, folder in ((clip, "a"), (result / "walk.npz", "b")):
-        ran = call("export", source, "--fast", "--out", tmp_path / folder, "-q")
+    for source, folder in (((clip, "--fast"), "a"), ((result / "walk.npz",), "b")):
+        ran = call("export", *source, "--out", tmp_path / folder, "-q")
         assert (ran.exit_code, ran.output) == (0, "")
     one, other = (tmp_path / folder / "walk_person00.bvh" for folder in "ab")
     assert one.read_bytes() == other.read_bytes()
@@ -154,6 +154,25 @@ def test_a_picture_of_a_person_gives_a_picture(clip: Path, tmp_path: Path) -> No
         (("eval", "{tmp}", "--json", "{tmp}/taken.npz"), "taken.npz: is a folder"),
         (("bench", "{tmp}", "--json", "{tmp}/taken.npz"), "taken.npz: is a folder"),
         (("bench", "{tmp}", "--html", "{tmp}/taken.npz"), "taken.npz: is a folder"),
+        (("run", "{tmp}", "--jobs", "2"), "--jobs: has no effect on {tmp}, a folder without video"),
+        (("run", "{clip}", "--engine", "processes"), "--engine: has no effect on {clip}, one clip"),
+        (("run", "{clip}", "--address", "auto"), "--address: has no effect without --engine ray"),
+        (("run", "{clip}", "--backbone", "hybrik", "--lifter", "geometric"), "--lifter: has no"),
+        (("run", "{clip}", "--person", "0", "--max-people", "2"), "--max-people: has no effect"),
+        (("export", "{tmp}/other.npz", "--ik", "niki"), "--ik: has no effect on a saved result"),
+        (("export", "{tmp}/other.npz", "--fast"), "--fast: has no effect on a saved result"),
+        (("export", "{clip}", "--format", "npz", "--rig", "smpl"), "--rig: has no effect"),
+        (
+            ("eval", "{truth}", "--motion", "{truth}", "--ik", "niki"),
+            "--ik: has no effect on saved",
+        ),
+        (("eval", "{truth}", "--motion", "{truth}", "--fast"), "--fast: has no effect where no"),
+        (("eval", "{truth}", "--windows", "3"), "--windows: has no effect without a folder"),
+        (("bench", "{tmp}", "--fail-on-regress"), "--fail-on-regress: has no effect without"),
+        (
+            ("train", "gik", "--loss", "fwd=1", "--data", "{tmp}", "--out", "{tmp}/w.safetensors"),
+            "--loss: has no effect on gik",
+        ),
     ],
 )
 def test_bad_input_is_one_line_exit_1_and_nothing_written(
@@ -162,11 +181,12 @@ def test_bad_input_is_one_line_exit_1_and_nothing_written(
     np.savez(tmp_path / "other.npz", something=np.zeros(3))
     (tmp_path / "taken.npz").mkdir()
     before = sorted(tmp_path.iterdir())
-    ran = call(*(argument.format(clip=clip, tmp=tmp_path) for argument in arguments))
+    places = {"clip": clip, "tmp": tmp_path, "truth": SAMPLES / "studio_walk.npz"}
+    ran = call(*(argument.format(**places) for argument in arguments))
     assert ran.exit_code == 1
     bars, _, line = ran.stderr.rpartition("hpsvid: ")  # bars of passes that came before
     assert "hpsvid: " not in bars and line.count("\n") == 1
-    assert says in line
+    assert says.format(**places) in line
     assert sorted(tmp_path.iterdir()) == before
 
 

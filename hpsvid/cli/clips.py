@@ -31,6 +31,7 @@ from hpsvid.cli.common import (
     app,
     one_line_errors,
     progress_bars,
+    refuse_idle,
     show_facts,
     stem_of,
 )
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def run(
+    context: typer.Context,
     input: Annotated[
         Path, typer.Argument(help="Video, picture, folder of pictures, or folder of videos.")
     ],
@@ -102,21 +104,28 @@ def run(
             source=input, overlay=out or Path(f"{stem_of(input)}_overlay"), options=options,
             renderer=renderer, alpha=alpha, smpl=smpl,
         )  # fmt: skip
-        if address is not None and engine != "ray":
-            raise InputError(f"--address {address}: is for --engine ray; give both or none")
+        _refuse_idle_choices(context, backbone, person)
+        if engine != "ray":
+            refuse_idle(context, "without --engine ray", "address")
         if many.holds_videos(input):
             _run_many(job, engine, address, jobs=jobs, again=again, quiet=quiet, as_json=as_json)
             return
-        if jobs is not None or again or engine == "ray":
-            raise InputError(
-                f"{input}: one clip; --jobs, --again and --engine ray are for a folder of videos"
-            )
+        what = "a folder without videos" if input.is_dir() else "one clip"
+        refuse_idle(context, f"on {input}, {what}", "jobs", "again", "engine")
         if out is None:
             suffix = video_writer.suffix_for(video.probe(input))
             job = replace(job, overlay=Path(f"{stem_of(input)}_overlay{suffix}"))
         with progress_bars(shown=not quiet and not as_json) as progress:
             facts = perform(job, progress)
         show_facts(facts, quiet=quiet, as_json=as_json)
+
+
+def _refuse_idle_choices(context: typer.Context, backbone: str, person: int | None) -> None:
+    """Options of `run` and `export` that others make idle."""
+    if backbone == "hybrik":
+        refuse_idle(context, "with --backbone hybrik, which sees joints itself", "lifter")
+    if person is not None:
+        refuse_idle(context, "with --person, who is one", "max_people")
 
 
 def _run_many(
@@ -172,6 +181,7 @@ def _run_many(
 
 @app.command()
 def export(
+    context: typer.Context,
     input: Annotated[Path, typer.Argument(help="Video, picture, folder, or a result .npz.")],
     format: Annotated[FormatName, typer.Option(help="File format.")] = "bvh",
     out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path(),
@@ -201,6 +211,15 @@ def export(
 
         wanted = ExportOptions(fps=fps, rig=rig)
         chosen = check_options(format, wanted)
+        if "rig" not in chosen.heeds:
+            refuse_idle(context, f"on --format {format}", "rig")
+        if input.suffix.lower() == ".npz":
+            saved = "on a saved result, whose motion is made already"
+            refuse_idle(
+                context, saved, "detector", "backbone", "lifter", "solver", "weights", "fast",
+                "focal", "threads",
+            )  # fmt: skip
+        _refuse_idle_choices(context, backbone, person)
         check_folder(out)
         result_path = out / f"{stem_of(input)}.npz"
         if format == "npz" and result_path.exists() and result_path.samefile(input):
@@ -259,36 +278,45 @@ def live(
 ) -> None:
     """Draw bodies over a running camera, newest frame first; Ctrl-C ends it."""
     with one_line_errors():
-        from hpsvid import live as running
-        from hpsvid import live_page, pipeline
+        from hpsvid import pipeline
         from hpsvid.export import npz
         from hpsvid.files import check_folder
+        from hpsvid.live import capture, page, screen
+        from hpsvid.live.look import Looker
+        from hpsvid.live.pose import Poser
+        from hpsvid.live.watch import watch
         from hpsvid.render import load_renderer
 
         if out is not None and (out.suffix != ".npz" or out.is_dir()):
             raise InputError(f"{out}: expected the name of an .npz file")
         check_folder(Path() if out is None else out.parent)
-        address = None if serve is None else live_page.parse_address(serve)
+        address = None if serve is None else page.parse_address(serve)
         options = pipeline.Options(
             detector=detector, lifter=lifter, solver=solver, fast=fast, focal_px=focal,
-            max_people=max_people, threads=threads,
+            max_people=max_people, threads=threads or max(1, (os.cpu_count() or 1) - 1),
         )  # fmt: skip
-        clip, shots = running.open_source(source)
+        clip, shots = capture.open_source(source)
         with ExitStack() as stack:
             stack.callback(shots.close)
-            show, url = stack.enter_context(running.screen(address, f"hpsvid live {source}"))
-            follower = running.Follower(clip, pipeline.load_chosen_body(smpl), options)
+            show, url = stack.enter_context(screen.screen(address, f"hpsvid live {source}"))
+            looker = Looker(clip, options)
+            poser = Poser(looker, pipeline.load_chosen_body(smpl), options)
             if url and not quiet:
                 print(f"look at {url}", flush=True)
-            numbers, kept = running.watch(
-                shots, follower, load_renderer("auto"), show,
+            outcome = watch(
+                shots, looker, poser, load_renderer("auto"), show,
                 alpha=alpha, seconds=seconds, keep=out is not None,
             )  # fmt: skip
-        if out is not None:
+        wrote = ""
+        if out is not None and (outcome.kept or outcome.broken is None):
             out.parent.mkdir(parents=True, exist_ok=True)
-            npz.write_motion(follower.as_motion(kept), out)
+            npz.write_motion(poser.as_motion(outcome.kept), out)
+            wrote = f"; wrote {out}"
         if not quiet:
-            print(numbers.line() + (f"; wrote {out}" if out else ""))
+            print(outcome.numbers.line() + wrote)
+        if outcome.broken is not None:
+            kept = f"; what was seen until then is in {out}" if wrote else ""
+            raise InputError(f"{outcome.broken}{kept}")
 
 
 @app.command()

@@ -60,6 +60,18 @@ def names_in(text: str, known: Any, option: str) -> list[Any]:
     return names
 
 
+def refuse_idle(context: typer.Context, why: str, *names: str) -> None:
+    """Raise InputError when the user gave one of these options, which do nothing here.
+
+    why: what it is about the other arguments that makes them do nothing. names: of the command's
+    parameters.
+    """
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+            raise InputError(f"{parameter.opts[0]}: has no effect {why}; leave it out")
+
+
 def stem_of(path: Path) -> str:
     """What files made from `path` are called; "." and ".." take their folder's own name."""
     return path.stem if path.stem.strip(".") else path.resolve().name

@@ -23,12 +23,14 @@ from hpsvid.cli.common import (
     names_in,
     one_line_errors,
     progress_bars,
+    refuse_idle,
 )
 from hpsvid.errors import InputError
 
 
 @app.command("eval")
 def evaluate(
+    context: typer.Context,
     data: Annotated[
         list[Path],
         typer.Argument(
@@ -74,6 +76,7 @@ def evaluate(
             if path is not None:
                 check_file(path)
         truths = [path for path in data if accuracy.is_truth(path)]
+        _refuse_idle_eval(context, motion, noisy=len(truths) < len(data), measured=bool(truths))
         comparisons = []
         for path in data:
             if path not in truths:
@@ -108,8 +111,24 @@ def evaluate(
             write_report(report, comparisons, measured, pipeline.load_chosen_body(smpl))
 
 
+def _refuse_idle_eval(
+    context: typer.Context, motion: list[Path] | None, *, noisy: bool, measured: bool
+) -> None:
+    """Options of `eval` that do nothing for what is compared: noisy motion, measured motions."""
+    if not noisy:
+        refuse_idle(context, "without a folder of motion capture", "mlp", "windows")
+    if not measured:
+        refuse_idle(context, "on motion capture alone", "motion", "smpl")
+    solved = motion is None or any(m.suffix != ".npz" and not m.is_dir() for m in motion)
+    if not (measured and solved):
+        refuse_idle(context, "where no clip is solved", "lifter", "fast")
+    if not (noisy or solved):
+        refuse_idle(context, "on saved results, which are solved already", "ik")
+
+
 @app.command()
 def bench(
+    context: typer.Context,
     clips: Annotated[Path, typer.Argument(help="Folder of videos; truth beside them is used.")],
     ik: Annotated[
         str, typer.Option("--compare", help="Solvers, with commas between.")
@@ -147,8 +166,8 @@ def bench(
         from hpsvid.render import load_renderer
 
         solvers = names_in(ik, SolverName, "--compare")
-        if fail_on_regress and baseline is None:
-            raise InputError("--fail-on-regress: needs --baseline, an earlier --json file")
+        if baseline is None:
+            refuse_idle(context, "without --baseline, an earlier --json file", "fail_on_regress")
         before = None if baseline is None else bench_report.read_report(baseline)
         files = [file for file in (json_file, html_file) if file is not None]
         for file in files:

@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from hpsvid.choices import ModelName, PartName, SizeName
-from hpsvid.cli.common import JsonOpt, app, names_in, one_line_errors
+from hpsvid.cli.common import JsonOpt, app, names_in, one_line_errors, refuse_idle
 from hpsvid.errors import InputError
 
 
 @app.command()
 def train(
+    context: typer.Context,
     model: Annotated[ModelName, typer.Argument(help="What to train.")],
     data: Annotated[
         Path,
@@ -49,14 +50,12 @@ def train(
         if out.suffix != ".safetensors":
             raise InputError(f"{out}: suffix {out.suffix!r}; expected .safetensors")
         check_folder(out.parent)
-        for option, given, mine in (
-            ("--pairs", pairs, model != "lifter"),
-            ("--without", without, model != "lifter"),
-            ("--loss", loss, model.startswith("niki")),
-            ("--mocap", mocap, model == "lifter"),
-        ):
-            if given and not mine:
-                raise InputError(f"train {model} {option}: it has no such option; leave it out")
+        if model == "lifter":
+            refuse_idle(context, "on the lifter", "pairs", "without", "loss")
+        else:
+            refuse_idle(context, f"on {model}", "mocap")
+        if not model.startswith("niki"):
+            refuse_idle(context, f"on {model}, which is not NIKI", "without", "loss")
         folder = folder or out.with_suffix("")
         out.parent.mkdir(parents=True, exist_ok=True)
         if model == "lifter":
