@@ -70,7 +70,7 @@ def perform(job: Job, progress: "Progress") -> Row:
     video_writer.check_output(job.overlay, clip)
     if job.result.is_dir():
         raise InputError(f"{job.result}: is a folder; the result goes there: name another file")
-    renderer = load_renderer(job.renderer)
+    renderer = load_renderer(job.renderer, job.options.get("threads"))
     clock = pipeline.StageClock()
     body = pipeline.load_chosen_body(job.smpl)
     motion = pipeline.make_motion(clip, body, pipeline.Options(**job.options), clock, progress)

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+from typing import Any
 
 import cv2
 import numpy as np
@@ -284,3 +286,21 @@ def test_filled_frames_are_fainter(raster: Renderer, body: Body) -> None:
     assert solid.sum() > 1000
     share = np.abs(filled[solid]).sum() / np.abs(seen[solid]).sum()
     assert 0.4 < share < 0.5
+
+
+def test_threads_bound_who_draws_and_change_no_pixel(body: Body) -> None:
+    motion, frames = make_motion(body, people=1, frames=6), frames_of(range(6))
+    pictures = {}
+    for threads in (1, 3):
+        renderer, drew = load_renderer("raster", threads), set()
+        draw = renderer.draw
+
+        def watched(*arguments: Any, draw: Any = draw, drew: Any = drew, **more: Any) -> Array:
+            drew.add(threading.get_ident())
+            return draw(*arguments, **more)
+
+        renderer.draw = watched
+        pictures[threads] = np.stack(list(Overlay(motion, body, renderer).draw(frames)))
+        assert len(drew) <= threads
+    assert drew.isdisjoint({threading.get_ident()})
+    np.testing.assert_array_equal(pictures[1], pictures[3])

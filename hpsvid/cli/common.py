@@ -45,7 +45,7 @@ MaxPeopleOpt = Annotated[
 SmplOpt = Annotated[
     Path | None, typer.Option(help="Your own SMPL file or folder (default: $HPSVID_SMPL).")
 ]
-ThreadsOpt = Annotated[int | None, typer.Option(help="Threads a network may use.", min=1)]
+ThreadsOpt = Annotated[int | None, typer.Option(help="Threads for networks and drawing.", min=1)]
 QuietOpt = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")]
 

@@ -176,7 +176,7 @@ def bench(
             detector=detector, lifter=lifter, fast=fast, max_people=max_people, threads=threads
         )
         body = pipeline.load_chosen_body(smpl)
-        renderer = load_renderer("auto") if overlay else None
+        renderer = load_renderer("auto", threads) if overlay else None
         truths, unreadable = measuring.truths_in(clips, body)
         rows = []
         for row in measuring.bench(clips, truths, body, options, solvers, renderer):

@@ -5,6 +5,7 @@ OpenGL (EGL or OSMesa). Both light the surface alike and smooth its edges with f
 pixel.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -43,7 +44,7 @@ class Renderer(Protocol):
     """Draws meshes over a picture."""
 
     name: str
-    parallel: bool  # whether several threads may draw at once
+    threads: int  # so many may draw at once
 
     def draw(self, rgb: Array, meshes: Sequence[Mesh], K: Array, *, alpha: float = ALPHA) -> Array:
         """A new picture (H, W, 3) uint8: `meshes` over `rgb` (H, W, 3) uint8.
@@ -55,30 +56,32 @@ class Renderer(Protocol):
         ...
 
 
-def _raster() -> Renderer:
+def _raster(threads: int) -> Renderer:
     from hpsvid.render.raster import RasterRenderer
 
-    return RasterRenderer()
+    return RasterRenderer(threads)
 
 
-def _pyrender() -> Renderer:
+def _pyrender(threads: int) -> Renderer:
     from hpsvid.render.gl import PyrenderRenderer
 
     return PyrenderRenderer()
 
 
-RENDERERS: dict[str, Callable[[], Renderer]] = {
+RENDERERS: dict[str, Callable[[int], Renderer]] = {
     "auto": _raster,
     "raster": _raster,
     "pyrender": _pyrender,
 }
 
 
-def load_renderer(choice: str) -> Renderer:
+def load_renderer(choice: str, threads: int | None = None) -> Renderer:
     """The renderer of that name; "auto" is the one that runs everywhere.
 
-    Raises InputError for an unknown name, DependencyError when its libraries do not work here.
+    threads: that it may draw on, as many frames at once; None takes one for each logical core.
+    They change nothing in the pictures. Raises InputError for an unknown name, DependencyError
+    when its libraries do not work here.
     """
     if choice not in RENDERERS:
         raise InputError(f"renderer {choice!r}: unknown; known are {', '.join(RENDERERS)}")
-    return RENDERERS[choice]()
+    return RENDERERS[choice](threads or os.cpu_count() or 1)

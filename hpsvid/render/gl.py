@@ -69,7 +69,7 @@ class PyrenderRenderer:
     """
 
     name = "pyrender"
-    parallel = False  # one OpenGL context, of the thread that made it
+    threads = 1  # one OpenGL context, of the thread that made it
 
     def __init__(self) -> None:
         os.environ["PYOPENGL_PLATFORM"] = working_platform()

@@ -1,6 +1,5 @@
 """A motion drawn over the frames of its clip."""
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -73,10 +72,10 @@ class Overlay:
         def draw_one(rgb: Array, present: list[Mesh]) -> Array:
             return self.renderer.draw(rgb, present, K, alpha=self.alpha)
 
-        if not self.renderer.parallel:
+        if self.renderer.threads == 1:
             yield from map(draw_one, frames.rgb, meshes)
             return
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(self.renderer.threads) as pool:
             yield from pool.map(draw_one, frames.rgb, meshes)
 
     def _surfaces(self, person: Person, index: Array) -> Iterator[tuple[int, Mesh]]:

@@ -278,7 +278,9 @@ class RasterRenderer:
     """Draws meshes with the z-buffer, four samples a pixel."""
 
     name = "raster"
-    parallel = True  # the compiled loops hold no lock
+
+    def __init__(self, threads: int = 1) -> None:
+        self.threads = threads  # the compiled loops hold no lock
 
     def draw(self, rgb: Array, meshes: Sequence[Mesh], K: Array, *, alpha: float = ALPHA) -> Array:
         """`meshes` over `rgb`; see `hpsvid.render.Renderer.draw`."""
