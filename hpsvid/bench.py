@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from hpsvid import accuracy, metrics, pipeline, truth, video, video_writer, windows
+from hpsvid import accuracy, metrics, pipeline, results, truth, video, video_writer, windows
 from hpsvid.body import Body
 from hpsvid.choices import SolverName
 from hpsvid.errors import HpsvidError, InputError, NoPersonError, one_line
@@ -52,7 +52,7 @@ def bench(
     ways = [replace(options, solver=solver) for solver in solvers]
     warm = False
     for path in clips:
-        known = next((one for one in truths if accuracy.belongs(path, one)), None)
+        known = next((one for one in truths if results.belongs(path, one)), None)
         for way in ways:
             try:
                 clip = video.probe(path)

@@ -1,10 +1,9 @@
 """Errors and smoothness of 3D points. Positions go in as metres, errors come out as millimetres.
 
 Arrays are pred, gt (T, J, 3) m: joints, or a mesh's vertices. A point counts where its truth and
-its prediction are finite and the optional mask `valid`, (T,) or (T, J), is True; a measure over
-nothing is NaN. Errors of each point, (T, J) with NaN where it does not count, come from
-`joint_errors`, `aligned_errors` and their like; `mean`, `joint_means`, `pck` and `auc` sum
-them up, over several tracks after `np.concatenate`.
+its prediction are finite; a measure over nothing is NaN. Errors of each point, (T, J) with NaN
+where it does not count, come from `joint_errors`, `aligned_errors` and their like; `mean`,
+`joint_means`, `pck` and `auc` sum them up, over several tracks after `np.concatenate`.
 """
 
 from collections.abc import Sequence
@@ -19,12 +18,7 @@ AUC_STEPS = 31  # thresholds 0, 5, ..., 150 mm, as there
 CONTACT_M_S = 0.3  # a foot slower than this stands: WHAM's (Shin et al., CVPR 2024) 1 cm at 30 fps
 
 
-def joint_errors(
-    pred: Array,
-    gt: Array,
-    valid: Array | None = None,
-    root: int | tuple[int, ...] | None = None,
-) -> Array:
+def joint_errors(pred: Array, gt: Array, root: int | tuple[int, ...] | None = None) -> Array:
     """Distance (T, J) mm of each point from its truth.
 
     root: the joint (or joints, their middle) that both are moved to first; None compares as is.
@@ -34,29 +28,27 @@ def joint_errors(
         joints = np.atleast_1d(root)
         pred = pred - pred[:, joints].mean(1, keepdims=True)
         gt = gt - gt[:, joints].mean(1, keepdims=True)
-    return _errors(pred, gt, _mask(pred, gt, valid))
+    return _errors(pred, gt, _mask(pred, gt))
 
 
-def aligned_errors(pred: Array, gt: Array, valid: Array | None = None) -> Array:
+def aligned_errors(pred: Array, gt: Array) -> Array:
     """Distance (T, J) mm after the best similarity (rotation, scale, shift) of each frame.
 
     Frames with fewer than three points that count are left out.
     """
-    mask = _mask(pred, gt, valid)
+    mask = _mask(pred, gt)
     mask &= mask.sum(1, keepdims=True) >= 3
-    return _errors(align_similarity(pred, gt, mask), gt, mask)
+    return _errors(_align_similarity(pred, gt, mask), gt, mask)
 
 
-def mpjpe(
-    pred: Array, gt: Array, valid: Array | None = None, root: int | tuple[int, ...] | None = None
-) -> float:
+def mpjpe(pred: Array, gt: Array, root: int | tuple[int, ...] | None = None) -> float:
     """Mean per-joint position error, mm; `root` as in `joint_errors`. Of vertices it is PVE."""
-    return mean(joint_errors(pred, gt, valid, root))
+    return mean(joint_errors(pred, gt, root))
 
 
-def pa_mpjpe(pred: Array, gt: Array, valid: Array | None = None) -> float:
+def pa_mpjpe(pred: Array, gt: Array) -> float:
     """MPJPE after the best similarity (rotation, scale, shift) of each frame, mm."""
-    return mean(aligned_errors(pred, gt, valid))
+    return mean(aligned_errors(pred, gt))
 
 
 def mean(errors: Array) -> float:
@@ -81,7 +73,7 @@ def auc(errors: Array) -> float:
     return float(np.mean([pck(errors, limit) for limit in np.linspace(0, PCK_MM, AUC_STEPS)]))
 
 
-def align_similarity(pred: Array, gt: Array, mask: Array) -> Array:
+def _align_similarity(pred: Array, gt: Array, mask: Array) -> Array:
     """`pred` (T, J, 3) under each frame's similarity that fits it best to `gt` where `mask` (T, J).
 
     Least squares without reflections: Umeyama, "Least-squares estimation of transformation
@@ -103,68 +95,46 @@ def align_similarity(pred: Array, gt: Array, mask: Array) -> Array:
     return scale[:, None, None] * turned + target_mean
 
 
-def acceleration(joints: Array, fps: float, valid: Array | None = None) -> float:
-    """Mean size of the joints' acceleration, mm/s^2, by central second differences at `fps`."""
-    mask = _mask(joints, joints, valid)
-    return mean(acceleration_errors(joints, np.zeros_like(joints), fps, mask))
-
-
-def acceleration_errors(pred: Array, gt: Array, fps: float, valid: Array | None = None) -> Array:
+def acceleration_errors(pred: Array, gt: Array, fps: float) -> Array:
     """Distance (T - 2, J) mm/s^2 between the accelerations, by central second differences.
 
     A point counts where all three frames do.
     """
-    mask = _mask(pred, gt, valid)
+    mask = _mask(pred, gt)
     ours, inner = _difference(pred, 2, fps, mask)
     truth, _ = _difference(gt, 2, fps, mask)
     return _errors(ours, truth, inner)
 
 
-def acceleration_error(pred: Array, gt: Array, fps: float, valid: Array | None = None) -> float:
+def acceleration_error(pred: Array, gt: Array, fps: float) -> float:
     """Mean size of the difference between the joints' accelerations, mm/s^2.
 
     Papers that say mm/frame^2 mean this number divided by fps^2.
     """
-    return mean(acceleration_errors(pred, gt, fps, valid))
+    return mean(acceleration_errors(pred, gt, fps))
 
 
-def jerk_sizes(joints: Array, fps: float, valid: Array | None = None) -> Array:
-    """Size (T - 3, J) of each point's third derivative, m/s^3, by third differences at `fps`."""
-    third, inner = _difference(joints, 3, fps, _mask(joints, joints, valid))
+def jerk_sizes(joints: Array, fps: float) -> Array:
+    """Size (T - 3, J) of each point's third derivative, m/s^3, by third differences at `fps`.
+
+    Their mean is jitter, as TransPose (Yi et al., SIGGRAPH 2021) reports it, there in 10^2 m/s^3.
+    """
+    third, inner = _difference(joints, 3, fps, _mask(joints, joints))
     return _errors(third, np.zeros_like(third), inner) / MM
 
 
-def jitter(joints: Array, fps: float, valid: Array | None = None) -> float:
-    """Mean size of the joints' third derivative (jerk), m/s^3, by third differences at `fps`.
-
-    As TransPose (Yi et al., SIGGRAPH 2021) reports it, there in 10^2 m/s^3.
-    """
-    return mean(jerk_sizes(joints, fps, valid))
-
-
-def skate_speeds(
-    pred: Array, gt: Array, fps: float, feet: Sequence[int], valid: Array | None = None
-) -> Array:
+def skate_speeds(pred: Array, gt: Array, fps: float, feet: Sequence[int]) -> Array:
     """Speed (T - 1, feet) of feet while the truth's stand still, mm/s; in axes that do not move.
 
     pred, gt: (T, J, 3) m, not moved to a root; feet: the points to watch. A foot stands from one
-    frame to the next when its truth is slower than `CONTACT_M_S`.
+    frame to the next when its truth is slower than `CONTACT_M_S`. Their mean is foot skate, which
+    WHAM (Shin et al., CVPR 2024) gives in mm/frame: divided by fps.
     """
-    mask = _mask(pred, gt, valid)[:, feet]
+    mask = _mask(pred, gt)[:, feet]
     ours, inner = _difference(pred[:, feet], 1, fps, mask)
     truth, _ = _difference(gt[:, feet], 1, fps, mask)
     stands = inner & (np.linalg.norm(truth, axis=-1) < CONTACT_M_S)
     return _errors(ours, np.zeros_like(ours), stands)
-
-
-def foot_skate(
-    pred: Array, gt: Array, fps: float, feet: Sequence[int], valid: Array | None = None
-) -> float:
-    """Mean of `skate_speeds`, mm/s.
-
-    WHAM (Shin et al., CVPR 2024) says mm/frame, which is this number divided by fps.
-    """
-    return mean(skate_speeds(pred, gt, fps, feet, valid))
 
 
 def _difference(points: Array, order: int, fps: float, mask: Array) -> tuple[Array, Array]:
@@ -174,13 +144,10 @@ def _difference(points: Array, order: int, fps: float, mask: Array) -> tuple[Arr
     return np.diff(points.astype(np.float64), n=order, axis=0) * fps**order, inner
 
 
-def _mask(pred: Array, gt: Array, valid: Array | None) -> Array:
+def _mask(pred: Array, gt: Array) -> Array:
     if pred.shape != gt.shape:
         raise ValueError(f"metrics: prediction {pred.shape} and truth {gt.shape} differ in shape")
-    mask = np.isfinite(pred).all(-1) & np.isfinite(gt).all(-1)
-    if valid is None:
-        return np.asarray(mask)
-    return mask & (valid if valid.ndim == 2 else valid[:, None])
+    return np.asarray(np.isfinite(pred).all(-1) & np.isfinite(gt).all(-1))
 
 
 def _errors(pred: Array, gt: Array, mask: Array) -> Array:

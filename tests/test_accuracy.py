@@ -11,7 +11,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
-from hpsvid import accuracy, metrics
+from hpsvid import accuracy, metrics, results
 from hpsvid.body import LANDMARK, LIMB_NAMES, Body
 from hpsvid.cli import app
 from hpsvid.errors import InputError
@@ -158,7 +158,7 @@ def test_triangulated_points_are_compared_on_the_surface(
     triangulated(tmp_path / "gt.npz", motion, body, motion.camera.K)
     write_motion(motion, tmp_path / "dance_cam02.npz")
     found = list(
-        accuracy.evaluate_motions(
+        results.evaluate_motions(
             tmp_path / "gt.npz", [tmp_path / "dance_cam02.npz"], [], smpl=None,
             progress=lambda *_: None,
         )
@@ -205,7 +205,7 @@ def test_what_cannot_be_compared_is_one_line(motion: Motion, body: Body, tmp_pat
     (tmp_path / "results").mkdir()
 
     def evaluated(truth: Path, *given: Path) -> None:
-        list(accuracy.evaluate_motions(truth, given, [], smpl=None, progress=lambda *_: None))
+        list(results.evaluate_motions(truth, given, [], smpl=None, progress=lambda *_: None))
 
     with pytest.raises(InputError, match=r"no result for it in .*results; expected .*scene"):
         evaluated(tmp_path / "scene.npz", tmp_path / "results")

@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from hpsvid import pipeline, sensitivity, video, video_writer
-from hpsvid.accuracy import read_truths
 from hpsvid.cli import app
 from hpsvid.errors import InputError
 from hpsvid.occlude import CUT_SHARE, largest_boxes, occluded, plan
+from hpsvid.results import read_truths
 from hpsvid.types import Clip, Track
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"

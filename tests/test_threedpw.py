@@ -15,6 +15,7 @@ from hpsvid.body import Body
 from hpsvid.body_files import load_smpl
 from hpsvid.errors import InputError
 from hpsvid.export.npz import write_motion
+from hpsvid.results import evaluate_motions
 from hpsvid.threedpw import read_sequence
 from hpsvid.types import Motion
 from hpsvid.weights import weights_path
@@ -95,7 +96,7 @@ def test_the_set_against_saved_motions(
     results = tmp_path / "results"
     results.mkdir()
     write_motion(motion, results / "made_up_00_overlay.npz")
-    ((truth, _, errors),) = accuracy.evaluate_motions(
+    ((truth, _, errors),) = evaluate_motions(
         folder, [results], [], smpl=smpl.parent, progress=lambda *_: None
     )
     assert truth.name == "made_up_00"

@@ -65,7 +65,7 @@ def evaluate(
 ) -> None:
     """Measure motions against the truth, or compare solvers on noisy motion; Markdown tables."""
     with one_line_errors():
-        from hpsvid import accuracy, evaluate, pipeline
+        from hpsvid import accuracy, evaluate, pipeline, results
         from hpsvid.files import check_file, written_whole
         from hpsvid.report import Measured, write_report
 
@@ -75,7 +75,7 @@ def evaluate(
         for path in (json_file, report):
             if path is not None:
                 check_file(path)
-        truths = [path for path in data if accuracy.is_truth(path)]
+        truths = [path for path in data if results.is_truth(path)]
         _refuse_idle_eval(context, motion, noisy=len(truths) < len(data), measured=bool(truths))
         comparisons = []
         for path in data:
@@ -88,7 +88,7 @@ def evaluate(
             for path in truths:
                 measured += [
                     Measured(truth=truth, motion=made, errors=errors)
-                    for truth, made, errors in accuracy.evaluate_motions(
+                    for truth, made, errors in results.evaluate_motions(
                         path,
                         motion or (),
                         names,
@@ -222,7 +222,7 @@ def sensitivity(
 ) -> None:
     """Slide a grey patch over a person and draw where it makes the pose worst."""
     with one_line_errors():
-        from hpsvid import accuracy, pipeline, video, video_writer
+        from hpsvid import pipeline, results, video, video_writer
         from hpsvid import sensitivity as slide
 
         video_writer.check_output(out)
@@ -235,7 +235,7 @@ def sensitivity(
             threads=threads,
         )  # fmt: skip
         body = pipeline.load_chosen_body(smpl)
-        known = None if truth is None else accuracy.read_truths(truth, body, None)[0]
+        known = None if truth is None else results.read_truths(truth, body, None)[0]
         with progress_bars(shown=not quiet) as progress:
             found = slide.sensitivity(
                 video.probe(input), frame, body, options, steps=steps, truth=known,
