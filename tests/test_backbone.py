@@ -1,6 +1,6 @@
 """The landmark network on a rendered person of known place, and its guards on scripted cases."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -168,6 +168,39 @@ def test_same_frames_give_the_same_bytes_in_any_chunks(scene: Scene):
     (pieces,) = network.landmarks()
     assert pieces.image.tobytes() == whole.image.tobytes()
     assert pieces.world.tobytes() == whole.world.tobytes()
+
+
+def sliding(scene: Scene, steps: Array) -> tuple[Frames, Track]:
+    """The person moved right by so many px in each frame, and the track's boxes."""
+    frames = still(scene.rgb, len(steps))
+    for place, step in enumerate(steps):
+        frames.rgb[place] = np.roll(scene.rgb, step, 1)
+    shift = steps[:, None] * np.array([1, 0, 1, 0])
+    track = replace(track_of(scene.box, len(steps)), boxes=(scene.box + shift).astype(np.float32))
+    return frames, track
+
+
+def test_between_two_looks_people_move_steadily(scene: Scene):
+    frames, track = sliding(scene, np.arange(0, 48, 8))
+    network = BlazePose([track], fast=True, threads=1, every=3)
+    network.observe(frames)
+    (seen,) = network.landmarks()
+    assert (seen.score > 0.9).all()
+    truth = scene.landmarks[LIMBS] + np.arange(0, 48, 8)[:, None, None] * [1.0, 0.0]
+    height = scene.box[3] - scene.box[1]
+    assert (np.linalg.norm(seen.image[:, LIMBS] - truth, axis=-1).mean(1) < 0.03 * height).all()
+    # frames 0, 3 and the track's last, 5, are looked at
+    np.testing.assert_allclose(seen.world[1], (2 * seen.world[0] + seen.world[3]) / 3, atol=1e-6)
+    np.testing.assert_allclose(seen.image[4], (seen.image[3] + seen.image[5]) / 2, atol=1e-4)
+
+
+def test_nobody_is_made_up_after_the_last_look_that_saw_them(scene: Scene):
+    frames, track = sliding(scene, np.zeros(7, np.int64))
+    frames.rgb[3:] = 128
+    network = BlazePose([track], fast=True, threads=1, every=2)
+    network.observe(frames)
+    (seen,) = network.landmarks()
+    np.testing.assert_array_equal(seen.score > 0, [True] * 3 + [False] * 4)
 
 
 def test_a_box_on_nobody_is_not_seen(scene: Scene):

@@ -4,7 +4,7 @@
 
 `hpsvid eval` measures finished motions on the same truth; this adds the stage before: it prints
 PA-MPJPE, MPJPE (both moved to the middle of the hips) and acceleration error of the
-landmark network's own 3D, of the lifted joints' body and of the finished motion. Twelve points
+landmark network's own 3D, read in every frame, and of the finished motion. Twelve points
 (shoulders to ankles) are compared on the body's surface, where the truth's annotator put them;
 the truth is triangulated, good to about 20 mm, and low-passed at 6 Hz before differentiating.
 """
@@ -18,7 +18,7 @@ import torch
 
 from hpsvid import detect, ik, metrics, motion, pipeline, video
 from hpsvid.accuracy import at_root
-from hpsvid.backbone import LIFTERS
+from hpsvid.backbone import LIFTERS, BlazePose
 from hpsvid.body import LANDMARK, LIMB_NAMES, Body
 from hpsvid.choices import LifterName, SolverName
 from hpsvid.geometry import project
@@ -68,13 +68,17 @@ def evaluate(
     detector = detect.load_detector(options.detector)
     tracks, pts_s = pipeline.find_people(clip, detector, clock, silent)
     main = main_person(tracks, truth)
+    network = BlazePose(tracks)
+    for frames in video.read_frames(clip):
+        network.observe(frames)
+    each = network.landmarks()[tracks.index(main)]
+    own = np.where(each.score[:, None, None] > 0, each.world[:, POINTS], np.nan)
+    _print(clip, "landmarker's own 3D", errors(own, each.frame_index, truth), each)
     landmarks, _ = pipeline.read_landmarks(clip, tracks, options, clock, silent)
     trimmed = pipeline.trim(main, landmarks[tracks.index(main)], float(clip.fps))
     if trimmed is None:
         raise SystemExit(f"{clip.path}: the main person was not seen")
     found, seen = trimmed
-    own = np.where(seen.score[:, None, None] > 0, seen.world[:, POINTS], np.nan)
-    _print(clip, "landmarker's own 3D", errors(own, seen.frame_index, truth), seen)
     camera = motion.guess_camera(clip, None)
     for lifter, name in ways:
         solver = ik.load_solver(name, body)

@@ -4,10 +4,11 @@ The network (Bazarevsky et al., 2020, arXiv:2006.10204; GHUM 3D variant) reads a
 and knows nothing of people outside it. So a crop is first taken from the track's box, then from
 the network's own landmarks of the frame before, and what comes back is compared with the boxes:
 landmarks that left their track's box, or that fit another track's box better, are not believed.
+Where the network looks at some frames only, those between two looks lie on lines between them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import expit
@@ -56,24 +57,37 @@ class BlazePose:
     tracks: the people to follow; a frame outside every track costs nothing.
     fast: the "full" network, not "heavy": four times as fast, it flips and jitters more.
     threads: on the CPU; None takes all cores (with two, heavy takes 13 ms a crop instead of 24).
+    every: of so many frames of the clip the network looks at one, and at each track's ends.
     Raises WeightsError when the network's file is missing or damaged.
     """
 
     def __init__(
-        self, tracks: Sequence[Track], *, fast: bool = False, threads: int | None = None
+        self,
+        tracks: Sequence[Track],
+        *,
+        fast: bool = False,
+        threads: int | None = None,
+        every: int = 1,
     ) -> None:
         self.name = "blazepose_full" if fast else "blazepose_heavy"
         self._session = load_onnx(self.name, threads)
         self._tracks = list(tracks)
+        self._every = every
         self._first = [int(track.frame_index[0]) for track in tracks]
+        self._ends = {int(track.frame_index[end]) for track in tracks for end in (0, -1)}
         self._crops: list[Crop | None] = [None] * len(tracks)
         self._seen = [_blank(track) for track in tracks]
+        self._looked = [np.zeros(len(track), bool) for track in tracks]
         self._pts_s = [np.zeros(len(track)) for track in tracks]
 
     @property
     def provenance(self) -> dict[str, str]:
-        """Name and sha256 of the network."""
-        return {"name": self.name, "sha256": read_manifest()[self.name].sha256}
+        """Name and sha256 of the network, and of how many frames it looked at one."""
+        return {
+            "name": self.name,
+            "sha256": read_manifest()[self.name].sha256,
+            "every": str(self._every),
+        }
 
     def observe(self, frames: Frames) -> None:
         """Look at the next frames of the clip."""
@@ -82,20 +96,25 @@ class BlazePose:
 
     def landmarks(self) -> list[Landmarks]:
         """What was seen of each track, over its full length; score 0 where nothing was."""
-        return [unflip(seen, pts_s) for seen, pts_s in zip(self._seen, self._pts_s, strict=True)]
+        return [
+            fill_between_looks(unflip(seen, pts_s), looked, pts_s)
+            for seen, looked, pts_s in zip(self._seen, self._looked, self._pts_s, strict=True)
+        ]
 
     def _observe(self, rgb: Array, index: int, pts: float) -> None:
         alive = [
             i for i, track in enumerate(self._tracks) if 0 <= index - self._first[i] < len(track)
         ]
-        if not alive:
+        for i in alive:
+            self._pts_s[i][index - self._first[i]] = pts
+        if not alive or (index % self._every and index not in self._ends):
             return
         boxes = np.stack([self._tracks[i].boxes[index - self._first[i]] for i in alive])
         crops = [self._crops[i] for i in alive]
         looks = self.follow(rgb, boxes, crops)
         for i, look in zip(alive, looks, strict=True):
             place = index - self._first[i]
-            self._pts_s[i][place] = pts
+            self._looked[i][place] = True
             self._crops[i] = look.next_crop() if look else None
             if look:
                 seen = self._seen[i]
@@ -250,6 +269,39 @@ def _surprise(look: Look, crop: Crop | None) -> float:
     found = look.next_crop()
     moved = np.hypot(found.x - crop.x, found.y - crop.y) / crop.side
     return float(moved + abs(np.log(found.side / crop.side)))
+
+
+def fill_between_looks(seen: Landmarks, looked: Array, pts_s: Array) -> Landmarks:
+    """Landmarks of frames that were not looked at, on lines between the looks around them.
+
+    looked: (T,) bool; pts_s: (T,) s. A frame stays unseen where either look saw nothing.
+    """
+    looks = np.flatnonzero(looked)
+    between = np.flatnonzero(~looked)
+    following = np.searchsorted(looks, between)
+    inside = (following > 0) & (following < len(looks))
+    between, following = between[inside], following[inside]
+    if len(between) == 0:
+        return seen
+    before, after = looks[following - 1], looks[following]
+    share = (pts_s[between] - pts_s[before]) / np.maximum(pts_s[after] - pts_s[before], 1e-6)
+
+    def filled(values: Array) -> Array:
+        part = share.reshape(-1, *[1] * (values.ndim - 1))
+        result = values.copy()
+        result[between] = (1 - part) * values[before] + part * values[after]
+        return result
+
+    score = seen.score.copy()
+    score[between] = np.minimum(score[before], score[after])
+    return replace(
+        seen,
+        image=filled(seen.image),
+        world=filled(seen.world),
+        visibility=filled(seen.visibility),
+        presence=filled(seen.presence),
+        score=score,
+    )
 
 
 def unflip(seen: Landmarks, pts_s: Array) -> Landmarks:

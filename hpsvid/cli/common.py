@@ -32,7 +32,7 @@ WeightsOpt = Annotated[
 ]
 IkOpt = Annotated[SolverName, typer.Option("--ik", help="Solver that turns joints into a body.")]
 LifterOpt = Annotated[LifterName, typer.Option(help="What turns landmarks into joints.")]
-FastOpt = Annotated[bool, typer.Option("--fast", help="Smaller landmark network: faster, rougher.")]
+FastOpt = Annotated[bool, typer.Option("--fast", help="Half the looks at people: faster, rougher.")]
 FocalOpt = Annotated[
     float | None, typer.Option(help="Focal length in pixels; guessed when not given.", min=1)
 ]

@@ -214,7 +214,7 @@ def sensitivity(
     detector: DetectorOpt = "embedded",
     lifter: LifterOpt = "geometric",
     solver: IkOpt = "niki-temporal",
-    fast: FastOpt = False,
+    fast: Annotated[bool, typer.Option("--fast", help="The smaller landmark network.")] = False,
     focal: FocalOpt = None,
     smpl: SmplOpt = None,
     threads: ThreadsOpt = None,
