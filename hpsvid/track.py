@@ -22,6 +22,7 @@ from hpsvid.errors import InputError
 from hpsvid.types import Array, Detections, Track
 
 SURE_SCORE = 0.35  # detections from here on start tracks and take part in the first rounds
+PICTURE_SCORE = 0.15  # the same where all there is is one picture, and nobody in it is sure
 PERSON_SCORE = 0.5  # what a finished track must have reached in MIN_SECONDS of its frames
 MIN_IOU_SURE = 0.2  # ByteTrack's gates
 MIN_IOU_WEAK = 0.5
@@ -117,6 +118,7 @@ class Tracker:
         self._started = itertools.count()
         self._done: list[Track] = []
         self._doubtful: list[Track] = []
+        self._weak: list[_Seen] = []  # of the last frame
         self._shot_start = 0
         self._now = -1
 
@@ -150,10 +152,13 @@ class Tracker:
 
         Numbered from 0. A track begins and ends where the person may have been between two looks.
         Of people who appear in the same frame the larger comes first. Where nobody was surely a
-        person, those who may be one are returned: whoever looks closer at them can tell.
+        person, those who may be one are returned, in a single picture the weak detections, too:
+        whoever looks closer at them can tell.
         """
+        weak = [seen for seen in self._weak if frames == 1 and seen.score >= PICTURE_SCORE]
+        maybe = [self._gap_free(_start(seen, next(self._started)), 1) for seen in weak]
         self._end_shot(frames)
-        kept = self._done or self._doubtful
+        kept = self._done or self._doubtful or maybe
         kept.sort(key=lambda track: (track.frame_index[0], -areas(track.boxes)[0]))
         return [replace(track, id=k) for k, track in enumerate(kept)]
 
@@ -190,7 +195,7 @@ class Tracker:
     def _associate(self, found: list[_Seen]) -> None:
         """Three rounds; then the sure detections that nobody took start tracks."""
         sure = [seen for seen in found if seen.score >= SURE_SCORE]
-        weak = [seen for seen in found if seen.score < SURE_SCORE]
+        weak = self._weak = [seen for seen in found if seen.score < SURE_SCORE]
         # Weak boxes, and tracks that may yet be no person, bridge no long gaps.
         people = [f for f in self._active if f.best_score >= PERSON_SCORE]
         recent = [f for f in self._active if self._unseen_s(f) <= self._brief]

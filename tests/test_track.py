@@ -179,10 +179,15 @@ def test_one_box_around_two_known_people_starts_nobody() -> None:
     assert [len(t) for t in tracks] == [60, 60]
 
 
-@pytest.mark.parametrize(("score", "people"), [(0.38, 1), (0.2, 0)])
+@pytest.mark.parametrize(("score", "people"), [(0.38, 1), (0.2, 1), (0.12, 0)])
 def test_a_single_picture_gives_its_person(score: float, people: int) -> None:
     tracks = follow([([person_box(300)], [score])], fps=25.0)
     assert [len(t) for t in tracks] == [1] * people
+
+
+def test_beside_a_sure_person_a_weak_box_of_a_single_picture_counts_for_nothing() -> None:
+    tracks = follow([([person_box(300), person_box(700)], [0.6, 0.2])], fps=25.0)
+    assert [round(float(centre_x(t)[0])) for t in tracks] == [300]
 
 
 def test_the_larger_of_two_who_appear_together_comes_first() -> None:
