@@ -19,7 +19,7 @@ import cv2
 
 from hpsvid.body import JOINT_NAMES
 from hpsvid.errors import InputError
-from hpsvid.newest import Newest
+from hpsvid.live.newest import Newest
 from hpsvid.types import Array, Motion
 
 JPEG_QUALITY = 85
