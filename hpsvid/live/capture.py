@@ -83,7 +83,7 @@ def _camera(number: int) -> Pictures:
 
 def _stream(source: str, name: str) -> Pictures:
     wrong = f"{name}: no picture comes"
-    options = {"rtsp_flags": "prefer_tcp", "fflags": "nobuffer"}
+    options = {"rtsp_flags": "prefer_tcp"}
     try:
         with av.open(source, timeout=STREAM_TIMEOUT_S, options=options) as container:
             for frame in container.decode(video=0):
