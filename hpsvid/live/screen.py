@@ -50,9 +50,11 @@ def window(title: str) -> Iterator[Show]:
         )
     if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
         raise DependencyError(f"there is no display ($DISPLAY is not set); {look}")
-    cv2.namedWindow(title, cv2.WINDOW_NORMAL)
+    cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
 
     def show(picture: Picture) -> bool:
+        if picture.numbers.shown == 0:
+            cv2.resizeWindow(title, picture.rgb.shape[1], picture.rgb.shape[0])
         cv2.imshow(title, cv2.cvtColor(picture.rgb, cv2.COLOR_RGB2BGR))
         cv2.setWindowTitle(title, f"{title}: {picture.numbers.line()}")
         pressed = cv2.waitKey(1) & 0xFF

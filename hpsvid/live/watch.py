@@ -28,6 +28,7 @@ from hpsvid.render.overlay import Overlay
 from hpsvid.types import N_BETAS, N_LANDMARKS, Array, Frames, Motion, Track
 
 WAIT_S = 0.2  # between two looks at the clock while no frame comes
+SLACK_S = 0.01  # how long the networks may be ready before the solver is
 RECENT = 300  # frames that latency and rate are told of
 
 Item = TypeVar("Item")
@@ -67,11 +68,15 @@ def watch(
     stopped = threading.Event()
 
     def looked(newest: Newest[Shot]) -> Iterator[tuple[int, Shot, list[Spot]]]:
-        last = 0
-        while not stopped.is_set() and (left := end - time.monotonic()) > 0:
+        last, delay = 0, 0.0
+        while not stopped.wait(delay) and (left := end - time.monotonic()) > 0:
             last, shot = newest.after(last, min(left, WAIT_S))
             if shot is not None:
-                yield last, shot, looker.look(shot.rgb, shot.index, shot.pts_s)
+                spots = looker.look(shot.rgb, shot.index, shot.pts_s)
+                ready = time.monotonic()
+                yield last, shot, spots
+                # what waited for the solver had better been taken that much later
+                delay = max(0.0, delay + time.monotonic() - ready - SLACK_S)
             elif newest.closed:
                 break
 
