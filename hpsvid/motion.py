@@ -20,6 +20,7 @@ from hpsvid.smoothing import (
     FILLED_WEIGHT,
     certainty,
     fill,
+    hold_feet,
     interpolate,
     of_bones,
     smooth_path,
@@ -310,6 +311,9 @@ def make_person(
     _, evidence = _evidence(obs)
     weight = np.clip(evidence.sum(1).numpy() / LANDMARK_WEIGHT.sum(), FILLED_WEIGHT, 1)
     transl = smooth_path(transl + rest[0], weight, pts_s) - rest[0]
+    turned, shape = torch.from_numpy(rotmats), torch.from_numpy(betas).expand(len(rotmats), -1)
+    joints = body.joints(turned, shape, torch.from_numpy(transl)).numpy()
+    transl = transl + hold_feet(joints, pts_s)
     params = BodyParams(rotmats=rotmats, betas=betas, transl=transl)
     return with_joints(track, raw, params, body, camera)
 

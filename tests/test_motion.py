@@ -323,6 +323,8 @@ def test_equal_time_stamps_do_not_break_smoothing():
 def test_noise_is_smoothed_away_and_more_where_the_network_is_unsure(body):
     params = moving(body, 120)
     pts_s = np.arange(120) / 30
+    # feet of somebody who hovers never stand, if there is always some speed across the view
+    params.transl[:, 0] = 1.2 * pts_s - 2.4
     obs = observe(body, params, noise_m=0.02, noise_px=3)
     truth = body.joints(*tensors(params)).numpy()
 
@@ -352,6 +354,52 @@ def test_noise_is_smoothed_away_and_more_where_the_network_is_unsure(body):
         np.abs(x.joints[51, 20] - truth[51, 20] + truth[51, 0]).max() for x in (trusting, doubting)
     ]
     assert off[1] < 0.1 < 0.25 < off[0]
+
+
+def standing(body: Body, frames: int, wander_m: float, across_m_s: float = 0.0) -> np.ndarray:
+    """Joints (T, 29, 3) m of a pose that drifts along the view at 0.5 Hz and across it."""
+    joints = body.joints(*tensors(moving(body, 1))).numpy() + np.array([0.2, 0, 0], np.float32)
+    t = np.arange(frames) / 30
+    along = wander_m * np.sin(np.pi * t)[:, None, None] * joints / joints[..., 2:]
+    return (joints + along + across_m_s * t[:, None, None] * [1, 0, 0]).astype(np.float32)
+
+
+def speeds_along(joints: np.ndarray) -> float:
+    """Mean speed of the feet along the view, m/s."""
+    return (
+        float(np.abs(np.diff(np.linalg.norm(joints[:, smoothing.FEET], axis=-1), axis=0)).mean())
+        * 30
+    )
+
+
+def test_a_standing_foot_keeps_its_distance(body):
+    joints = standing(body, 120, 0.1)
+    held = joints + smoothing.hold_feet(joints, np.arange(120) / 30)[:, None]
+    assert speeds_along(held) < speeds_along(joints) / 3
+    shift = project(torch.from_numpy(held), torch.eye(3)) - project(
+        torch.from_numpy(joints), torch.eye(3)
+    )
+    assert shift.norm(dim=-1).max() < 5e-3  # hardly anything moves across the view
+
+
+def test_a_foot_that_moves_across_the_view_is_not_held(body):
+    joints = standing(body, 120, 0.1, across_m_s=1.0)
+    moved = smoothing.hold_feet(joints, np.arange(120) / 30)
+    assert np.abs(moved).max() < 0.01
+
+
+def test_who_glides_towards_the_camera_arrives(body):
+    joints = standing(body, 120, 0.0)
+    joints[..., 2] += 6 - 1.5 * np.arange(120)[:, None] / 30
+    moved = smoothing.hold_feet(joints, np.arange(120) / 30)
+    assert np.abs(moved).max() < 0.1
+
+
+def test_holding_feet_bears_equal_time_stamps_and_short_tracks(body):
+    joints = standing(body, 8, 0.1)
+    times = np.array([0, 0, 0, 0.1, 0.2, 0.2, 0.3, 0.4])
+    assert np.isfinite(smoothing.hold_feet(joints, times)).all()
+    assert not smoothing.hold_feet(joints[:3], times[:3]).any()
 
 
 def test_gaps_are_filled_steadily_and_marked(body):
