@@ -88,12 +88,12 @@ def test_solving_and_explaining_are_inverses(body, kind, attention, analytic, dt
     model = make_model(kind, attention, analytic).to(dtype)
     _, _, noisy, person = make_poses(body, dtype=dtype)
     padding = 0.1 * torch.randn(2, 6, model.pad_dim, dtype=dtype)
-    pose = model.solve_padded(noisy, person, padding)
+    pose = model.solve(noisy, person, padding=padding)
     evidence, found, _ = model.explain(pose, person)
     assert (evidence.joints - noisy.joints).abs().max() < most
     assert (evidence.twist - noisy.twist).abs().max() < most
     assert (found - padding).abs().max() < most
-    again = model.solve_padded(evidence, person, found)
+    again = model.solve(evidence, person, padding=found)
     assert (again.rotations - pose.rotations).abs().max() < most
     assert (again.z - pose.z).abs().max() < most
 

@@ -107,11 +107,11 @@ def probe(model: Niki, poses: Tensor, body: Body) -> list[float]:
         """Mean distance of the evidence from what the true pose and `z` explain."""
         turn, evidence, person = turned[level]
         truth = Pose(rotations=rotmat_to_6d(turn_root(turn, poses)), swings=None, z=z)
-        found = model.explain(truth, person, padded=False)[0]
+        found = model.explain(truth, person, whole=False)[0]
         return (found.joints - evidence.joints).norm(dim=-1).mean().item() * MM
 
     turn, evidence, person = turned[30]
-    back = model.explain(solved[30], person, padded=False)[0]
+    back = model.explain(solved[30], person, whole=False)[0]
     truth = rotmat_to_6d(turn_root(turn, poses))
     drawn = torch.Generator().manual_seed(0)
     return [

@@ -33,8 +33,8 @@ class Given:
     precision: Tensor  # (B, T, D) 1 / variance of each feature of the flow's input
     rest: Tensor  # (B, T, 29, 3) m, the rest skeleton of the person's shape
     valid: Tensor  # (B, T) bool; the padding comes last
-    phase: int = 0  # which of the interleaved frames count as even
-    padded: bool = True  # False: an inverse may leave the evidence's zero padding out (as zeros)
+    phase: int | Tensor = 0  # (B, 1) or for all: which of the interleaved frames count as even
+    whole: bool = True  # False: a lift may put out zeros for its error, or inversely its padding
 
 
 class Layer(Protocol):
@@ -340,7 +340,7 @@ class Lift(nn.Module):
         """Transformed (B, T, D) and log-determinant (B,), which is zero."""
         evidence, padding = u.tensor_split([self.n_evidence], -1)
         pose = padding + self.predict(evidence, given.rest)
-        error = evidence - self.explain(pose, given.rest)
+        error = evidence - self.explain(pose, given.rest) if given.whole else 0 * evidence
         out = torch.where(given.valid[..., None], torch.cat([error, pose], -1), u)
         return out, u.new_zeros(len(u))
 
@@ -348,7 +348,7 @@ class Lift(nn.Module):
         """The input (B, T, D) that `forward` takes to `v`."""
         error, pose = v.tensor_split([self.n_evidence], -1)
         evidence = error + self.explain(pose, given.rest)
-        padding = pose - self.predict(evidence, given.rest) if given.padded else 0 * pose
+        padding = pose - self.predict(evidence, given.rest) if given.whole else 0 * pose
         return torch.where(given.valid[..., None], torch.cat([evidence, padding], -1), v)
 
 

@@ -107,7 +107,7 @@ def niki_loss(
             z=torch.cat([z for _, _, z, *_ in rows]),
         )
         people = join(*(row[-1] for row in rows))
-        found, _, turned = model.explain(pose, people, teach_swings=True, padded=False)
+        found, _, turned = model.explain(pose, people, teach_swings=True, whole=False)
         start = 0
         for name, at, z, target, _ in rows:
             part = slice(start, start + len(z))

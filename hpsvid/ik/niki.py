@@ -10,7 +10,7 @@ evidence, then a lifting layer (`flow.Lift`) holds HybrIK's closed form and FK. 
 learned nothing is then HybrIK, and z is what the pose does not explain of the evidence.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 import torch
@@ -184,7 +184,9 @@ class Niki(nn.Module):
                 second = couplings(every, every[:0], 2, blocks=config.twist_blocks, **size)
             self.second = Flow(second)
 
-    def given(self, person: Person, *, second: bool, padded: bool = True, phase: int = 0) -> Given:
+    def given(
+        self, person: Person, *, second: bool, whole: bool = True, phase: int | Tensor = 0
+    ) -> Given:
         """What the first or the second flow is conditioned on."""
         shape = (*person.sigma.shape[:2], -1)
         sigma = person.sigma.clamp(FLOOR_M, CEILING_M)
@@ -205,38 +207,45 @@ class Niki(nn.Module):
             precision=torch.cat(parts, -1),
             rest=person.rest.expand(*person.sigma.shape[:2], N_JOINTS, 3),
             valid=person.valid,
-            padded=padded,
+            whole=whole,
             phase=phase,
         )
 
-    def solve(self, evidence: Evidence, person: Person, phase: int = 0) -> Pose:
-        """Evidence -> pose; `phase` 1 exchanges the interleaved frames of temporal couplings."""
-        return self.solve_padded(evidence, person, None, phase)
-
-    def solve_padded(
-        self, evidence: Evidence, person: Person, padding: Tensor | None, phase: int = 0
+    def solve(
+        self,
+        evidence: Evidence,
+        person: Person,
+        *,
+        phase: int | Tensor = 0,
+        padding: Tensor | None = None,
+        whole: bool = True,
     ) -> Pose:
-        """As `solve`; `padding` (B, T, P) other than zero shows that all of it is invertible."""
+        """Evidence -> pose.
+
+        phase: 1, or (B, 1), exchanges the interleaved frames of temporal couplings. padding:
+        (B, T, P) other than zero shows that all of it is invertible. `whole` False saves the
+        work of finding z where nobody asks for it.
+        """
         inner, outer = (
             evidence.joints.new_zeros(*evidence.joints.shape[:-2], self.pad_dim)
             if padding is None
             else padding
         ).tensor_split([POSE_DIM], -1)
-        out = self.first(self.pack(evidence, inner), self.given(person, second=False, phase=phase))[
-            0
-        ]
+        given = self.given(person, second=False, whole=whole, phase=phase)
+        out = self.first(self.pack(evidence, inner), given)[0]
         z, pose = out.tensor_split([self.evidence_dim], -1)
         if self.second is None:
             return Pose(rotations=pose, swings=None, z=z)
         packed = torch.cat([pose, evidence.twist.flatten(-2), outer], -1)
-        out = self.second(packed, self.given(person, second=True, phase=phase))[0]
+        given = self.given(person, second=True, whole=whole, phase=phase)
+        out = self.second(packed, given)[0]
         if self.config.analytic:
             rest, rotations = out.tensor_split([POSE_DIM + TWIST_DIM], -1)
         else:
             rotations, rest = out.tensor_split([POSE_DIM], -1)
         return Pose(rotations=rotations, swings=pose, z=torch.cat([z, rest], -1))
 
-    def rotations(self, evidence: Evidence, person: Person) -> Tensor:
+    def rotations(self, evidence: Evidence, person: Person, *, both_phases: bool = True) -> Tensor:
         """Solve windows in any axes: rotations (B, T, 24, 3, 3) in those axes.
 
         A temporal model solves both phases and takes the mean, so that neighbouring frames are
@@ -244,12 +253,22 @@ class Niki(nn.Module):
         """
         temporal = self.config.attention > 0
         turn, evidence, person = to_rest_axes(evidence, person, framewise=not temporal)
-        found = [
-            rotation_6d_to_rotmat(self.solve(evidence, person, phase).rotations)
-            for phase in range(2 if temporal else 1)
-        ]
-        rotmats = nearest_rotation(torch.stack(found).mean(0)) if temporal else found[0]
-        return turn_root(turn.mT, rotmats)
+        if not (temporal and both_phases):
+            found = self.solve(evidence, person, whole=False).rotations
+            return turn_root(turn.mT, rotation_6d_to_rotmat(found))
+        count = len(person.valid)
+
+        def twice(x: Tensor) -> Tensor:
+            return x.expand(count, *x.shape[1:]).repeat(2, *[1] * (x.ndim - 1))
+
+        found = self.solve(
+            Evidence(joints=twice(evidence.joints), twist=twice(evidence.twist)),
+            replace(person, **{f.name: twice(getattr(person, f.name)) for f in fields(person)}),
+            phase=torch.arange(2, device=turn.device).repeat_interleave(count)[:, None],
+            whole=False,
+        )
+        mean = rotation_6d_to_rotmat(found.rotations).unflatten(0, (2, count)).mean(0)
+        return turn_root(turn.mT, nearest_rotation(mean))
 
     def pack(self, evidence: Evidence, padding: Tensor | None = None) -> Tensor:
         """The first flow's input (B, T, D); padding None is zeros."""
@@ -265,12 +284,12 @@ class Niki(nn.Module):
         return POSE_DIM * (2 if self.second is not None and self.config.analytic else 1)
 
     def explain(
-        self, pose: Pose, person: Person, *, teach_swings: bool = False, padded: bool = True
+        self, pose: Pose, person: Person, *, teach_swings: bool = False, whole: bool = True
     ) -> tuple[Evidence, Tensor, Tensor | None]:
         """Pose -> evidence, the padding (B, T, P) that should come out zero, and the swings.
 
         With `teach_swings` the first flow starts from the swings given in `pose` instead of those
-        that the second flow puts out, so that each flow is supervised by itself. `padded` False
+        that the second flow puts out, so that each flow is supervised by itself. `whole` False
         saves the work of finding the padding where nobody asks for it.
         """
         z, rest = pose.z.tensor_split([self.evidence_dim], -1)
@@ -278,12 +297,12 @@ class Niki(nn.Module):
         padding: list[Tensor] = []
         if self.second is not None:
             order = (rest, pose.rotations) if self.config.analytic else (pose.rotations, rest)
-            given = self.given(person, second=True, padded=padded)
+            given = self.given(person, second=True, whole=whole)
             out = self.second.inverse(torch.cat(order, -1), given)
             found, twist, outer = out.tensor_split([POSE_DIM, POSE_DIM + TWIST_DIM], -1)
             padding.append(outer)
             swings = pose.swings if teach_swings and pose.swings is not None else found
-        given = self.given(person, second=False, padded=padded)
+        given = self.given(person, second=False, whole=whole)
         out = self.first.inverse(torch.cat([z, swings], -1), given)
         packed, inner = out.tensor_split([self.evidence_dim], -1)
         joints, more = packed.tensor_split([JOINT_DIM], -1)
