@@ -106,7 +106,9 @@ def swing_between(source: Tensor, target: Tensor) -> Tensor:
     source, target = torch.broadcast_tensors(unit(source), unit(target))
     middle = source + target
     nearly_opposite = middle.norm(dim=-1, keepdim=True) < 1e-2
-    halfway = torch.where(nearly_opposite, _halfway_of_opposite(source, target), unit(middle))
+    halfway = unit(middle)
+    if nearly_opposite.is_cuda or nearly_opposite.any():  # a GPU had better not wait to be asked
+        halfway = torch.where(nearly_opposite, _halfway_of_opposite(source, target), halfway)
     return _half_turn(halfway) @ _half_turn(source)
 
 
