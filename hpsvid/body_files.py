@@ -6,6 +6,7 @@ reader here lets a pickle name only plain arrays; every other name is refused.
 
 import os
 import pickle
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,7 @@ def _smpl_landmarks() -> dict[str, np.ndarray]:
     }
 
 
-class _Parts:
+class _Parts(ABC):
     """Stands in for an object of a package that is not to be run; keeps its pickled state."""
 
     def __init__(self, *_: Any) -> None:
@@ -159,9 +160,9 @@ class _Parts:
     def __setstate__(self, state: Any) -> None:
         self.state = state if isinstance(state, dict) else {}
 
+    @abstractmethod
     def value(self) -> np.ndarray:
         """The array that the object stands for."""
-        raise NotImplementedError
 
 
 class _Sparse(_Parts):  # scipy.sparse.csc_matrix
