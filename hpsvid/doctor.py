@@ -15,7 +15,7 @@ from rich.table import Table
 
 import hpsvid
 from hpsvid.errors import HpsvidError, one_line
-from hpsvid.weights import imported_path, imported_source, read_manifest, weights_path
+from hpsvid.weights import imported_dir, imported_source, read_manifest, weights_path
 
 CORE = (
     "typer", "rich", "numpy", "torch", "opencv-python-headless", "onnxruntime", "av",
@@ -141,8 +141,7 @@ def _imported() -> list[Finding]:
         source = imported_source(name)
         return f"{source['file']}, sha256 {source['sha256'][:12]}…"
 
-    folder = imported_path("").parent
-    names = sorted(path.stem for path in folder.glob("*.safetensors"))
+    names = sorted(path.stem for path in imported_dir().glob("*.safetensors"))
     if not names:
         advice = "optional: hpsvid weights import FILE"
         return [Finding(part="imported weights", state="absent", found="none", advice=advice)]

@@ -107,10 +107,15 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def imported_path(name: str) -> Path:
-    """Where the weights `name` lie once imported: in $HPSVID_WEIGHTS, or the user's cache."""
+def imported_dir() -> Path:
+    """The folder of imported weights: $HPSVID_WEIGHTS, or the user's cache."""
     folder = os.environ.get("HPSVID_WEIGHTS") or Path.home() / ".cache" / "hpsvid" / "weights"
-    return Path(folder) / f"{name}.safetensors"
+    return Path(folder)
+
+
+def imported_path(name: str) -> Path:
+    """Where the weights `name` lie once imported."""
+    return imported_dir() / f"{name}.safetensors"
 
 
 def imported_source(name: str) -> dict[str, str]:
