@@ -45,6 +45,8 @@ LIMB_NAMES = tuple(
     for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
     for side in ("left", "right")
 )
+LIMB_JOINTS = [JOINT[name] for name in LIMB_NAMES]
+LIMB_LANDMARKS = [LANDMARK[name] for name in LIMB_NAMES]
 
 
 def mirror_name(name: str) -> str:

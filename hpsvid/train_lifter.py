@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hpsvid import metrics
 from hpsvid.backbone.learned import Lifted, Lifter, LifterConfig, View, run, save_lifter
-from hpsvid.body import JOINT, LIMB_NAMES, PARENTS, Body, load_body
+from hpsvid.body import LIMB_JOINTS, PARENTS, Body, load_body
 from hpsvid.choices import SizeName
 from hpsvid.files import staged
 from hpsvid.geometry import unit
@@ -32,13 +32,13 @@ from hpsvid.lifter_data import (
 from hpsvid.mocap import read_mocap_folder
 from hpsvid.synthetic import FPS, MotionSource
 from hpsvid.train import FitConfig, fit
+from hpsvid.truth import ROOT
 from hpsvid.weights import weights_path
 
 BATCH = 32  # sequences
 SIMULATED = 0.6  # of a batch, where there is motion to simulate landmarks for
 POOL = (100, 4000)  # simulated sequences at first and at most; one is added with every batch
 WIDTHS: dict[SizeName, int] = {"small": 256, "full": 512}
-EVALUATED = [JOINT[name] for name in LIMB_NAMES]
 WEIGHTS = {"nll": 1.0, "joints": 20.0, "bones": 20.0, "pace": 30.0, "twist": 1.0, "betas": 0.05}
 
 
@@ -88,9 +88,10 @@ def scores(lifted: Lifted, pairs: Pairs) -> dict[str, float]:
     relative = (lifted.joints - pairs.joints)[seen] / lifted.sigma[seen][..., None]
     second = torch.diff(lifted.joints - pairs.joints, n=2, dim=1) * FPS**2
     thrice = seen[:, 2:] & seen[:, 1:-1] & seen[:, :-2]
+    limbs = joints[:, LIMB_JOINTS], truth[:, LIMB_JOINTS]
     found = {
-        "pa12_mm": metrics.pa_mpjpe(joints[:, EVALUATED], truth[:, EVALUATED]),
-        "mpjpe12_mm": metrics.mpjpe(joints[:, EVALUATED], truth[:, EVALUATED], root=(6, 7)),
+        "pa12_mm": metrics.pa_mpjpe(*limbs),
+        "mpjpe12_mm": metrics.mpjpe(*limbs, root=ROOT["limbs"]),
         "pa29_mm": metrics.pa_mpjpe(joints, truth),
         "mpjpe29_mm": metrics.mpjpe(joints, truth),
         "accel_m_s2": second[thrice].norm(dim=-1).mean(),

@@ -13,7 +13,7 @@ import torch
 from scipy.signal import butter, filtfilt
 from scipy.spatial.transform import Rotation
 
-from hpsvid.body import JOINT, JOINT_NAMES, LANDMARK, LIMB_NAMES, N_BODY, Body
+from hpsvid.body import JOINT, JOINT_NAMES, LIMB_LANDMARKS, LIMB_NAMES, N_BODY, Body
 from hpsvid.errors import InputError
 from hpsvid.export.npz import read_motion
 from hpsvid.files import read_npz
@@ -35,7 +35,6 @@ FEET: dict[PointSet, tuple[int, ...]] = {
     "joints": (JOINT["left_foot"], JOINT["right_foot"]),
     "limbs": (LIMB_NAMES.index("left_ankle"), LIMB_NAMES.index("right_ankle")),
 }
-_SURFACE = [LANDMARK[name] for name in LIMB_NAMES]
 # Triangulated points tremble, and differentiation multiplies that: walking lies below 6 Hz
 # (Winter, "Biomechanics and motor control of human movement", 1990)
 MEASURED_LOWPASS_HZ = 6.0
@@ -86,7 +85,7 @@ def points_of(person: Person, points: PointSet, body: Body) -> Array:
             torch.from_numpy(params.rotmats),
             torch.from_numpy(params.betas).expand(len(params), -1),
             torch.from_numpy(params.transl),
-        ).numpy()[:, _SURFACE]
+        ).numpy()[:, LIMB_LANDMARKS]
 
 
 def read_truth(path: Path, body: Body) -> tuple[Truth, ...]:

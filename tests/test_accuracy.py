@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
 from hpsvid import accuracy, metrics, results
-from hpsvid.body import LANDMARK, LIMB_NAMES, Body
+from hpsvid.body import LIMB_LANDMARKS, Body
 from hpsvid.cli import app
 from hpsvid.errors import InputError
 from hpsvid.export.npz import write_motion
@@ -138,7 +138,7 @@ def triangulated(path: Path, motion: Motion, body: Body, K: np.ndarray) -> None:
             torch.from_numpy(params.betas).expand(len(params), -1),
             torch.from_numpy(params.transl),
         ).double()
-    points = surface.numpy()[:, [LANDMARK[name] for name in LIMB_NAMES]]
+    points = surface.numpy()[:, LIMB_LANDMARKS]
     turn, shift = np.array([0.3, -1.0, 0.2]), np.array([0.5, 0.2, 4.0])
     world = (points - shift) @ Rotation.from_rotvec(turn).as_matrix()
     world[5] = np.nan

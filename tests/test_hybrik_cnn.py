@@ -10,7 +10,6 @@ from torch import Tensor
 
 from hpsvid.backbone.hybrik import (
     FOCAL,
-    LIMB_LANDMARKS,
     HybrIKBackbone,
     back_project,
     cut,
@@ -27,7 +26,7 @@ from hpsvid.backbone.hybrik_cnn import (
     predict,
     soft_argmax,
 )
-from hpsvid.body import Body
+from hpsvid.body import LIMB_LANDMARKS, Body
 from hpsvid.body_files import load_smpl
 from hpsvid.geometry import project
 from hpsvid.ik.hybrik import solve, twists

@@ -20,7 +20,7 @@ from hpsvid.backbone.learned import (
     save_lifter,
 )
 from hpsvid.backbone.lifter import lift_geometrically
-from hpsvid.body import JOINT, LANDMARK, LIMB_NAMES, Body
+from hpsvid.body import JOINT, LANDMARK, LIMB_JOINTS, Body
 from hpsvid.errors import WeightsError
 from hpsvid.export.npz import read_motion
 from hpsvid.geometry import project
@@ -209,8 +209,7 @@ def sample() -> tuple[Landmarks, Array, Camera, Array]:
 
 def limb_error(obs: Observations, truth: Array) -> float:
     """PA-MPJPE in mm of shoulders to ankles."""
-    ends = [JOINT[name] for name in LIMB_NAMES]
-    return metrics.pa_mpjpe(obs.joints[:, ends], truth[:, ends])
+    return metrics.pa_mpjpe(obs.joints[:, LIMB_JOINTS], truth[:, LIMB_JOINTS])
 
 
 def test_shipped_weights_beat_geometry_on_a_clip_of_known_truth(

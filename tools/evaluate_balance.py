@@ -19,7 +19,7 @@ import torch
 from hpsvid import detect, ik, metrics, motion, pipeline, video
 from hpsvid.accuracy import at_root
 from hpsvid.backbone import LIFTERS, BlazePose
-from hpsvid.body import LANDMARK, LIMB_NAMES, Body
+from hpsvid.body import LIMB_LANDMARKS, Body
 from hpsvid.choices import LifterName, SolverName
 from hpsvid.geometry import project
 from hpsvid.truth import ROOT, Truth, points_of, read_truth
@@ -27,7 +27,6 @@ from hpsvid.types import Array, Clip, Landmarks, Track
 
 CLIPS = ("balance_clean_cam01", "balance_clean_cam02", "balance_occluded_cam01",
          "balance_occluded_cam02")  # fmt: skip
-POINTS = [LANDMARK[name] for name in LIMB_NAMES]
 
 
 def main_person(tracks: list[Track], truth: Truth) -> Track:
@@ -72,7 +71,7 @@ def evaluate(
     for frames in video.read_frames(clip):
         network.observe(frames)
     each = network.landmarks()[tracks.index(main)]
-    own = np.where(each.score[:, None, None] > 0, each.world[:, POINTS], np.nan)
+    own = np.where(each.score[:, None, None] > 0, each.world[:, LIMB_LANDMARKS], np.nan)
     _print(clip, "landmarker's own 3D", errors(own, each.frame_index, truth), each)
     landmarks, _ = pipeline.read_landmarks(clip, tracks, options, clock, silent)
     trimmed = pipeline.trim(main, landmarks[tracks.index(main)], float(clip.fps))

@@ -13,7 +13,7 @@ from scipy.ndimage import maximum_filter1d
 from torch import Tensor, nn
 
 from hpsvid.backbone.hybrik_cnn import DEPTH_M, HybrIKHRNet, HybrIKResNet, predict
-from hpsvid.body import JOINT, LANDMARK, LIMB_NAMES, N_BODY, PARENTS, Body
+from hpsvid.body import JOINT, LIMB_JOINTS, LIMB_LANDMARKS, N_BODY, PARENTS, Body
 from hpsvid.geometry import rotation_about, swing_between, unit
 from hpsvid.types import (
     N_BETAS,
@@ -37,9 +37,6 @@ COLOUR_SPREAD = (0.225, 0.224, 0.229)
 DISTRUST = 10.0  # by which a sigma lowers a joint's weight of 1 when the scale is solved
 UNSEEN_SIGMA_M = 1.0
 MAX_CROPS = 8  # at a time: 0.6 GB of volumes
-
-LIMBS = [JOINT[name] for name in LIMB_NAMES]
-LIMB_LANDMARKS = [LANDMARK[name] for name in LIMB_NAMES]
 
 CHEST = JOINT["spine3"]
 
@@ -207,8 +204,8 @@ class HybrIKBackbone:
             seen.sigma[place] = DEPTH_M * found.sigma[i].numpy()
             seen.twist[place] = found.twist[i].numpy()
             seen.betas[place] = found.betas[i].numpy()
-            seen.landmarks2d[place, LIMB_LANDMARKS, :2] = image[i, LIMBS]
-            seen.landmarks2d[place, LIMB_LANDMARKS, 2] = sure[i, LIMBS]
+            seen.landmarks2d[place, LIMB_LANDMARKS, :2] = image[i, LIMB_JOINTS]
+            seen.landmarks2d[place, LIMB_LANDMARKS, 2] = sure[i, LIMB_JOINTS]
             seen.pelvis[place] = away[i] * ray[i]
 
 

@@ -25,11 +25,11 @@ from hpsvid.backbone.lifter import (
     place_in_camera,
 )
 from hpsvid.body import (
-    JOINT,
     JOINT_NAMES,
     LANDMARK,
     LANDMARK_NAMES,
-    LIMB_NAMES,
+    LIMB_JOINTS,
+    LIMB_LANDMARKS,
     N_BODY,
     Body,
     mirrored,
@@ -289,11 +289,10 @@ def lift(
     turn = view_turn(torch.from_numpy(held(rays, seen, times)))
     joints = answer.joints @ turn.mT
     chance = torch.from_numpy(landmarks.visibility * landmarks.presence * seen[:, None])
-    marks, ends = [LANDMARK[name] for name in LIMB_NAMES], [JOINT[name] for name in LIMB_NAMES]
     pelvis = place_in_camera(
-        joints[:, ends],
-        torch.from_numpy(held(landmarks.image, seen, times))[:, marks],
-        chance[:, marks],
+        joints[:, LIMB_JOINTS],
+        torch.from_numpy(held(landmarks.image, seen, times))[:, LIMB_LANDMARKS],
+        chance[:, LIMB_LANDMARKS],
         torch.from_numpy(camera.K).float(),
     )
     betas = answer.betas if body.free else _fitted_betas(joints, body)
@@ -394,9 +393,7 @@ def held(series: Array, seen: Array, times: Array) -> Array:
 def _fitted_betas(joints: Tensor, body: Body) -> Tensor:
     """Shape (T, 10) on `body` of joints (T, 29, 3) m, by the length of the limbs."""
     points = joints.new_zeros(len(joints), N_LANDMARKS, 3)
-    points[:, [LANDMARK[name] for name in LIMB_NAMES]] = joints[
-        :, [JOINT[name] for name in LIMB_NAMES]
-    ]
+    points[:, LIMB_LANDMARKS] = joints[:, LIMB_JOINTS]
     return fit_betas(points, torch.ones(len(joints), N_LANDMARKS), body)
 
 
