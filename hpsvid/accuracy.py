@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from hpsvid import metrics
 from hpsvid.body import Body
 from hpsvid.collision import collision_ratio
-from hpsvid.geometry import project
 from hpsvid.truth import (
     FEET,
     POINT_NAMES,
@@ -19,6 +17,7 @@ from hpsvid.truth import (
     PointSet,
     TruePerson,
     Truth,
+    image_of,
     points_of,
     posed_surface,
     runs,
@@ -142,9 +141,9 @@ def match(motion: Motion, truth: Truth, body: Body) -> list[list[tuple[Person, A
     others fill what it leaves open.
     """
     claims: list[list[tuple[Person, Array]]] = [[] for _ in truth.people]
-    true_images = [_image(person.points, truth.K) for person in truth.people]
+    true_images = [image_of(person.points, truth.K) for person in truth.people]
     for found in motion.people:
-        image = _image(points_of(found, truth.points, body), motion.camera.K)
+        image = image_of(points_of(found, truth.points, body), motion.camera.K)
         apart = []
         for person, true_image in zip(truth.people, true_images, strict=True):
             ours, theirs = _common(found, person)
@@ -159,10 +158,6 @@ def match(motion: Motion, truth: Truth, body: Body) -> list[list[tuple[Person, A
             claimed[i] = (found, np.setdiff1d(rows, taken))
             taken = np.union1d(taken, rows)
     return claims
-
-
-def _image(points: Array, K: Array) -> Array:
-    return project(torch.from_numpy(np.float64(points)), torch.from_numpy(np.float64(K))).numpy()
 
 
 def _common(found: Person, person: TruePerson) -> tuple[Array, Array]:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 
 import hpsvid
 from hpsvid import metrics, video
@@ -20,11 +19,10 @@ from hpsvid.accuracy import COLUMNS, Errors, by_method, per_joint, summary
 from hpsvid.body import Body
 from hpsvid.charts import bar_chart, legend, line_chart
 from hpsvid.evaluate import Comparison, Score
-from hpsvid.geometry import project
 from hpsvid.page import colours_of, write_page
 from hpsvid.render import load_renderer
 from hpsvid.render.overlay import Overlay
-from hpsvid.truth import POINT_NAMES, PointSet, Truth
+from hpsvid.truth import POINT_NAMES, PointSet, Truth, image_of
 from hpsvid.types import Array, Frames, Motion
 
 SHOWN_CLIPS = 6  # clips with curves and pictures; the tables hold all
@@ -296,7 +294,7 @@ def _frames(path: Path, wanted: set[int]) -> dict[int, Array]:
 def _around(points: Array, K: Array) -> Array:
     """The part (4,) px of the picture about a person's points (P, 3) m, shaped for the page."""
     known = points[np.isfinite(points).all(1)]
-    image = project(torch.from_numpy(np.float64(known)), torch.from_numpy(np.float64(K))).numpy()
+    image = image_of(known, K)
     low, high = image.min(0), image.max(0)
     wide, tall = PICTURE_PX
     height = 1.5 * max(high[1] - low[1], (high[0] - low[0]) * tall / wide)

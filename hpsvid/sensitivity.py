@@ -11,16 +11,14 @@ from itertools import chain
 
 import cv2
 import numpy as np
-import torch
 
 from hpsvid import detect, ik, metrics, motion, pipeline, video
 from hpsvid.backbone import LIFTERS, BlazePose
 from hpsvid.body import JOINT_NAMES, N_BODY, Body
 from hpsvid.boxes import areas
 from hpsvid.errors import InputError, NoPersonError
-from hpsvid.geometry import project
 from hpsvid.occlude import MARGIN
-from hpsvid.truth import Truth
+from hpsvid.truth import Truth, image_of
 from hpsvid.types import Array, Clip, Frames, Track
 
 PATCH = 40 / 224  # of the person's picture, as in PARE
@@ -112,9 +110,7 @@ def _true_joints(truth: Truth, frame: int, box: Array, clip: Clip) -> Array:
     known = np.array([points for points in known if np.isfinite(points).all()])
     if len(known) == 0:
         raise InputError(f"{truth.name}: does not know frame {frame} of {clip.path}")
-    points, K = torch.from_numpy(known).double(), torch.from_numpy(truth.K).double()
-    images: Array = project(points, K).numpy()
-    away = images.mean(axis=1) - (box[:2] + box[2:]) / 2
+    away = image_of(known, truth.K).mean(axis=1) - (box[:2] + box[2:]) / 2
     return known[int((away**2).sum(axis=1).argmin())]
 
 

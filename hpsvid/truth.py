@@ -17,6 +17,7 @@ from hpsvid.body import JOINT, JOINT_NAMES, LIMB_LANDMARKS, LIMB_NAMES, N_BODY, 
 from hpsvid.errors import InputError
 from hpsvid.export.npz import read_motion
 from hpsvid.files import read_npz
+from hpsvid.geometry import project
 from hpsvid.types import Array, BodyParams, Motion, Person
 from hpsvid.weights import file_sha256, weights_path
 
@@ -63,6 +64,11 @@ class Truth:
     fps: float  # Hz
     people: tuple[TruePerson, ...]
     solver: str | None = None  # of a saved result, which stands in for the truth; None: is one
+
+
+def image_of(points: Array, K: Array) -> Array:
+    """Where camera points (..., 3) m lie in the picture, (..., 2) px, in float64; K: (3, 3) px."""
+    return project(torch.from_numpy(np.float64(points)), torch.from_numpy(np.float64(K))).numpy()
 
 
 def posed_surface(params: BodyParams, body: Body, rows: Array) -> Array:

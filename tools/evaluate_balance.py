@@ -14,15 +14,13 @@ import itertools
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from hpsvid import detect, ik, metrics, motion, pipeline, video
 from hpsvid.accuracy import at_root
 from hpsvid.backbone import LIFTERS, BlazePose
 from hpsvid.body import LIMB_LANDMARKS, Body
 from hpsvid.choices import LifterName, SolverName
-from hpsvid.geometry import project
-from hpsvid.truth import ROOT, Truth, points_of, read_truth
+from hpsvid.truth import ROOT, Truth, image_of, points_of, read_truth
 from hpsvid.types import Array, Clip, Landmarks, Track
 
 CLIPS = ("balance_clean_cam01", "balance_clean_cam02", "balance_occluded_cam01",
@@ -31,8 +29,7 @@ CLIPS = ("balance_clean_cam01", "balance_clean_cam02", "balance_occluded_cam01",
 
 def main_person(tracks: list[Track], truth: Truth) -> Track:
     """The track whose boxes lie nearest to the truth's projection."""
-    image = project(torch.from_numpy(truth.people[0].points), torch.from_numpy(truth.K)).numpy()
-    centre = np.nanmean(image, 1)
+    centre = np.nanmean(image_of(truth.people[0].points, truth.K), 1)
 
     def distance(found: Track) -> float:
         middle = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
