@@ -184,16 +184,11 @@ def provenance(
     }
 
 
-def _every(clip: Clip, looks_hz: float) -> int:
-    """Of how many of the clip's frames a network looks at one, to look so often."""
-    return max(1, round(float(clip.fps) / looks_hz))
-
-
 def find_people(
     clip: Clip, detector: detect.Detector, clock: StageClock, progress: Progress
 ) -> tuple[list[Track], np.ndarray]:
     """Pass 1: all tracks of the clip, and every frame's time (F,) s."""
-    every = _every(clip, DETECTIONS_HZ)
+    every = max(1, round(float(clip.fps) / DETECTIONS_HZ))
     tracker = track.Tracker(fps=float(clip.fps), every=every, picture=(clip.width, clip.height))
     is_cut = track.CutDetector()
     times = []
@@ -224,7 +219,7 @@ def read_landmarks(
 ) -> tuple[list[Landmarks], dict[str, str]]:
     """Pass 2: the landmarks of every track, and the network's provenance."""
     looks_hz = FAST_LOOKS_HZ if options.fast else LOOKS_HZ
-    network = BlazePose(tracks, threads=options.threads, every=_every(clip, looks_hz))
+    network = BlazePose(tracks, threads=options.threads, looks_hz=looks_hz)
     _show(network, clip, tracks, clock, progress)
     return network.landmarks(), network.provenance
 

@@ -182,7 +182,7 @@ def sliding(scene: Scene, steps: Array) -> tuple[Frames, Track]:
 
 def test_between_two_looks_people_move_steadily(scene: Scene):
     frames, track = sliding(scene, np.arange(0, 48, 8))
-    network = BlazePose([track], fast=True, threads=1, every=3)
+    network = BlazePose([track], fast=True, threads=1, looks_hz=10)
     network.observe(frames)
     (seen,) = network.landmarks()
     assert (seen.score > 0.9).all()
@@ -194,10 +194,23 @@ def test_between_two_looks_people_move_steadily(scene: Scene):
     np.testing.assert_allclose(seen.image[4], (seen.image[3] + seen.image[5]) / 2, atol=1e-4)
 
 
+def test_where_frames_come_slowly_each_is_looked_at(scene: Scene):
+    frames, track = sliding(scene, np.array([0, 8, 16, 24, 32, 60, 24, 60, 24]))
+    times = np.cumsum([0, *[1 / 30] * 4, *[1 / 5] * 4])
+    network = BlazePose([track], fast=True, threads=1, looks_hz=7.5)
+    network.observe(replace(frames, pts_s=times))
+    every_frame = BlazePose([track], fast=True, threads=1)
+    every_frame.observe(frames)
+    (seen,), (whole,) = network.landmarks(), every_frame.landmarks()
+    # every fourth at 30 fps, then each at 5 fps
+    np.testing.assert_allclose(seen.world[2], (seen.world[0] + seen.world[4]) / 2, atol=1e-6)
+    assert np.abs(seen.image[5:] - whole.image[5:]).max() < 0.01 * (scene.box[3] - scene.box[1])
+
+
 def test_nobody_is_made_up_after_the_last_look_that_saw_them(scene: Scene):
     frames, track = sliding(scene, np.zeros(7, np.int64))
     frames.rgb[3:] = 128
-    network = BlazePose([track], fast=True, threads=1, every=2)
+    network = BlazePose([track], fast=True, threads=1, looks_hz=15)
     network.observe(frames)
     (seen,) = network.landmarks()
     np.testing.assert_array_equal(seen.score > 0, [True] * 3 + [False] * 4)

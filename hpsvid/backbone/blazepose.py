@@ -57,7 +57,8 @@ class BlazePose:
     tracks: the people to follow; a frame outside every track costs nothing.
     fast: the "full" network, not "heavy": four times as fast, it flips and jitters more.
     threads: on the CPU; None takes all cores (with two, heavy takes 13 ms a crop instead of 24).
-    every: of so many frames of the clip the network looks at one, and at each track's ends.
+    looks_hz: how often the network looks, and at each track's ends besides; None: at every frame.
+    It goes by the frames' times: a clip whose frames come now fast, now slowly is seen as often.
     Raises WeightsError when the network's file is missing or damaged.
     """
 
@@ -67,12 +68,13 @@ class BlazePose:
         *,
         fast: bool = False,
         threads: int | None = None,
-        every: int = 1,
+        looks_hz: float | None = None,
     ) -> None:
         self.name = "blazepose_full" if fast else "blazepose_heavy"
         self._session = load_onnx(self.name, threads)
         self._tracks = list(tracks)
-        self._every = every
+        self._looks_hz = looks_hz
+        self._last_s = self._last_look_s = -np.inf  # of the frames so far
         self._first = [int(track.frame_index[0]) for track in tracks]
         self._ends = {int(track.frame_index[end]) for track in tracks for end in (0, -1)}
         self._crops: list[Crop | None] = [None] * len(tracks)
@@ -82,11 +84,11 @@ class BlazePose:
 
     @property
     def provenance(self) -> dict[str, str]:
-        """Name and sha256 of the network, and of how many frames it looked at one."""
+        """Name and sha256 of the network, and how often it looked."""
         return {
             "name": self.name,
             "sha256": read_manifest()[self.name].sha256,
-            "every": str(self._every),
+            "looks_hz": "all" if self._looks_hz is None else str(self._looks_hz),
         }
 
     def observe(self, frames: Frames) -> None:
@@ -107,7 +109,8 @@ class BlazePose:
         ]
         for i in alive:
             self._pts_s[i][index - self._first[i]] = pts
-        if not alive or (index % self._every and index not in self._ends):
+        due = self._is_due(pts)
+        if not alive or not (due or index in self._ends):
             return
         boxes = np.stack([self._tracks[i].boxes[index - self._first[i]] for i in alive])
         crops = [self._crops[i] for i in alive]
@@ -123,6 +126,14 @@ class BlazePose:
                 seen.visibility[place] = look.visibility
                 seen.presence[place] = look.presence
                 seen.score[place] = look.score
+
+    def _is_due(self, pts: float) -> bool:
+        """Whether a look at this frame comes nearer to the asked rate than one at the next."""
+        step, self._last_s = pts - self._last_s, pts
+        if self._looks_hz and pts - self._last_look_s + step / 2 < 1 / self._looks_hz:
+            return False
+        self._last_look_s = pts
+        return True
 
     def follow(self, rgb: Array, boxes: Array, crops: Sequence[Crop | None]) -> list[Look | None]:
         """The believable look at each person of one frame, or None.
