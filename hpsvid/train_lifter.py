@@ -15,12 +15,11 @@ from hpsvid.body import LIMB_JOINTS, PARENTS, Body, load_body
 from hpsvid.choices import SizeName
 from hpsvid.files import staged
 from hpsvid.geometry import unit
+from hpsvid.lifter_augment import as_on_video, augment
 from hpsvid.lifter_data import (
     LandmarkErrors,
     Pairs,
     SimulatedTruth,
-    as_on_video,
-    augment,
     errors_of,
     join,
     linear_start,

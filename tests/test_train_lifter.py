@@ -15,21 +15,17 @@ from hpsvid.cli import app
 from hpsvid.errors import InputError
 from hpsvid.files import write_npz
 from hpsvid.geometry import axis_angle_to_matrix, matrix_to_axis_angle, project, unit
+from hpsvid.lifter_augment import LEAN_RAD, as_on_video, augment, mirror_pairs, rolled
 from hpsvid.lifter_data import (
     KEYS,
-    LEAN_RAD,
     Pairs,
     Shard,
     SimulatedTruth,
-    as_on_video,
-    augment,
     errors_of,
     join,
     linear_start,
-    mirror_pairs,
     read_shard,
     read_shards,
-    rolled,
     simulate,
     view_of,
     with_errors,

@@ -4,7 +4,7 @@
 
 DIR holds the shards of `tools.render_pairs`. Every sequence enters twice, as lifted and as
 `smoothing.steady` hands it to a solver, its 3D made as deep and as leaning as on one video or
-another (`hpsvid.lifter_data`). Nothing made here is committed.
+another (`hpsvid.lifter_augment`). Nothing made here is committed.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from hpsvid.backbone import learned
 from hpsvid.backbone.lifter import lift_geometrically
 from hpsvid.body import Body, load_body
 from hpsvid.geometry import axis_angle_to_matrix
-from hpsvid.lifter_data import TILT_RAD, deepened, lean, turned
+from hpsvid.lifter_augment import TILT_RAD, deepened, lean, turned
 from hpsvid.synthetic import FPS, LiftedPairs
 from hpsvid.types import Array, Camera, Landmarks, Observations
 from hpsvid.weights import weights_path
