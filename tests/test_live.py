@@ -205,7 +205,9 @@ def test_one_sided_smoothing_is_causal_calm_at_rest_and_quick_in_motion() -> Non
     [
         ("nowhere.mp4", "no such file"),
         ("97", "camera 97: no picture comes"),
+        ("9" * 20, "999: no picture comes"),
         ("http://a:secret@127.0.0.1:9/x", "http://127.0.0.1:9/x: no picture comes"),
+        ("rtsp://a:secret@[::1", "rtsp://...: no address"),
     ],
 )
 def test_a_source_that_is_not_there_is_one_line(source: str, told: str) -> None:

@@ -5,16 +5,20 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import islice
 from pathlib import Path
 
+import cv2
 import imageio_ffmpeg
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from hpsvid import cli
 from hpsvid.export import npz
+from hpsvid.live.capture import open_source
 
 WALK = Path(__file__).resolve().parents[1] / "samples" / "studio_walk.mp4"
 LIVE = ["--serve", "0", "--ik", "hybrik", "--threads", "1"]
@@ -61,13 +65,13 @@ def test_a_stream_over_the_network_is_watched_to_its_end(transport: Path, tmp_pa
 
 
 @contextmanager
-def breaking(content: bytes) -> Iterator[str]:
+def breaking(content: bytes, kind: str = "video/mp2t") -> Iterator[str]:
     """The address of a server that promises twice of what it sends."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
-            self.send_header("Content-Type", "video/mp2t")
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(2 * len(content)))
             self.end_headers()
             self.wfile.write(content)
@@ -115,3 +119,20 @@ def test_a_stream_without_a_picture_is_one_line(tmp_path: Path) -> None:
     assert result.exit_code == 1 and not out.exists()
     (line,) = result.stderr.splitlines()
     assert "no picture comes" in line
+
+
+def test_a_camera_that_changes_its_picture_size_is_scaled_to_the_first() -> None:
+    content = b""
+    for height, width in ((240, 320), (480, 640), (320, 240), (240, 320)):
+        picture = np.full((height, width, 3), 90, np.uint8)
+        picture[height // 2 :] = 180
+        jpeg = cv2.imencode(".jpg", picture)[1].tobytes()
+        content += b"--next\r\nContent-Type: image/jpeg\r\n\r\n" + jpeg + b"\r\n"
+    with breaking(content, "multipart/x-mixed-replace; boundary=next") as address:
+        clip, shots = open_source(address)
+        with closing(shots):
+            pictures = [shot.rgb for shot in islice(shots, 3)]
+    assert (clip.width, clip.height) == (320, 240)
+    for picture in pictures:
+        assert picture.shape == (240, 320, 3)
+        assert abs(int(picture[100, 160, 0]) - 90) < 4 and abs(int(picture[140, 160, 0]) - 180) < 4

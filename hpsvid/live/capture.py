@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import av
 import cv2
-from av.error import FFmpegError
+from av.error import ExitError, FFmpegError
 
 from hpsvid import video
 from hpsvid.errors import InputError
@@ -21,6 +21,7 @@ from hpsvid.types import Array, Clip
 
 FALLBACK_FPS = 30  # of a camera that does not say, or says nonsense
 MAX_FPS = 240
+_MAX_CAMERA = 2**31 - 1  # OpenCV's numbers go no further, and nobody has that many
 STREAM_TIMEOUT_S = 10.0  # how long a network stream may say nothing
 END_TIMEOUT_S = 2.0  # how long a capture that hangs is waited for at the end
 
@@ -44,7 +45,13 @@ def open_source(source: str) -> tuple[Clip, Generator[Shot]]:
     if source.isdecimal():
         return _opened(_camera(int(source)), f"camera {source}")
     if "://" in source:
-        address = urlsplit(source)
+        try:
+            address = urlsplit(source)
+        except ValueError as error:  # brackets that hold no IPv6 address
+            scheme = source.partition("://")[0]  # the rest may hold a password
+            raise InputError(
+                f"{scheme}://...: no address; expected for instance {scheme}://HOST:PORT/PATH"
+            ) from error
         host = address.netloc.rpartition("@")[2]  # without a password
         name = f"{address.scheme}://{host}{address.path}"
         return _opened(_stream(source, name), name)
@@ -70,7 +77,7 @@ Pictures = Generator[tuple[Array, float]]
 def _camera(number: int) -> Pictures:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # we say it in one line ourselves
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    camera = cv2.VideoCapture(number)
+    camera = cv2.VideoCapture(min(number, _MAX_CAMERA))
     wrong = f"camera {number}: no picture comes; is it there (ls /dev/video*), free, readable?"
     try:
         while (taken := camera.read())[0]:
@@ -92,6 +99,8 @@ def _stream(source: str, name: str) -> Pictures:
                 yield frame.to_ndarray(format="rgb24"), float(rate or 0)
     except (FFmpegError, IndexError) as error:  # IndexError: it holds no video
         said = error.strerror if isinstance(error, FFmpegError) else "it holds no video"
+        if isinstance(error, ExitError):
+            said = f"nothing came for {STREAM_TIMEOUT_S:.0f} s"
         hint = "is the address right, and does the stream play with ffplay?"
         raise InputError(f"{wrong} ({said}); {hint}") from error
 
@@ -112,7 +121,10 @@ def _opened(pictures: Pictures, name: str) -> tuple[Clip, Generator[Shot]]:
 
 
 def _by_the_clock(pictures: Pictures, first: Array, clip: Clip) -> Generator[Shot]:
-    """The pictures at the times that they come: dim light makes a camera slower than it says."""
+    """The pictures at the times that they come: dim light makes a camera slower than it says.
+
+    A source that changes its picture size half-way is scaled to the first, as files are.
+    """
     with closing(pictures):
         start = now = time.monotonic()
         index = 0
@@ -120,6 +132,8 @@ def _by_the_clock(pictures: Pictures, first: Array, clip: Clip) -> Generator[Sho
         for rgb, _ in pictures:
             now = time.monotonic()
             index = max(index + 1, round((now - start) * float(clip.fps)))
+            if rgb.shape != first.shape:
+                rgb = cv2.resize(rgb, (clip.width, clip.height), interpolation=cv2.INTER_AREA)
             yield Shot(rgb=rgb, index=index, pts_s=now - start, captured_s=now)
 
 
