@@ -15,10 +15,29 @@ from hpsvid.errors import InputError
 from hpsvid.geometry import axis_angle_to_matrix, matrix_to_axis_angle, swing_between
 from hpsvid.mocap import MotionCapture, seen_by_camera
 from hpsvid.synthetic import ARMS, MotionSource
-from hpsvid.types import Array, BodyParams
+from hpsvid.types import N_BETAS, Array, BodyParams
 
 SIZE = 448  # px, width and height of a picture; the landmark network's crop is 256
 NEAREST_M = 0.6  # of a joint to the camera
+TRIES = 50  # of a motion and a camera, before the captures must be at fault
+BETAS_SPREAD = 0.9
+FOLLOWED = 0.5  # of the cameras go with the person, who then moves by so much of the way:
+FOLLOWED_SHARE = np.array([0.15, 1, 0.15])  # x, y (up), z
+PITCH_DEG = (12, 18)  # mean and spread; positive looks down
+PITCH_RANGE_DEG = (-20, 60)
+ROLL_DEG = 20  # spread
+ROLL_RANGE_DEG = (-45, 45)
+DRIFT_DEG = 12  # spread of how far the camera pans in a sequence
+TILT_DRIFT_RAD = 0.06  # the same of pitch and roll
+DISTANCE_M = (1.8, 8)
+FILLED = (0.55, 0.9)  # of the picture by the whole sweep of the motion
+CUT_OFF = 0.25  # of the sequences: part of the body leaves the picture
+ASIDE = (0.1, 0.4)  # of the picture's size, how far its middle is then moved
+EXCHANGED = 0.35  # of the limbs come from another capture
+SPREADS_DEG = (0, 5, 10, 16)  # one of them for all joints of a sequence
+WIDER_DEG = {"shoulder": 40, "hip": 20}  # in half of the sequences instead
+REBENT = 0.5  # of elbows and knees
+REBENT_RANGE = (0, 1.3)  # of the captured angle; mostly straighter
 STRETCHED = 0.2  # of the sequences have both arms straight and in any direction, an arm alone too
 # moved as one when motions are put together
 LIMBS = (
@@ -47,37 +66,42 @@ def choose_take(
 
     draw: makes the motion, y up. Raises InputError when no camera keeps clear of it.
     """
-    for _ in range(50):
+    for _ in range(TRIES):
         motion = draw(rng)
-        betas = (rng.normal(size=10) * 0.9).astype(np.float32)
+        betas = (rng.normal(size=N_BETAS) * BETAS_SPREAD).astype(np.float32)
         transl = motion.transl - motion.transl.mean(0)
-        if rng.random() < 0.5:  # a camera that follows the person
-            transl = transl * np.array([0.15, 1, 0.15])
+        if rng.random() < FOLLOWED:
+            transl = transl * FOLLOWED_SHARE
         motion = replace(motion, betas=betas, transl=transl.astype(np.float32))
         steps = np.linspace(-0.5, 0.5, len(motion))
-        yaw = rng.uniform(0, 2 * np.pi) + steps * rng.normal() * np.radians(12)
-        pitch = np.radians(np.clip(rng.normal(12, 18), -20, 60)) + steps * rng.normal() * 0.06
-        roll = np.radians(np.clip(rng.normal() * 20, -45, 45)) + steps * rng.normal() * 0.06
+        yaw = rng.uniform(0, 2 * np.pi) + steps * rng.normal() * np.radians(DRIFT_DEG)
+        pitch = np.radians(np.clip(rng.normal(*PITCH_DEG), *PITCH_RANGE_DEG))
+        pitch = pitch + steps * rng.normal() * TILT_DRIFT_RAD
+        roll = np.radians(np.clip(rng.normal() * ROLL_DEG, *ROLL_RANGE_DEG))
+        roll = roll + steps * rng.normal() * TILT_DRIFT_RAD
         rotation = _camera_turn(yaw, pitch, roll)
-        distance = float(np.exp(rng.uniform(np.log(1.8), np.log(8))))
+        distance = float(np.exp(rng.uniform(*np.log(DISTANCE_M))))
         params = seen_by_camera(motion, rotation, np.zeros(3), body)
         shift = np.array([0, 0, distance]) - joints_of(params, body).mean((0, 1))
         params = replace(params, transl=(params.transl + shift).astype(np.float32))
         joints = joints_of(params, body)
-        if joints[..., 2].min() < NEAREST_M:
-            continue
-        flat = joints[..., :2] / joints[..., 2:]
-        low, high = flat.min((0, 1)), flat.max((0, 1))
-        # the whole sweep of the motion fills so much of the picture
-        focal = SIZE * rng.uniform(0.55, 0.9) / max(float((high - low).max()), 0.05)
-        middle = SIZE / 2 - focal * (low + high) / 2
-        if rng.random() < 0.25:  # part of the body leaves the picture
-            angle = rng.uniform(0, 2 * np.pi)
-            aside = np.array([np.cos(angle), np.sin(angle)])
-            middle = middle + SIZE * rng.uniform(0.1, 0.4) * aside
-        K = np.array([[focal, 0, middle[0]], [0, focal, middle[1]], [0, 0, 1]])
-        return Take(params=params, K=K, rotation=rotation, translation=shift)
+        if joints[..., 2].min() >= NEAREST_M:
+            K = _aimed(rng, joints)
+            return Take(params=params, K=K, rotation=rotation, translation=shift)
     raise InputError("no camera found that sees a motion; are the captures in metres, y up?")
+
+
+def _aimed(rng: np.random.Generator, joints: Array) -> Array:
+    """K (3, 3) px of a camera whose picture holds joints (T, 29, 3) m, or most of them."""
+    flat = joints[..., :2] / joints[..., 2:]
+    low, high = flat.min((0, 1)), flat.max((0, 1))
+    focal = SIZE * rng.uniform(*FILLED) / max(float((high - low).max()), 0.05)
+    middle = SIZE / 2 - focal * (low + high) / 2
+    if rng.random() < CUT_OFF:
+        angle = rng.uniform(0, 2 * np.pi)
+        aside = np.array([np.cos(angle), np.sin(angle)])
+        middle = middle + SIZE * rng.uniform(*ASIDE) * aside
+    return np.array([[focal, 0, middle[0]], [0, focal, middle[1]], [0, 0, 1]])
 
 
 def joints_of(params: BodyParams, body: Body) -> Array:
@@ -107,10 +131,10 @@ def chimera(rng: np.random.Generator, source: MotionSource) -> MotionCapture:
     motion = source.plain(rng)
     rotmats = motion.rotmats.copy()
     for limb in LIMBS:
-        if rng.random() < 0.35:
+        if rng.random() < EXCHANGED:
             rotmats[:, limb] = source.plain(rng).rotmats[:, limb]
-    spread = np.full((N_BODY, 1), np.radians(rng.choice([0, 5, 10, 16])))
-    for name, degrees in (("shoulder", 40), ("hip", 20)):
+    spread = np.full((N_BODY, 1), np.radians(rng.choice(SPREADS_DEG)))
+    for name, degrees in WIDER_DEG.items():
         for side in ("left", "right"):
             if rng.random() < 0.5:
                 spread[JOINT[f"{side}_{name}"]] = np.radians(degrees)
@@ -118,8 +142,8 @@ def chimera(rng: np.random.Generator, source: MotionSource) -> MotionCapture:
     angle[0] = 0
     rotmats = rotmats @ axis_angle_to_matrix(torch.from_numpy(angle)).numpy()
     for name in ("left_elbow", "right_elbow", "left_knee", "right_knee"):
-        if rng.random() < 0.5:  # straighter, now and then more bent
-            _bend(rotmats, JOINT[name], rng.uniform(0, 1.3))
+        if rng.random() < REBENT:
+            _bend(rotmats, JOINT[name], rng.uniform(*REBENT_RANGE))
     _stretch_arms(rng, rotmats)
     return replace(motion, rotmats=rotmats.astype(np.float32))
 
