@@ -4,7 +4,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import islice
@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from hpsvid import cli
 from hpsvid.export import npz
 from hpsvid.live.capture import open_source
+from hpsvid.types import Array
 
 WALK = Path(__file__).resolve().parents[1] / "samples" / "studio_walk.mp4"
 LIVE = ["--serve", "0", "--ik", "hybrik", "--threads", "1"]
@@ -121,18 +122,34 @@ def test_a_stream_without_a_picture_is_one_line(tmp_path: Path) -> None:
     assert "no picture comes" in line
 
 
-def test_a_camera_that_changes_its_picture_size_is_scaled_to_the_first() -> None:
-    content = b""
-    for height, width in ((240, 320), (480, 640), (320, 240), (240, 320)):
-        picture = np.full((height, width, 3), 90, np.uint8)
-        picture[height // 2 :] = 180
-        jpeg = cv2.imencode(".jpg", picture)[1].tobytes()
-        content += b"--next\r\nContent-Type: image/jpeg\r\n\r\n" + jpeg + b"\r\n"
+def motion_jpeg(pictures: Sequence[Array]) -> bytes:
+    """Pictures as a network camera sends them, each after the border "--next"."""
+    head = b"--next\r\nContent-Type: image/jpeg\r\n\r\n"
+    jpegs = [cv2.imencode(".jpg", picture)[1].tobytes() for picture in pictures]
+    return b"".join(head + jpeg + b"\r\n" for jpeg in jpegs)
+
+
+def first_pictures(content: bytes, count: int) -> list[Array]:
     with breaking(content, "multipart/x-mixed-replace; boundary=next") as address:
-        clip, shots = open_source(address)
+        _, shots = open_source(address)
         with closing(shots):
-            pictures = [shot.rgb for shot in islice(shots, 3)]
-    assert (clip.width, clip.height) == (320, 240)
-    for picture in pictures:
+            return [shot.rgb for shot in islice(shots, count)]
+
+
+def half_and_half(height: int, width: int) -> Array:
+    picture = np.full((height, width, 3), 90, np.uint8)
+    picture[height // 2 :] = 180
+    return picture
+
+
+def test_a_camera_that_changes_its_picture_size_is_scaled_to_the_first() -> None:
+    sizes = ((240, 320), (480, 640), (320, 240), (240, 320))  # the last one waits for its end
+    for picture in first_pictures(motion_jpeg([half_and_half(*size) for size in sizes]), 3):
         assert picture.shape == (240, 320, 3)
         assert abs(int(picture[100, 160, 0]) - 90) < 4 and abs(int(picture[140, 160, 0]) - 180) < 4
+
+
+def test_a_picture_that_was_damaged_on_the_way_is_left_out() -> None:
+    good = motion_jpeg([half_and_half(240, 320)])
+    damaged = good[:100] + bytes(len(good) - 102) + good[-2:]
+    assert len(first_pictures(good + damaged + good * 2, 2)) == 2

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import av
 import cv2
-from av.error import ExitError, FFmpegError
+from av.error import ExitError, FFmpegError, InvalidDataError
 
 from hpsvid import video
 from hpsvid.errors import InputError
@@ -93,10 +93,18 @@ def _stream(source: str, name: str) -> Pictures:
     options = {"rtsp_flags": "prefer_tcp"}
     try:
         with av.open(source, timeout=STREAM_TIMEOUT_S, options=options) as container:
-            for frame in container.decode(video=0):
-                wrong = f"{name}: broke off"
-                rate = container.streams.video[0].average_rate
-                yield frame.to_ndarray(format="rgb24"), float(rate or 0)
+            good_s = time.monotonic()
+            for packet in container.demux(video=0):
+                try:
+                    frames = packet.decode()
+                except InvalidDataError:  # damaged on the way; players skip it, too
+                    if time.monotonic() - good_s > STREAM_TIMEOUT_S:
+                        raise
+                    continue
+                for frame in frames:
+                    wrong, good_s = f"{name}: broke off", time.monotonic()
+                    rate = container.streams.video[0].average_rate
+                    yield frame.to_ndarray(format="rgb24"), float(rate or 0)
     except (FFmpegError, IndexError) as error:  # IndexError: it holds no video
         said = error.strerror if isinstance(error, FFmpegError) else "it holds no video"
         if isinstance(error, ExitError):
