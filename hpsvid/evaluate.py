@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hpsvid.batches import take
 from hpsvid.body import Body, load_body
 from hpsvid.choices import SolverName
 from hpsvid.errors import InputError
@@ -63,15 +64,10 @@ def network_method(model: Network, windows: int = 16) -> Method:
         with torch.inference_mode():
             for start in range(0, len(evidence.joints), windows):
                 rows = slice(start, start + windows)
-                part = Evidence(joints=evidence.joints[rows], twist=evidence.twist[rows])
-                parts.append(model.rotations(part, _some(person, rows)))
+                parts.append(model.rotations(take(evidence, rows), take(person, rows)))
         return torch.cat(parts)
 
     return method
-
-
-def _some(person: Person, rows: slice) -> Person:
-    return Person(**{name: getattr(person, name)[rows] for name in Person.__dataclass_fields__})
 
 
 def score(rotmats: Tensor, truth: Tensor, rest: Tensor) -> Score:
@@ -165,8 +161,7 @@ def table(scores: Mapping[tuple[str, float | None], Score]) -> str:
 
 def solve_time_ms(method: Method, evidence: Evidence, person: Person, repeats: int = 5) -> float:
     """Milliseconds a frame for one window, the median of `repeats` runs after one to warm up."""
-    one = Evidence(joints=evidence.joints[:1], twist=evidence.twist[:1])
-    some = _some(person, slice(0, 1))
+    one, some = take(evidence, slice(0, 1)), take(person, slice(0, 1))
     times = []
     for _ in range(repeats + 1):
         start = time.perf_counter()

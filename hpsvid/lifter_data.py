@@ -6,16 +6,16 @@ rendered sequence: its linear habit (limbs read short in depth) fitted over all 
 rest of that one sequence, correlated over time and landmarks as it was.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hpsvid.backbone.learned import HIPS, View, held, make_view, view_turn
+from hpsvid.batches import join
 from hpsvid.body import Body
 from hpsvid.errors import InputError
 from hpsvid.files import read_npz
@@ -29,7 +29,6 @@ START_RIDGE = 1e-2  # landmarks move together, which leaves the sums of them tha
 # 5 mm of error are worth a pose of unit size: no habit is read from a few odd poses
 HABIT_RIDGE = 3e-3
 NEAREST_M = 0.3  # of a simulated landmark to the camera, where its 2D is told
-Joined = TypeVar("Joined", "Pairs", "SimulatedTruth")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,22 +48,6 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.points)
 
-    def to(self, device: torch.device) -> "Pairs":
-        """The same pairs there."""
-        return Pairs(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
-
-    def pick(self, rows: Tensor) -> "Pairs":
-        """The given sequences."""
-        return Pairs(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
-
-
-def join(parts: Sequence[Joined]) -> Joined:
-    """All sequences of several Pairs or several Truths together."""
-    kind = type(parts[0])
-    return kind(
-        **{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(kind)}
-    )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Shard:
@@ -82,11 +65,7 @@ def read_shards(folder: Path, body: Body) -> Shard:
             f"{folder}: holds no rendered pairs (shard_*.npz); make some with "
             f"`python -m tools.render_pairs --out {folder}`"
         )
-    shards = [read_shard(path, body) for path in paths]
-    return Shard(
-        pairs=join([shard.pairs for shard in shards]),
-        marks=torch.cat([shard.marks for shard in shards]),
-    )
+    return join(*(read_shard(path, body) for path in paths))
 
 
 def read_shard(path: Path, body: Body) -> Shard:

@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from hpsvid.batches import join, to_device
 from hpsvid.body import load_body
 from hpsvid.choices import PartName
 from hpsvid.errors import InputError
@@ -28,9 +29,7 @@ from hpsvid.ik.losses import (
     Batch,
     LossWeights,
     fit_by_least_squares,
-    join,
     niki_loss,
-    to_device,
 )
 from hpsvid.ik.mlp_ik import MlpIk, mlp_loss
 from hpsvid.ik.niki import Niki

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,8 @@ import torch
 from torch import Tensor
 
 from hpsvid import metrics
-from hpsvid.backbone.learned import Lifted, Lifter, LifterConfig, View, run, save_lifter
+from hpsvid.backbone.learned import Lifted, Lifter, LifterConfig, run, save_lifter
+from hpsvid.batches import join, take, to_device
 from hpsvid.body import LIMB_JOINTS, PARENTS, Body, load_body
 from hpsvid.choices import SizeName
 from hpsvid.files import staged
@@ -21,7 +21,6 @@ from hpsvid.lifter_data import (
     Pairs,
     SimulatedTruth,
     errors_of,
-    join,
     linear_start,
     read_shards,
     simulate,
@@ -72,11 +71,9 @@ def validate_lifter(model: Lifter, pairs: Pairs) -> dict[str, float]:
     device = model.joints_of_landmarks.device
     rows = []
     for row in range(len(pairs)):
-        view = view_of(pairs.pick(torch.tensor([row])).to(device))
-        rows.append(run(model, View(**{f.name: getattr(view, f.name)[0] for f in fields(View)})))
-    names = [f.name for f in fields(Lifted)]
-    lifted = Lifted(**{name: torch.stack([getattr(r, name).cpu() for r in rows]) for name in names})
-    return scores(lifted, pairs)
+        view = view_of(to_device(take(pairs, torch.tensor([row])), device))
+        rows.append(take(run(model, take(view, 0)), None))
+    return scores(to_device(join(*rows), torch.device("cpu")), pairs)
 
 
 def scores(lifted: Lifted, pairs: Pairs) -> dict[str, float]:
@@ -111,16 +108,16 @@ def draw_batches(
     step = 0
     while True:
         donors = torch.randint(len(pairs), (BATCH,), generator=generator)
-        parts = [pairs.pick(donors[count:])]
+        parts = [take(pairs, donors[count:])]
         if source is not None:
             while len(pool) < POOL[0]:
                 pool.append(simulate(rng, source, body))
             place = (POOL[0] + step) % POOL[1]
             pool[place : place + 1] = [simulate(rng, source, body)]
             chosen = torch.randint(len(pool), (count,), generator=generator)
-            truth = join([pool[int(i)] for i in chosen])
+            truth = join(*(pool[int(i)] for i in chosen))
             parts.append(with_errors(truth, errors, donors[:count]))
-        yield augment(join(parts), generator)
+        yield augment(join(*parts), generator)
         step += 1
 
 
@@ -180,7 +177,7 @@ def train_lifter(
             every=100,
             patience=50,
         ),
-        Pairs.to,
+        to_device,
     )
     if rank == 0:
         with staged(out) as beside:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from hpsvid import train_lifter as training
 from hpsvid.backbone.learned import HIPS, load_lifter
+from hpsvid.batches import join
 from hpsvid.body import JOINT, LANDMARK, Body
 from hpsvid.cli import app
 from hpsvid.errors import InputError
@@ -22,7 +23,6 @@ from hpsvid.lifter_data import (
     Shard,
     SimulatedTruth,
     errors_of,
-    join,
     linear_start,
     read_shard,
     read_shards,
@@ -182,7 +182,7 @@ def test_mirroring_and_rolling_keep_pairs_true(shard):
 
 
 def test_augmented_pairs_vary_depth_and_sometimes_drop_it(shard):
-    many = join([shard.pairs] * 20)
+    many = join(*[shard.pairs] * 20)
     varied = augment(many, torch.Generator().manual_seed(0))
     assert torch.isfinite(varied.points).all()
     depth = varied.points[..., 2].square().mean((1, 2)).sqrt()

@@ -4,11 +4,11 @@ A norm is the sum over a frame's features, a loss the mean over the valid frames
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from hpsvid.batches import join, take
 from hpsvid.ik.flow import fit_flow
 from hpsvid.ik.hybrik import twists
 from hpsvid.ik.niki import (
@@ -65,7 +65,7 @@ def niki_loss(
     swings = rotmat_to_6d(swings_of(joints, rest)) if model.second is not None else None
     size = len(truth)
     few = slice(0, (size + 3) // 4)
-    exact = _take(batch.exact, few)
+    exact = take(batch.exact, few)
     clean = Evidence(joints=joints[few], twist=twists(batch.rotmats[few], rest[few]))
     terms: dict[str, Tensor] = {}
 
@@ -82,7 +82,7 @@ def niki_loss(
     # inverse direction; the boundary goes along in the same pass, as more windows
     if weights.bnd_i:
         both = model.solve(join(batch.evidence, clean), join(person, exact))
-        solved, solved_clean = _take(both, slice(0, size)), _take(both, slice(size, None))
+        solved, solved_clean = take(both, slice(0, size)), take(both, slice(size, None))
         terms["bnd_i"] = mean(solved_clean.z.square(), few) + pose_error(solved_clean, few)
     else:
         solved = model.solve(batch.evidence, person)
@@ -119,25 +119,6 @@ def niki_loss(
             terms[name] = error
     total = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
     return total, {name: term.item() for name, term in terms.items()}
-
-
-def join(*batches: Any) -> Any:
-    """Dataclasses of tensors (or of such dataclasses), one after the other along the batch."""
-    first = batches[0]
-    if isinstance(first, Tensor):
-        return torch.cat(batches)
-    names = first.__dataclass_fields__
-    return type(first)(
-        **{name: join(*(getattr(batch, name) for batch in batches)) for name in names}
-    )
-
-
-def _take(batch: Any, rows: slice) -> Any:
-    """Some windows of a dataclass of tensors; None stays None."""
-    fields = {name: getattr(batch, name) for name in batch.__dataclass_fields__}
-    return type(batch)(
-        **{name: None if value is None else value[rows] for name, value in fields.items()}
-    )
 
 
 def fit_by_least_squares(model: Niki, batch: Batch, ridge: float = 1e-2) -> None:
@@ -191,11 +172,3 @@ def mmd(first: Tensor, second: Tensor) -> Tensor:
         return torch.stack([c / (c + distance) for c in KERNEL_WIDTHS]).sum(0).mean()
 
     return kernel(first, first) + kernel(second, second) - 2 * kernel(first, second)
-
-
-def to_device(batch: Any, device: torch.device) -> Any:
-    """A dataclass of tensors (or of such dataclasses) on `device`."""
-    if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
-    fields = {name: getattr(batch, name) for name in batch.__dataclass_fields__}
-    return type(batch)(**{name: to_device(value, device) for name, value in fields.items()})

@@ -10,12 +10,13 @@ evidence, then a lifting layer (`flow.Lift`) holds HybrIK's closed form and FK. 
 learned nothing is then HybrIK, and z is what the pose does not explain of the evidence.
 """
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from hpsvid.batches import join
 from hpsvid.body import JOINT, N_BODY, PARENTS, forward_kinematics
 from hpsvid.geometry import nearest_rotation
 from hpsvid.ik.flow import Flow, Given, Lift, couplings
@@ -257,13 +258,9 @@ class Niki(nn.Module):
             found = self.solve(evidence, person, whole=False).rotations
             return turn_root(turn.mT, rotation_6d_to_rotmat(found))
         count = len(person.valid)
-
-        def twice(x: Tensor) -> Tensor:
-            return x.expand(count, *x.shape[1:]).repeat(2, *[1] * (x.ndim - 1))
-
         found = self.solve(
-            Evidence(joints=twice(evidence.joints), twist=twice(evidence.twist)),
-            replace(person, **{f.name: twice(getattr(person, f.name)) for f in fields(person)}),
+            join(evidence, evidence),
+            join(person, person),
             phase=torch.arange(2, device=turn.device).repeat_interleave(count)[:, None],
             whole=False,
         )
