@@ -19,7 +19,7 @@ from hpsvid.boxes import areas
 from hpsvid.errors import InputError, NoPersonError
 from hpsvid.occlude import MARGIN
 from hpsvid.truth import Truth, image_of
-from hpsvid.types import Array, Clip, Frames, Track
+from hpsvid.types import Array, Clip, Frames, track_in_one_frame
 
 PATCH = 40 / 224  # of the person's picture, as in PARE
 GREY = 128
@@ -124,16 +124,7 @@ def _poses(
     progress: pipeline.Progress,
 ) -> Array:
     """Joints (N, 24, 3) m of the person at the box in each picture; NaN where nobody is seen."""
-    tracks = [
-        Track(
-            id=i,
-            frame_index=np.array([i]),
-            boxes=box.astype(np.float32)[None],
-            scores=np.ones(1, np.float32),
-            detected=np.ones(1, bool),
-        )
-        for i in range(count)
-    ]
+    tracks = [track_in_one_frame(i, i, box) for i in range(count)]
     network = BlazePose(tracks, fast=options.fast, threads=options.threads)
     for i, rgb in enumerate(pictures):
         network.observe(Frames(rgb=rgb[None], index=np.array([i]), pts_s=np.zeros(1)))

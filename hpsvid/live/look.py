@@ -9,7 +9,7 @@ from hpsvid.backbone import BlazePose
 from hpsvid.backbone.blazepose import Look
 from hpsvid.backbone.crop import Crop
 from hpsvid.boxes import areas
-from hpsvid.types import Array, Clip, Frames, Track
+from hpsvid.types import Array, Clip, Frames, Track, track_in_one_frame
 
 LOOKS_HZ = 5.0  # how often people are looked for; the landmark network follows them in between
 MIN_LOOKS = 2  # of the landmark network before somebody is shown; one may be a false alarm
@@ -101,11 +101,7 @@ class Looker:
             return None
         else:
             one.crop = None
-        found = Track(
-            id=one.id,
-            frame_index=np.array([index]),
-            boxes=box[None].astype(np.float32),
-            scores=np.array([look.score if look else 0], np.float32),
-            detected=np.array([look is not None]),
+        found = track_in_one_frame(
+            one.id, index, box, score=look.score if look else 0, detected=look is not None
         )
         return Spot(track=found, look=look, shown=one.looks >= MIN_LOOKS)

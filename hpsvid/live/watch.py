@@ -25,7 +25,7 @@ from hpsvid.live.pose import Kept, Poser, Sight
 from hpsvid.live.screen import Show
 from hpsvid.render import Renderer
 from hpsvid.render.overlay import Overlay
-from hpsvid.types import N_BETAS, N_LANDMARKS, Array, Frames, Motion, Track
+from hpsvid.types import N_BETAS, N_LANDMARKS, Array, Frames, Motion, track_in_one_frame
 
 WAIT_S = 0.2  # between two looks at the clock while no frame comes
 SLACK_S = 0.01  # how long the networks may be ready before the solver is
@@ -144,10 +144,7 @@ def _warm_up(looker: Looker, poser: Poser, renderer: Renderer) -> None:
         image=project(points, torch.from_numpy(poser.camera.K).float()).numpy(),
         world=(points - ahead_m).numpy(), visibility=sure, presence=sure, score=1.0,
     )  # fmt: skip
-    nobody = Track(
-        id=-1, frame_index=np.array([0]), boxes=box, scores=np.ones(1, np.float32),
-        detected=np.ones(1, bool),
-    )  # fmt: skip
+    nobody = track_in_one_frame(-1, 0, box[0])
     sights = poser.pose([Spot(track=nobody, look=look, shown=True)], 0.0)
     _drawn(Shot(rgb=rgb, index=0, pts_s=0.0, captured_s=0.0), sights, poser, renderer, 1.0)
 
