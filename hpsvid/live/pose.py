@@ -98,27 +98,27 @@ class Poser:
                 sights.append(last)
         return sights
 
+    def _read(self, one: _Past) -> tuple[Observations, Observations]:
+        """The last frame's evidence as seen, and the window's made steady; the shape settles."""
+        pts_s = np.array(one.pts_s)
+        raw = self._lift(unflip(_joined(one.seen), pts_s), pts_s, self.camera, self.body)
+        obs = smoothing.steady_so_far(raw, pts_s)
+        one.looks += 1
+        one.betas = one.betas + (motion.person_betas(obs) - one.betas) / one.looks
+        # by a list of places, which copies: a slice would keep the whole window in memory
+        return take_frames(raw, np.array([-1])), obs
+
     @torch.inference_mode()
     def _solve(self, people: Sequence[_Past]) -> list[tuple[Observations, BodyParams]]:
         """The last frame of each person's window: its evidence as seen, and its pose."""
-        raws, steady, now = [], [], []
-        for one in people:
-            pts_s = np.array(one.pts_s)
-            raw = self._lift(unflip(_joined(one.seen), pts_s), pts_s, self.camera, self.body)
-            obs = smoothing.steady_so_far(raw, pts_s)
-            one.looks += 1
-            one.betas = one.betas + (motion.person_betas(obs) - one.betas) / one.looks
-            # by a list of places, which copies: a slice would keep the whole window in memory
-            raws.append(take_frames(raw, np.array([-1])))
-            now.append(take_frames(obs, slice(-1, None)))
-            steady.append(obs)
+        raws, steady = zip(*(self._read(one) for one in people), strict=True)
+        now = [take_frames(obs, slice(-1, None)) for obs in steady]
         betas = np.stack([one.betas for one in people])
         if self._solver.window_length is None:
             split = [windows.split(last, None)[0] for last in now]
         else:
-            even = [
-                _at_model_rate(o, np.array(p.pts_s)) for o, p in zip(steady, people, strict=True)
-            ]
+            times = [np.array(one.pts_s) for one in people]
+            even = map(_at_model_rate, steady, times)
             split = [windows.split(obs, WINDOW_FRAMES)[0] for obs in even]
         rotmats = newest_rotations(self._solver, split, betas)
         placed = [
