@@ -34,6 +34,7 @@ STANDING_M_S = 0.6  # across the view: a foot that is faster does not stand, a s
 WANDERING_M_S = 1.4  # the same along it, where the evidence's error adds to its speed
 FOOT_M_S = 0.17  # how fast each of a standing foot's points may come nearer or go away
 DEPTH_SHARE = 0.02  # of its distance: how far the pelvis may be moved along the view
+MOST_DEPTH_M = 1.0  # and at most, or a person 10 km away, as --focal may have it, hangs on nothing
 DEPTH_M_S2 = 1.0  # how steadily
 HOLDING_ROUNDS = 3  # of finding out which feet stand
 FEET = [JOINT[f"{s}_{part}"] for s in ("left", "right") for part in ("ankle", "foot", "big_toe")]
@@ -238,8 +239,8 @@ def hold_feet(joints: Array, pts_s: Array) -> Array:
 
     joints: (T, 29, 3) m, camera coordinates; pts_s: (T,) s. Along the pelvis's ray, by the s that
     minimises the time integral of still ((v + s') / FOOT_M_S)^2 over the feet, v being a foot's
-    speed along the view, + (s / (DEPTH_SHARE z))^2 + (s'' / DEPTH_M_S2)^2. Across the view a body
-    is where it is seen; along it, pelvis and legs wander. Under a camera that moves, no foot
+    speed along the view, + (s / (DEPTH_SHARE z))^2 + (s'' / DEPTH_M_S2)^2; DEPTH_SHARE z stops at
+    MOST_DEPTH_M. Across the view a body is where it is seen; along it, pelvis and legs wander. Under a camera that moves, no foot
     stands still across the view, and nothing is held.
     """
     total = len(joints)
@@ -258,7 +259,7 @@ def hold_feet(joints: Array, pts_s: Array) -> Array:
     bend = 1 / (step[1:] * step[:-1] * (step[1:] + step[:-1]) / 2)
     bends = np.stack([step[1:], -step[1:] - step[:-1], step[:-1]], -1) * bend[:, None]
     calm = np.zeros((3, total))
-    calm[-1] += np.gradient(pts_s) / (DEPTH_SHARE * pelvis[:, 2]) ** 2
+    calm[-1] += np.gradient(pts_s) / np.minimum(DEPTH_SHARE * pelvis[:, 2], MOST_DEPTH_M) ** 2
     _add_squares(calm, bends, (step[1:] + step[:-1]) / 2 / DEPTH_M_S2**2)
     moved = np.zeros(total)
     for _ in range(HOLDING_ROUNDS):

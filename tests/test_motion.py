@@ -402,6 +402,14 @@ def test_holding_feet_bears_equal_time_stamps_and_short_tracks(body):
     assert not smoothing.hold_feet(joints[:3], times[:3]).any()
 
 
+def test_holding_feet_bears_a_person_far_away(body):
+    joints = standing(body, 500, 0.1)
+    joints[..., 2] += 1e7
+    for step_s in (0.0, 1 / 30):
+        moved = smoothing.hold_feet(joints, np.arange(500) * step_s)
+        assert np.isfinite(moved).all() and np.abs(moved).max() < 3
+
+
 def test_gaps_are_filled_steadily_and_marked(body):
     params = moving(body, 60)
     pts_s = np.arange(60) / 30
