@@ -184,6 +184,10 @@ def provenance(
     }
 
 
+def silent(stage: str, done: int, total: int | None) -> None:
+    """Progress that nobody is told of."""
+
+
 def find_people(
     clip: Clip, detector: detect.Detector, clock: StageClock, progress: Progress
 ) -> tuple[list[Track], np.ndarray]:

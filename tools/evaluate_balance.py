@@ -57,12 +57,8 @@ def evaluate(
     """Print the rows of one clip: the network's own 3D, then each lifter with its solver."""
     clock = pipeline.StageClock()
     options = pipeline.Options(fast=fast)
-
-    def silent(stage: str, done: int, total: int | None) -> None:
-        pass
-
     detector = detect.load_detector(options.detector)
-    tracks, pts_s = pipeline.find_people(clip, detector, clock, silent)
+    tracks, pts_s = pipeline.find_people(clip, detector, clock, pipeline.silent)
     main = main_person(tracks, truth)
     network = BlazePose(tracks)
     for frames in video.read_frames(clip):
@@ -70,7 +66,7 @@ def evaluate(
     each = network.landmarks()[tracks.index(main)]
     own = np.where(each.score[:, None, None] > 0, each.world[:, LIMB_LANDMARKS], np.nan)
     _print(clip, "landmarker's own 3D", errors(own, each.frame_index, truth), each)
-    landmarks, _ = pipeline.read_landmarks(clip, tracks, options, clock, silent)
+    landmarks, _ = pipeline.read_landmarks(clip, tracks, options, clock, pipeline.silent)
     trimmed = pipeline.trim(main, landmarks[tracks.index(main)], float(clip.fps))
     if trimmed is None:
         raise SystemExit(f"{clip.path}: the main person was not seen")
