@@ -89,7 +89,7 @@ def read_report(path: Path) -> Row:
                     math.isfinite(row[column])  # TypeError of what is no number
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected a bench report (--json)") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (LookupError, ArithmeticError, RecursionError, ValueError, TypeError) as error:
         raise InputError(f"{path}: no report of `hpsvid bench --json` ({error})") from error
     return found
 

@@ -240,8 +240,8 @@ def hold_feet(joints: Array, pts_s: Array) -> Array:
     joints: (T, 29, 3) m, camera coordinates; pts_s: (T,) s. Along the pelvis's ray, by the s that
     minimises the time integral of still ((v + s') / FOOT_M_S)^2 over the feet, v being a foot's
     speed along the view, + (s / (DEPTH_SHARE z))^2 + (s'' / DEPTH_M_S2)^2; DEPTH_SHARE z stops at
-    MOST_DEPTH_M. Across the view a body is where it is seen; along it, pelvis and legs wander. Under a camera that moves, no foot
-    stands still across the view, and nothing is held.
+    MOST_DEPTH_M. Across the view a body is where it is seen; along it, pelvis and legs wander.
+    Under a camera that moves, no foot stands still across the view, and nothing is held.
     """
     total = len(joints)
     if total < 4:

@@ -160,6 +160,8 @@ def test_a_damaged_truth_is_named_and_results_of_our_own_are_none(body, tmp_path
     [
         "", "[]", '{"rows": [1]}', '{"a": 1}',
         '{"rows": [{"clip": "a.mp4", "solver": "niki", "fps": "fast"}]}',
+        '{"rows": [{"clip": "a.mp4", "solver": "niki", "fps": 1%s}]}' % ("0" * 400),
+        "[" * 100_000,
     ],
 )  # fmt: skip
 def test_a_baseline_that_is_none_is_refused(tmp_path, text):
