@@ -133,13 +133,13 @@ class Tracker:
             raise ValueError(f"frame {detections.frame_index} comes after frame {self._now}")
         if cut:
             self._end_shot(detections.frame_index)
-        step = (detections.frame_index - self._now) / self._fps if self._active else 0.0
-        self._now = detections.frame_index
+        last, self._now = self._now, detections.frame_index
+        step = (self._now - last) / self._fps if self._active else 0.0
         # a live stream may leave more out than `every`: one look missed is brief all the same
         self._brief = max(BRIEF_S, self._every / self._fps, step) + 1e-9
         kept = []
         for follow in self._active:
-            _predict(follow, step)
+            _predict(follow, step, lost=follow.seen[-1].frame < last)
             if self._has_ended(follow):
                 self._close(follow, self._now + 1)
             else:
@@ -375,8 +375,14 @@ def _start(seen: _Seen, number: int) -> _Follow:
     return _Follow(mean, covariance, seen.clothes, [kept], seen.score, number)
 
 
-def _predict(follow: _Follow, seconds: float) -> None:
-    """Kalman prediction; x, y, width and height are independent of each other."""
+def _predict(follow: _Follow, seconds: float, *, lost: bool) -> None:
+    """Kalman prediction; x, y, width and height are independent of each other.
+
+    lost: the person was not seen at the last look, and shrinks no more: it was what hides them
+    that cut their box.
+    """
+    if lost:
+        follow.mean[2:, 1] = follow.mean[2:, 1].clip(min=0)
     step = np.array([[1, seconds], [0, 1]])
     noise = np.array([[seconds**3 / 3, seconds**2 / 2], [seconds**2 / 2, seconds]])
     strength = np.array([MOVE_NOISE, MOVE_NOISE, SIZE_NOISE, SIZE_NOISE]) * follow.mean[3, 0] ** 2

@@ -195,6 +195,31 @@ def test_the_larger_of_two_who_appear_together_comes_first() -> None:
     assert [round(float(centre_x(t)[0])) for t in tracks] == [700, 300]
 
 
+# what the embedded detector says of the walker at the pillar of samples/two_people.mp4
+AT_THE_PILLAR: list[tuple[list[list[float]], list[float]]] = [
+    ([[390, 116, 685, 690]], [0.83]),
+    ([[338, 129, 691, 689]], [0.82]),
+    ([[299, 136, 684, 692]], [0.74]),
+    ([[281, 138, 653, 699]], [0.81]),
+    ([[286, 137, 581, 695]], [0.75]),
+    ([[306, 142, 520, 705]], [0.6]),
+    ([[284, 141, 389, 555], [287, 399, 437, 707]], [0.47, 0.32]),
+    ([[280, 147, 388, 545], [140, 100, 433, 701]], [0.52, 0.37]),
+    ([[185, 385, 230, 452], [177, 56, 436, 702]], [0.23, 0.16]),
+    ([[206, 117, 438, 709], [143, 141, 373, 711]], [0.35, 0.33]),
+    ([[106, 162, 336, 708]], [0.72]),
+    ([[115, 161, 373, 706]], [0.73]),
+    ([[82, 162, 369, 708]], [0.68]),
+    ([[48, 162, 273, 710]], [0.5]),
+    ([[30, 162, 260, 710]], [0.6]),
+]
+
+
+def test_who_is_hidden_bit_by_bit_comes_out_as_themselves() -> None:
+    tracks = follow(AT_THE_PILLAR, fps=15.0)
+    assert [len(t) for t in tracks] == [len(AT_THE_PILLAR)]
+
+
 @pytest.mark.parametrize("every", [1, 2, 4])
 def test_a_cut_ends_every_track(every: int) -> None:
     """The same boxes go on after the cut, on somebody else; no frame at the seams is lost."""
