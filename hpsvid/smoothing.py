@@ -40,6 +40,7 @@ HOLDING_ROUNDS = 3  # of finding out which feet stand
 FEET = [JOINT[f"{s}_{part}"] for s in ("left", "right") for part in ("ankle", "foot", "big_toe")]
 FILLED_WEIGHT = 0.05  # of a frame without evidence, whose pose is interpolated
 WEIGHT_RANGE = (0.02, 4.0)  # how far sigma may lower or raise a frame's weight
+MIN_STEP_S = 1e-3  # that frames with the same time stamp, which damaged files hold, count as apart
 
 # One-sided smoothing, where the future is not known: cut-off at rest, Hz, and by how much each
 # m/s raises it. On the studio walk at 30 fps the evidence's acceleration error falls from 20 to
@@ -137,7 +138,7 @@ def one_euro(values: Array, pts_s: Array, weight: Array) -> Array:
     """
     smooth = np.array(values, np.float64)
     speed = np.zeros_like(smooth[0])
-    steps = np.maximum(np.diff(pts_s), 1e-3)
+    steps = np.maximum(np.diff(pts_s), MIN_STEP_S)
     for now, step in enumerate(steps, start=1):
         speed += _gain(LIVE_SPEED_HZ, step) * ((values[now] - values[now - 1]) / step - speed)
         cutoff = LIVE_REST_HZ + LIVE_HZ_PER_SPEED * np.linalg.norm(speed, axis=-1)
@@ -208,8 +209,7 @@ def smooth_series(values: Array, pts_s: Array, weight: Array, cutoff_hz: float) 
     total = len(values)
     if total < 4:
         return values
-    # frames with the same time stamp, which damaged files hold, count as a millisecond apart
-    pts_s = np.concatenate([[0.0], np.cumsum(np.maximum(np.diff(pts_s), 1e-3))])
+    pts_s = _apart(pts_s)
     spacing = np.gradient(pts_s)
     third = _third_derivative(pts_s)  # (T - 3, 4) coefficients of four neighbours
     length = (pts_s[3:] - pts_s[:-3]) / 3
@@ -246,21 +246,13 @@ def hold_feet(joints: Array, pts_s: Array) -> Array:
     total = len(joints)
     if total < 4:
         return np.zeros((total, 3), np.float32)
-    pts_s = np.concatenate([[0.0], np.cumsum(np.maximum(np.diff(pts_s), 1e-3))])
+    pts_s = _apart(pts_s)
     step = np.diff(pts_s)
     pelvis = joints[:, 0].astype(np.float64)
     ray = pelvis / pelvis[:, 2:]
-    feet = joints[:, FEET].astype(np.float64)
-    view = (feet[1:] + feet[:-1]) / np.linalg.norm(feet[1:] + feet[:-1], axis=-1, keepdims=True)
-    speed = np.diff(feet, axis=0) / step[:, None, None]
-    along = (speed * view).sum(-1)
-    across = np.linalg.norm(speed - along[..., None] * view, axis=-1)
+    along, across = _foot_speeds(joints[:, FEET].astype(np.float64), step)
     rate = np.stack([-1 / step, 1 / step], -1) * np.linalg.norm(ray[1:], axis=-1, keepdims=True)
-    bend = 1 / (step[1:] * step[:-1] * (step[1:] + step[:-1]) / 2)
-    bends = np.stack([step[1:], -step[1:] - step[:-1], step[:-1]], -1) * bend[:, None]
-    calm = np.zeros((3, total))
-    calm[-1] += np.gradient(pts_s) / np.minimum(DEPTH_SHARE * pelvis[:, 2], MOST_DEPTH_M) ** 2
-    _add_squares(calm, bends, (step[1:] + step[:-1]) / 2 / DEPTH_M_S2**2)
+    calm = _calm(pelvis[:, 2], pts_s)
     moved = np.zeros(total)
     for _ in range(HOLDING_ROUNDS):
         left = along + (rate * np.stack([moved[:-1], moved[1:]], -1)).sum(-1, keepdims=True)
@@ -273,6 +265,33 @@ def hold_feet(joints: Array, pts_s: Array) -> Array:
         moment[1:] += pull[:, 1]
         moved = solveh_banded(bands, moment)
     return (moved[:, None] * ray).astype(np.float32)
+
+
+def _foot_speeds(feet: Array, step: Array) -> tuple[Array, Array]:
+    """Of feet (T, 6, 3) m, `step` (T - 1,) s apart: along the view and across it, (T - 1, 6) m/s.
+
+    Along it, away is positive; across it, the speed has no sign.
+    """
+    view = (feet[1:] + feet[:-1]) / np.linalg.norm(feet[1:] + feet[:-1], axis=-1, keepdims=True)
+    speed = np.diff(feet, axis=0) / step[:, None, None]
+    along = (speed * view).sum(-1)
+    return along, np.linalg.norm(speed - along[..., None] * view, axis=-1)
+
+
+def _calm(depth: Array, pts_s: Array) -> Array:
+    """The bands (3, T) of `hold_feet`'s cost of moving a pelvis at `depth` (T,) m at all."""
+    step = np.diff(pts_s)
+    bend = 1 / (step[1:] * step[:-1] * (step[1:] + step[:-1]) / 2)
+    bends = np.stack([step[1:], -step[1:] - step[:-1], step[:-1]], -1) * bend[:, None]
+    bands = np.zeros((3, len(depth)))
+    bands[-1] += np.gradient(pts_s) / np.minimum(DEPTH_SHARE * depth, MOST_DEPTH_M) ** 2
+    _add_squares(bands, bends, (step[1:] + step[:-1]) / 2 / DEPTH_M_S2**2)
+    return bands
+
+
+def _apart(pts_s: Array) -> Array:
+    """Times (T,) s from 0 on, no two nearer than MIN_STEP_S."""
+    return np.concatenate([[0.0], np.cumsum(np.maximum(np.diff(pts_s), MIN_STEP_S))])
 
 
 def _biweight(size: Array) -> Array:
