@@ -123,11 +123,17 @@ class Tracker:
         self._now = -1
 
     def update(
-        self, detections: Detections, *, cut: bool = False, rgb: Array | None = None
+        self,
+        detections: Detections,
+        *,
+        cut: bool = False,
+        rgb: Array | None = None,
+        sure: float = SURE_SCORE,
     ) -> None:
         """Take the next frame looked at; with `cut` nobody seen before is followed into it.
 
         rgb: (H, W, 3) uint8, the frame; with it people who cross are told apart by their clothes.
+        sure: score from which a detection starts a track.
         """
         if detections.frame_index <= self._now:
             raise ValueError(f"frame {detections.frame_index} comes after frame {self._now}")
@@ -145,7 +151,7 @@ class Tracker:
             else:
                 kept.append(follow)
         self._active = kept
-        self._associate(_read(detections, rgb))
+        self._associate(_read(detections, rgb), sure)
 
     def finish(self, frames: int) -> list[Track]:
         """All tracks of a clip of `frames` frames, false alarms left out, by first appearance.
@@ -177,11 +183,20 @@ class Tracker:
             (found[follow.number],) = _corners((follow.mean @ ahead)[None])
         return found
 
-    def confirm(self, number: int) -> None:
-        """Take another network's word that whom `following` calls `number` is a person."""
+    def confirm(self, number: int, box: Array, frame_index: int) -> None:
+        """Take another network's word that whom `following` calls `number` is a person.
+
+        box: (4,) px, where it sees them in frame `frame_index`; where the last update's detections
+        missed them, they are followed there.
+        """
         for follow in self._active:
-            if follow.number == number:
-                follow.best_score = max(follow.best_score, PERSON_SCORE)
+            if follow.number != number:
+                continue
+            follow.best_score = max(follow.best_score, PERSON_SCORE)
+            if follow.seen[-1].frame < self._now:
+                moved = follow.mean[:2, 1] * (frame_index - self._now) / self._fps
+                follow.mean[:2, 0] = (box[:2] + box[2:]) / 2 - moved
+                follow.seen = [replace(follow.seen[-1], frame=self._now)]
 
     def _has_ended(self, follow: _Follow) -> bool:
         unseen = self._unseen_s(follow) - self._every / self._fps
@@ -192,10 +207,10 @@ class Tracker:
     def _unseen_s(self, follow: _Follow) -> float:
         return (self._now - follow.seen[-1].frame) / self._fps
 
-    def _associate(self, found: list[_Seen]) -> None:
+    def _associate(self, found: list[_Seen], limit: float) -> None:
         """Three rounds; then the sure detections that nobody took start tracks."""
-        sure = [seen for seen in found if seen.score >= SURE_SCORE]
-        weak = self._weak = [seen for seen in found if seen.score < SURE_SCORE]
+        sure = [seen for seen in found if seen.score >= limit]
+        weak = self._weak = [seen for seen in found if seen.score < limit]
         # Weak boxes, and tracks that may yet be no person, bridge no long gaps.
         people = [f for f in self._active if f.best_score >= PERSON_SCORE]
         recent = [f for f in self._active if self._unseen_s(f) <= self._brief]

@@ -1,5 +1,6 @@
 """A running camera: only the newest frame, nothing of the future, nothing lost at the end."""
 
+import itertools
 import threading
 import time
 from collections.abc import Generator
@@ -183,6 +184,22 @@ def test_who_is_no_longer_seen_is_held_for_a_moment_then_gone(body: Body, walk) 
         assert not sight.raw.valid[0]
         assert (sight.params.rotmats == shown.params.rotmats).all()
     assert not gone
+
+
+@pytest.mark.parametrize(
+    ("places", "missed"), [([0, *range(14, 60, 5)], 0), ([0, *range(20, 60, 6)], 1)]
+)
+def test_who_is_in_the_picture_is_not_lost_by_a_slow_start(places: list[int], missed: int) -> None:
+    clip = video.probe(WALK)
+    frames = [
+        (rgb, int(index), float(pts_s))
+        for part in itertools.islice(video.read_frames(clip, chunk=8), 8)
+        for rgb, index, pts_s in zip(part.rgb, part.index, part.pts_s, strict=True)
+    ]
+    looker = Looker(clip, OPTIONS)
+    spots = [looker.look(*frames[place]) for place in places]
+    assert [len(seen) for seen in spots].count(0) == missed
+    assert len({spot.track.id for seen in spots[missed + 1 :] for spot in seen}) == 1
 
 
 def test_one_sided_smoothing_is_causal_calm_at_rest_and_quick_in_motion() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from hpsvid import detect, pipeline, track
 from hpsvid.backbone import BlazePose
-from hpsvid.backbone.blazepose import Look
+from hpsvid.backbone.blazepose import Look, hull
 from hpsvid.backbone.crop import Crop
 from hpsvid.boxes import areas
 from hpsvid.types import Array, Clip, Frames, Track, track_in_one_frame
@@ -83,7 +83,9 @@ class Looker:
         self._looked_at = index
         frames = Frames(rgb=rgb[None], index=np.array([index]), pts_s=np.array([pts_s]))
         (found,) = self.detector(frames)
-        self._tracker.update(found, cut=cut, rgb=rgb)
+        # where nobody is followed, weak detections are tried: the landmark network tells
+        sure = track.SURE_SCORE if self._people else track.PICTURE_SCORE
+        self._tracker.update(found, cut=cut, rgb=rgb, sure=sure)
 
     def _spot(
         self, number: int, look: Look | None, box: Array, index: int, pts_s: float
@@ -91,7 +93,8 @@ class Looker:
         """One person now; None for somebody who is not, or no longer, there."""
         one = self._people.get(number)
         if look is not None:
-            self._tracker.confirm(number)
+            seen = hull(look, self.clip.width, self.clip.height)
+            self._tracker.confirm(number, seen, index)
             if one is None:
                 one = self._people[number] = _Followed(self._met)
                 self._met += 1
