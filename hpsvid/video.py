@@ -36,7 +36,9 @@ _EXIF_IFD, _EXIF_FOCAL_35MM = 0x8769, 0xA405
 
 _PICTURE_FPS = Fraction(30)
 _FALLBACK_FPS = Fraction(25)  # libavformat's own guess for streams that say nothing
-_MAX_FPS = 1000  # Hz; a higher "rate" is a container's clock, not a camera's
+_MAX_FPS = 240  # Hz; a higher "rate" is seldom a camera's
+_CLOCK_HZ = 1000  # and one above this is a container's clock
+_STAMPS = 60  # how many packets' times tell the rate where the container does not
 _CHUNK_BYTES = 40e6  # of decoded pictures; three chunks are held at a time
 _CLOCK_RESTART_S = 1.0  # a jump back by more than this is a new recording joined on
 
@@ -46,8 +48,9 @@ def probe(path: Path, image_fps: Fraction = _PICTURE_FPS) -> Clip:
 
     image_fps: Hz, the rate at which a folder's pictures follow each other.
     Width and height are upright (rotation metadata applied) and of square pixels. `fps` is the
-    container's average rate; a rate that it does not know is taken as 25. The focal length is
-    what a telephone wrote into QuickTime's or EXIF metadata.
+    container's average rate, or, where it has none to believe, a guess from the frames' times;
+    one that neither knows is taken as 25. The focal length is what a telephone wrote into
+    QuickTime's or EXIF metadata.
     Raises InputError: missing, empty, not a video, audio only, unreadable.
     """
     if image_fps <= 0:
@@ -71,7 +74,7 @@ def probe(path: Path, image_fps: Fraction = _PICTURE_FPS) -> Clip:
             path=path,
             width=width,
             height=height,
-            fps=_nominal_fps(stream),
+            fps=_nominal_fps(container, stream),
             rotation=rotation,
             audio=bool(container.streams.audio),
             frame_count=stream.frames or None,
@@ -224,13 +227,25 @@ def _next_time(
     return last_s + step_s / 2, origin_s
 
 
-def _nominal_fps(stream: VideoStream) -> Fraction:
-    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
-        if rate and rate <= _MAX_FPS:
-            # 1001 is the largest denominator of a broadcast rate; a measured average such as
-            # 27030000/900401 says no more than its nearest such neighbour
-            return Fraction(rate).limit_denominator(1001) or _FALLBACK_FPS
-    return _FALLBACK_FPS
+def _nominal_fps(container: InputContainer, stream: VideoStream) -> Fraction:
+    """The average rate; where there is none to believe, libavformat's guess.
+
+    The guess is the lowest rate that every stamp fits, 1000 Hz for steps of 33 ms and a jump:
+    where the next packets follow each other more slowly, their median step says it.
+    """
+    rate = stream.average_rate
+    if not rate or rate > _MAX_FPS:
+        rate = stream.guessed_rate
+        packets = islice(container.demux(stream), _STAMPS)
+        stamps = sorted({packet.pts for packet in packets if packet.pts is not None})
+        if rate and stream.time_base and len(stamps) > 2:
+            step_s = Fraction(float(np.median(np.diff(stamps)))) * stream.time_base
+            rate = rate if rate * step_s < 1.1 else 1 / step_s
+    if not rate or rate > _CLOCK_HZ:
+        return _FALLBACK_FPS
+    # 1001 is the largest denominator of a broadcast rate; a measured average such as
+    # 27030000/900401 says no more than its nearest such neighbour
+    return Fraction(rate).limit_denominator(1001) or _FALLBACK_FPS
 
 
 def _upright(frame: VideoFrame, stream: VideoStream) -> tuple[int, int, int]:

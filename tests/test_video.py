@@ -241,10 +241,10 @@ def test_hd_without_a_word_on_colour_is_read_as_bt709(tmp_path: Path) -> None:
     np.testing.assert_allclose(found[0, 360, 160::320], colours, atol=4)
 
 
-def test_repeated_times_are_repaired_and_the_others_kept(tmp_path: Path) -> None:
-    path, stamps_ms = tmp_path / "a.mkv", [0, 40, 80, 80, 120, 160, 200]
+def stamped(path: Path, stamps_ms: list[int], rate: int = RATE) -> Path:
+    """A file with these times; rate: what its header says, Hz."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("mjpeg", rate=RATE)
+        stream = container.add_stream("mjpeg", rate=rate)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuvj420p"
         for i, stamp_ms in enumerate(stamps_ms):
             frame = av.VideoFrame.from_ndarray(picture(i), format="rgb24")
@@ -252,9 +252,27 @@ def test_repeated_times_are_repaired_and_the_others_kept(tmp_path: Path) -> None
                 packet.pts = packet.dts = stamp_ms
                 packet.time_base = Fraction(1, 1000)
                 container.mux(packet)
+    return path
+
+
+def test_repeated_times_are_repaired_and_the_others_kept(tmp_path: Path) -> None:
+    path = stamped(tmp_path / "a.mkv", [0, 40, 80, 80, 120, 160, 200])
     rgb, times = read(video.probe(path))
     assert [code(frame) for frame in rgb] == list(range(7))
     np.testing.assert_allclose(times, [0, 0.04, 0.08, 0.10, 0.12, 0.16, 0.20], atol=1e-9)
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_the_clock_of_a_container_is_no_frame_rate(tmp_path: Path, said: bool) -> None:
+    # 33 ms a frame and a jump: only 1000 Hz fits every stamp, and some headers say so, too
+    path = stamped(tmp_path / "a.mkv", [33 * i + 268 * (i > 2) for i in range(60)], rate=1000)
+    if not said:  # what says it (Matroska's DefaultDuration) made a Void element of that length
+        found = path.read_bytes()
+        at = found.index(bytes.fromhex("23e383"))
+        length = found[at + 3] & 0x7F
+        void = bytes([0xEC, 0x80 | length + 2]) + bytes(length + 2)
+        path.write_bytes(found[:at] + void + found[at + len(void) :])
+    assert float(video.probe(path).fps) == pytest.approx(30, rel=0.02)
 
 
 def test_a_clock_that_starts_again_goes_on(tmp_path: Path) -> None:
