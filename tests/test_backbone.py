@@ -9,7 +9,6 @@ import torch
 
 from hpsvid.backbone import BlazePose
 from hpsvid.backbone.blazepose import (
-    LIMBS,
     MIRROR,
     Look,
     drop_doubles,
@@ -18,7 +17,7 @@ from hpsvid.backbone.blazepose import (
     refine,
 )
 from hpsvid.backbone.crop import Crop, crop_along_axis, crop_around_box
-from hpsvid.body import JOINT, LANDMARK, load_body
+from hpsvid.body import JOINT, LANDMARK, LIMB_LANDMARKS, load_body
 from hpsvid.geometry import axis_angle_to_matrix
 from hpsvid.render import Mesh
 from hpsvid.render.raster import RasterRenderer
@@ -131,7 +130,7 @@ def test_finds_the_landmarks_of_a_rendered_person(scene: Scene, fast):
     network.observe(still(scene.rgb))
     (seen,) = network.landmarks()
     height = scene.box[3] - scene.box[1]
-    error = np.linalg.norm(seen.image[0, LIMBS] - scene.landmarks[LIMBS], axis=-1)
+    error = np.linalg.norm(seen.image[0, LIMB_LANDMARKS] - scene.landmarks[LIMB_LANDMARKS], axis=-1)
     assert seen.score[0] > 0.9
     assert error.mean() < 0.03 * height
     assert network.provenance["name"] == ("blazepose_full" if fast else "blazepose_heavy")
@@ -186,9 +185,11 @@ def test_between_two_looks_people_move_steadily(scene: Scene):
     network.observe(frames)
     (seen,) = network.landmarks()
     assert (seen.score > 0.9).all()
-    truth = scene.landmarks[LIMBS] + np.arange(0, 48, 8)[:, None, None] * [1.0, 0.0]
+    truth = scene.landmarks[LIMB_LANDMARKS] + np.arange(0, 48, 8)[:, None, None] * [1.0, 0.0]
     height = scene.box[3] - scene.box[1]
-    assert (np.linalg.norm(seen.image[:, LIMBS] - truth, axis=-1).mean(1) < 0.03 * height).all()
+    assert (
+        np.linalg.norm(seen.image[:, LIMB_LANDMARKS] - truth, axis=-1).mean(1) < 0.03 * height
+    ).all()
     # frames 0, 3 and the track's last, 5, are looked at
     np.testing.assert_allclose(seen.world[1], (2 * seen.world[0] + seen.world[3]) / 3, atol=1e-6)
     np.testing.assert_allclose(seen.image[4], (seen.image[3] + seen.image[5]) / 2, atol=1e-4)
@@ -253,7 +254,7 @@ def test_two_people_at_once_are_both_followed(scene: Scene):
     left = scene.box - np.array([x0 - 30, 0, x0 - 30, 0], np.float32)
     right = left + np.array([person.shape[1], 0, person.shape[1], 0], np.float32)
     first, second = look(both, left, right, count=2)
-    shift = second.image[-1, LIMBS] - first.image[-1, LIMBS]
+    shift = second.image[-1, LIMB_LANDMARKS] - first.image[-1, LIMB_LANDMARKS]
     assert abs(shift[:, 0].mean() - person.shape[1]) < 5
     assert abs(shift[:, 1].mean()) < 5
 

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import expit
 
 from hpsvid.backbone.crop import SIDE, Crop, crop_along_axis, crop_around_box
-from hpsvid.body import LANDMARK, LANDMARK_NAMES, LIMB_NAMES, mirrored
+from hpsvid.body import LANDMARK, LANDMARK_NAMES, LIMB_LANDMARKS, mirrored
 from hpsvid.boxes import areas, shared_areas
 from hpsvid.types import N_LANDMARKS, Array, Frames, Landmarks, Track
 from hpsvid.weights import load_onnx, read_manifest
@@ -33,7 +33,6 @@ MIRROR = np.array(mirrored(LANDMARK_NAMES))
 TORSO = np.array(
     [LANDMARK[name] for name in ("left_shoulder", "right_shoulder", "left_hip", "right_hip")]
 )
-LIMBS = np.array([LANDMARK[name] for name in LIMB_NAMES])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,7 +266,9 @@ def drop_doubles(
             other = looks[j]
             if one is None or other is None or kept[i] is None or kept[j] is None:
                 continue
-            apart = np.linalg.norm(one.image[LIMBS] - other.image[LIMBS], axis=-1).mean()
+            apart = np.linalg.norm(
+                one.image[LIMB_LANDMARKS] - other.image[LIMB_LANDMARKS], axis=-1
+            ).mean()
             if apart < SAME_PERSON * min(sizes[i], sizes[j]):
                 kept[i if _surprise(one, crops[i]) > _surprise(other, crops[j]) else j] = None
     return kept
@@ -353,7 +354,7 @@ def find_flips(image: Array, world: Array, score: Array, pts_s: Array) -> Array:
                 _settle(swapped[start:now], score[start:now])
             start = now
         else:
-            swapped[now] = _is_swap(centred, LIMBS, now, past, swapped) and _is_swap(
+            swapped[now] = _is_swap(centred, LIMB_LANDMARKS, now, past, swapped) and _is_swap(
                 world, TORSO, now, past, swapped
             )
         past.append(now)
@@ -362,7 +363,9 @@ def find_flips(image: Array, world: Array, score: Array, pts_s: Array) -> Array:
     return swapped
 
 
-def _is_swap(points: Array, which: Array, now: int, past: list[int], swapped: Array) -> bool:
+def _is_swap(
+    points: Array, which: Array | list[int], now: int, past: list[int], swapped: Array
+) -> bool:
     before = np.mean([points[t][MIRROR[which] if swapped[t] else which] for t in past], axis=0)
     keep = np.linalg.norm(points[now][which] - before, axis=-1).mean()
     swap = np.linalg.norm(points[now][MIRROR[which]] - before, axis=-1).mean()
