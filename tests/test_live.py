@@ -19,7 +19,7 @@ from hpsvid.export import npz
 from hpsvid.live.capture import Shot, capturing, open_source
 from hpsvid.live.look import Looker
 from hpsvid.live.newest import Newest
-from hpsvid.live.page import Picture
+from hpsvid.live.picture import Picture
 from hpsvid.live.pose import Poser
 from hpsvid.live.watch import watch
 from hpsvid.render import load_renderer

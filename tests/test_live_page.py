@@ -15,7 +15,8 @@ from hpsvid import pipeline
 from hpsvid.errors import InputError
 from hpsvid.live import capture
 from hpsvid.live.newest import Newest
-from hpsvid.live.page import BOUNDARY, Numbers, Picture, parse_address, serving
+from hpsvid.live.page import BOUNDARY, parse_address, serving
+from hpsvid.live.picture import Numbers, Picture
 from hpsvid.types import Array
 from tests.factories import make_motion
 

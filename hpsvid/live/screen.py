@@ -2,17 +2,15 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import cv2
 
 from hpsvid.errors import DependencyError
 from hpsvid.live.newest import Newest
-from hpsvid.live.page import Picture, serving
-
-Show = Callable[[Picture], bool]
-"""Takes the next picture; False ends the command."""
+from hpsvid.live.page import serving
+from hpsvid.live.picture import Picture, Show
 
 
 @contextmanager

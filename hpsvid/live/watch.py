@@ -20,9 +20,8 @@ from hpsvid.geometry import project
 from hpsvid.live.capture import Shot, capturing
 from hpsvid.live.look import Looker, Spot
 from hpsvid.live.newest import Newest
-from hpsvid.live.page import Numbers, Picture
+from hpsvid.live.picture import Numbers, Picture, Show
 from hpsvid.live.pose import Kept, Poser, Sight
-from hpsvid.live.screen import Show
 from hpsvid.render import Renderer
 from hpsvid.render.overlay import Overlay
 from hpsvid.types import N_BETAS, N_LANDMARKS, Array, Frames, Motion, track_in_one_frame
