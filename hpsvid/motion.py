@@ -55,7 +55,7 @@ ROTATION_ERROR = 0.3  # rad, of a joint's rotation as solved: 75 mm at the end o
 ROOT_ERROR_M = (0.05, 0.05, 0.2)
 REFINED_JOINTS = tuple(range(22))  # all but the hands, which no landmark resolves
 REFINE_STEPS = 4
-REFINE_CHUNK = 128  # frames at a time: 30 MB
+CHUNK = 128  # frames at a time: 30 MB
 
 
 def guess_camera(clip: Clip, focal: float | None) -> Camera:
@@ -119,17 +119,29 @@ def place(
     lower = NEAREST_M - posed[..., 2].amin(1)
     start[:, 2] = torch.maximum(start[:, 2], lower)
     prior = torch.where(good, 1e-6, 1.0)
-    transl = _place_robust(posed, seen, weight, camera, start, prior, lower)
+    pieces = [
+        _place_robust(posed[at], seen[at], weight[at], camera, start[at], prior[at], lower[at])
+        for at in _chunks(len(posed))
+    ]
+    transl = torch.cat(pieces)
     distance = _reprojection(posed + transl[:, None], seen, weight, camera)
     return transl.float().numpy(), distance
+
+
+def _chunks(frames: int) -> list[slice]:
+    return [slice(i, i + CHUNK) for i in range(0, frames, CHUNK)]
 
 
 def _landmarks(body: Body, rotmats: Array, betas: Array) -> Tensor:
     """The body's landmarks (T, 33, 3) m with transl at zero, float64."""
     turned = torch.from_numpy(np.ascontiguousarray(rotmats, np.float32))
-    shape = torch.from_numpy(betas).expand(len(turned), -1)
+    shape = torch.from_numpy(betas)
     with torch.no_grad():
-        return body.landmarks(turned, shape, torch.zeros(len(turned), 3)).double()
+        pieces = [
+            body.landmarks(part, shape.expand(len(part), -1), torch.zeros(len(part), 3)).double()
+            for part in turned.split(CHUNK)
+        ]
+    return torch.cat(pieces)
 
 
 def _evidence(obs: Observations) -> tuple[Tensor, Tensor]:
@@ -212,7 +224,7 @@ def refine(
     K = torch.from_numpy(camera.K)
     pieces = [
         _refine_frames(body, rotmats[at], betas, transl[at], seen[at], weight[at], K)
-        for at in (slice(i, i + REFINE_CHUNK) for i in range(0, len(rotmats), REFINE_CHUNK))
+        for at in _chunks(len(rotmats))
     ]
     return np.concatenate([r for r, _ in pieces]), np.concatenate([t for _, t in pieces])
 
