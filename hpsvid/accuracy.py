@@ -10,6 +10,7 @@ import numpy as np
 from hpsvid import metrics
 from hpsvid.body import Body
 from hpsvid.collision import collision_ratio
+from hpsvid.errors import InputError
 from hpsvid.truth import (
     FEET,
     POINT_NAMES,
@@ -28,6 +29,8 @@ from hpsvid.types import Array, Motion, Person
 # size in the picture; right ones are at 0.02-0.1
 MATCH_SHARE = 0.25
 COLLISION_EVERY = 5  # frames; neighbouring poses collide alike, and a pose takes 12 ms
+# a motion and a truth of one clip share the frames of the shorter of them; less is a mistake
+MIN_SHARED = 0.05
 _CHUNK = 16  # poses skinned at once
 
 
@@ -42,6 +45,7 @@ class Errors:
     fps: float  # Hz
     frame_index: Array  # (T,) the truth's frames
     known: Array  # (T,) bool, the truth knows a point
+    shown: Array  # (T,) bool, the motion has the frame, whether or not it found somebody there
     joint: Array  # (T, P) mm, the roots together
     aligned: Array  # (T, P) mm, after the best similarity
     acceleration: Array  # (T, P) mm/s^2, the roots together
@@ -76,7 +80,10 @@ COLUMNS = {
 
 
 def summary(errors: Sequence[Errors]) -> dict[str, float]:
-    """Every measure over these people, each frame and point with the same weight."""
+    """Every measure over these people, each frame and point with the same weight.
+
+    Found is a share of the frames that the truth knows and the motion has.
+    """
 
     def together(name: str) -> Array:
         return np.concatenate([getattr(one, name).ravel() for one in errors])
@@ -84,11 +91,12 @@ def summary(errors: Sequence[Errors]) -> dict[str, float]:
     def average(name: str) -> float:
         return metrics.mean(together(name))
 
-    joint, aligned, known = together("joint"), together("aligned"), together("known")
+    joint, aligned = together("joint"), together("aligned")
+    sought = together("known") & together("shown")
     per_frame = np.concatenate([(one.acceleration / one.fps**2).ravel() for one in errors])
     found = np.concatenate([np.isfinite(one.joint).any(1) for one in errors])
     return {
-        "found_percent": 100 * float(found.sum() / max(known.sum(), 1)),
+        "found_percent": 100 * float(found.sum() / max(sought.sum(), 1)),
         "mpjpe_mm": metrics.mean(joint),
         "pa_mpjpe_mm": metrics.mean(aligned),
         "pve_mm": average("vertex"),
@@ -123,17 +131,68 @@ def per_joint(errors: Sequence[Errors]) -> dict[str, dict[str, float]]:
 def compare(motion: Motion, truth: Truth, body: Body, *, clip: str, method: str) -> list[Errors]:
     """Errors of a motion for every person of the truth, those nobody found included.
 
-    body: the one that the motion was made with.
+    body: the one that the motion was made with. Raises InputError when the two have (almost) no
+    times in common.
     """
+    shown = frames_shown(motion, truth)
+    shared, least = int((shown >= 0).sum()), MIN_SHARED * min(len(shown), len(motion.pts_s))
+    if shared < max(1, least):
+        raise InputError(
+            f"{clip}: {shared} of its {len(motion.pts_s)} frames, {_span(motion.pts_s)}, lie at "
+            f"times of the truth {truth.name}, {_span(_times(motion, truth))}; expected a motion "
+            "of the truth's clip"
+        )
     claims = match(motion, truth, body)
     return [
-        measure(truth, person, claimed, body, clip=clip, method=method)
+        measure(truth, person, claimed, body, shown=shown, clip=clip, method=method)
         for person, claimed in zip(truth.people, claims, strict=True)
     ]
 
 
+def frames_shown(motion: Motion, truth: Truth) -> Array:
+    """(F,) int64: for each frame of the truth's clip the motion's of that time, -1 where none is.
+
+    A motion may be of a part of the frames, as `live` saves those that it had time for. Each
+    belongs to the truth's frame of the nearest time within half a step between frames, and where
+    several do, the nearest of them.
+    """
+    times, own = _times(motion, truth), motion.pts_s
+    if len(times) == 0:
+        return np.array([], np.int64)
+    nearest = np.searchsorted((times[1:] + times[:-1]) / 2, own)
+    away = np.abs(times[nearest] - own)
+    step = np.median(np.diff(times)) if len(times) > 1 else 1 / truth.fps
+    rows = np.flatnonzero(away <= step / 2)
+    rows = rows[np.argsort(-away[rows], kind="stable")]  # the nearest is written last
+    shown = np.full(len(times), -1)
+    shown[nearest[rows]] = rows
+    return shown
+
+
+def _times(motion: Motion, truth: Truth) -> Array:
+    """When the frames (F,) of the truth's clip are, s, on the motion's clock.
+
+    Frames that the truth only counts are those of the motion where it is of a whole clip, whatever
+    their times; otherwise they follow each other at the clip's rate.
+    """
+    if truth.pts_s is not None:
+        return truth.pts_s
+    count = 1 + max((int(p.frame_index[-1]) for p in truth.people), default=0)
+    own, fps = motion.pts_s, float(motion.clip.fps)
+    whole = len(own) >= (motion.clip.frame_count or round(float(own[-1:].sum()) * fps) + 1)
+    if not whole:
+        return np.arange(count) / fps
+    return np.concatenate([own[:count], own[-1] + np.arange(1, 1 + count - len(own)) / fps])
+
+
+def _span(times: Array) -> str:
+    return f"{times[0]:.2f}-{times[-1]:.2f} s" if len(times) else "no time"
+
+
 def match(motion: Motion, truth: Truth, body: Body) -> list[list[tuple[Person, Array]]]:
-    """For each true person the found ones that are them, each with the true frames (n,) it fills.
+    """For each true person the found ones that are them, with their places in the true frames.
+
+    Places (T,) are those of the found person's frames that fill the true one's, -1 where none.
 
     A found person belongs to the true one that their points lie nearest to in the picture, by
     the median over the frames that both have, relative to the true one's size there. Of several
@@ -141,31 +200,31 @@ def match(motion: Motion, truth: Truth, body: Body) -> list[list[tuple[Person, A
     others fill what it leaves open.
     """
     claims: list[list[tuple[Person, Array]]] = [[] for _ in truth.people]
+    shown = frames_shown(motion, truth)
     true_images = [image_of(person.points, truth.K) for person in truth.people]
     for found in motion.people:
         image = image_of(points_of(found, truth.points, body), motion.camera.K)
-        apart = []
-        for person, true_image in zip(truth.people, true_images, strict=True):
-            ours, theirs = _common(found, person)
-            apart.append(_apart(image[ours], true_image[theirs]))
+        places = [_places(found, shown[person.frame_index]) for person in truth.people]
+        apart = [
+            _apart(image[place[place >= 0]], true_image[place >= 0])
+            for place, true_image in zip(places, true_images, strict=True)
+        ]
         if apart and min(apart) < MATCH_SHARE:
             nearest = int(np.argmin(apart))
-            claims[nearest].append((found, _common(found, truth.people[nearest])[1]))
+            claims[nearest].append((found, places[nearest]))
     for claimed in claims:
-        claimed.sort(key=lambda claim: len(claim[1]), reverse=True)
-        taken = np.array([], np.int64)
-        for i, (found, rows) in enumerate(claimed):
-            claimed[i] = (found, np.setdiff1d(rows, taken))
-            taken = np.union1d(taken, rows)
+        claimed.sort(key=lambda claim: int((claim[1] >= 0).sum()), reverse=True)
+        taken = np.array(False)
+        for i, (found, place) in enumerate(claimed):
+            claimed[i] = (found, np.where(taken, -1, place))
+            taken = taken | (place >= 0)
     return claims
 
 
-def _common(found: Person, person: TruePerson) -> tuple[Array, Array]:
-    """Places in the found person's and in the true one's frames that both have."""
-    _, ours, theirs = np.intersect1d(
-        found.track.frame_index, person.frame_index, return_indices=True
-    )
-    return ours, theirs
+def _places(found: Person, shown: Array) -> Array:
+    """Where in a person's track these of the motion's frames (T,) are; -1 where they are not."""
+    place = shown - found.track.frame_index[0]
+    return np.where((shown >= 0) & (place >= 0) & (place < len(found.track)), place, -1)
 
 
 def _apart(image: Array, truth: Array) -> float:
@@ -184,23 +243,25 @@ def measure(
     claimed: Iterable[tuple[Person, Array]],
     body: Body,
     *,
+    shown: Array,
     clip: str,
     method: str,
 ) -> Errors:
-    """All errors of the found people that are this true one, over the frames they fill."""
+    """All errors of the found people that are this true one, over the frames they fill.
+
+    claimed: as `match` gives them; shown: as `frames_shown` does.
+    """
     frames, points = person.points.shape[:2]
     root, feet = ROOT[truth.points], FEET[truth.points]
     per_point = ("joint", "aligned", "acceleration", "jerk", "true_jerk")
     out = {name: np.full((frames, points), np.nan) for name in per_point}
     out |= {name: np.full((frames, len(feet)), np.nan) for name in ("skate", "true_skate")}
     out |= {name: np.full(frames, np.nan) for name in ("vertex", "collision", "true_collision")}
-    for found, filled in claimed:
-        shown = points_of(found, truth.points, body)
-        flags = np.zeros(frames, bool)
-        flags[filled] = True
-        for run in runs(flags):
-            place = person.frame_index[run] - found.track.frame_index[0]
-            pred, gt, steady = shown[place], person.points[run], person.steady[run]
+    for found, places in claimed:
+        ours = points_of(found, truth.points, body)
+        for run in runs(places >= 0):
+            place = places[run]
+            pred, gt, steady = ours[place], person.points[run], person.steady[run]
             known = _known(gt)
             pred = np.where(known[..., None], pred, np.nan)
             derived = {
@@ -222,7 +283,8 @@ def measure(
                     out[name][at] = value
     return Errors(
         clip=clip, person=person.id, method=method, points=truth.points, fps=truth.fps,
-        frame_index=person.frame_index, known=np.asarray(_known(person.points).any(1)), **out,
+        frame_index=person.frame_index, known=np.asarray(_known(person.points).any(1)),
+        shown=shown[person.frame_index] >= 0, **out,
     )  # fmt: skip
 
 
@@ -262,7 +324,10 @@ def _surfaces(
 
 
 def table(errors: Sequence[Errors]) -> str:
-    """Every person and method as Markdown, and each method over all of them."""
+    """Every person and method as Markdown, and each method over all of them.
+
+    Below it a line on each motion that does not have all frames of the truth.
+    """
     lines = [
         "| clip | person | method | " + " | ".join(COLUMNS.values()) + " |",
         "|---" * (3 + len(COLUMNS)) + "|",
@@ -271,6 +336,17 @@ def table(errors: Sequence[Errors]) -> str:
     for method, of_method in by_method(errors).items():
         if len(of_method) > 1:
             lines.append(_row(["all", "", method], of_method))
+    parts: dict[tuple[str, str], list[Errors]] = {}
+    for one in errors:
+        parts.setdefault((one.clip, one.method), []).append(one)
+    for (clip, method), some in parts.items():
+        known = sum(int(one.known.sum()) for one in some)
+        sought = sum(int((one.known & one.shown).sum()) for one in some)
+        if sought < known:
+            lines.append(
+                f"\n{clip}, {method}: has frames at the times of {sought} of the {known} "
+                "poses that the truth knows; found % and errors are over those."
+            )
     return "\n".join(lines)
 
 
@@ -312,6 +388,7 @@ def as_json(errors: Sequence[Errors]) -> dict[str, Any]:
     return {
         "people": [
             {"clip": one.clip, "person": one.person, "method": one.method, "points": one.points,
+             "poses": int(one.known.sum()), "poses_shown": int((one.known & one.shown).sum()),
              **plain(summary([one])), "per_joint": joints([one])}
             for one in errors
         ],

@@ -63,6 +63,7 @@ class Truth:
     K: Array  # (3, 3) px
     fps: float  # Hz
     people: tuple[TruePerson, ...]
+    pts_s: Array | None = None  # (F,) s, of all the clip's frames, where the file says so
     solver: str | None = None  # of a saved result, which stands in for the truth; None: is one
 
 
@@ -135,6 +136,7 @@ def _read_result(path: Path, body: Body) -> Truth:
         K=motion.camera.K,
         fps=float(motion.clip.fps),
         people=tuple(people),
+        pts_s=motion.pts_s,
         solver=motion.provenance.get("solver"),
     )
 

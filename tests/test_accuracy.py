@@ -17,7 +17,7 @@ from hpsvid.cli import app
 from hpsvid.errors import InputError
 from hpsvid.export.npz import write_motion
 from hpsvid.truth import Truth, read_truth
-from hpsvid.types import Motion, Person, take_frames
+from hpsvid.types import Motion, Person, Track
 from tests.factories import make_motion, make_person
 
 FRAMES = 24
@@ -52,7 +52,13 @@ def part(person: Person, which: slice, person_id: int) -> Person:
     params = replace(
         person.body, rotmats=person.body.rotmats[which], transl=person.body.transl[which]
     )
-    track = replace(take_frames(person.track, which), id=person_id)
+    track = Track(
+        id=person_id,
+        frame_index=person.track.frame_index[which] // (which.step or 1),
+        boxes=person.track.boxes[which],
+        scores=person.track.scores[which],
+        detected=person.track.detected[which],
+    )
     return Person(track=track, body=params, **values)
 
 
@@ -127,6 +133,70 @@ def test_somebody_else_is_nobodys_match(motion: Motion, truth: Truth, body: Body
     away = shifted(motion.people[0], body, np.array([3, 0, 1]), 7)
     claims = accuracy.match(with_people(motion, away, *motion.people), truth, body)
     assert [[person.track.id for person, _ in claimed] for claimed in claims] == [[0], [3]]
+
+
+def every_third(motion: Motion) -> Motion:
+    """The motion of a source of which every third frame was worked on, as `live` saves it."""
+    people = (
+        part(person, slice(-int(person.track.frame_index[0]) % 3, None, 3), person.track.id)
+        for person in motion.people
+    )
+    return replace(motion, pts_s=motion.pts_s[::3], people=tuple(people))
+
+
+def bent(motion: Motion, body: Body) -> Motion:
+    """The motion with bodies of another shape: errors that are not zero."""
+    return with_people(
+        motion,
+        *(
+            make_person(body, replace(p.body, betas=p.body.betas + np.float32(0.5)),
+                        person_id=p.track.id, start=int(p.track.frame_index[0]))
+            for p in motion.people
+        ),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("own_times", [True, False])
+def test_a_motion_of_some_frames_is_scored_on_those_like_one_of_all(
+    motion: Motion, truth: Truth, body: Body, own_times: bool
+) -> None:
+    truth = truth if own_times else replace(truth, pts_s=None)
+    whole = bent(motion, body)
+    all_of_them = compared(whole, truth, body)
+    some = compared(every_third(whole), truth, body)
+    for every, third in zip(all_of_them, some, strict=True):
+        assert (
+            np.flatnonzero(third.shown).tolist()
+            == np.flatnonzero(every.frame_index % 3 == 0).tolist()
+        )
+        for name in ("joint", "aligned", "vertex"):
+            ours, theirs = getattr(third, name), getattr(every, name)
+            assert np.isfinite(ours[third.shown]).all()
+            np.testing.assert_array_almost_equal(ours[third.shown], theirs[third.shown], 3)
+            assert np.isnan(ours[~third.shown]).all()
+    assert accuracy.summary(some)["found_percent"] == 100
+    assert "scene, ours: has frames at the times of 15 of the 47 poses" in accuracy.table(some)
+    assert "of the 47 poses" not in accuracy.table(all_of_them)
+    nobody = compared(with_people(every_third(whole), *every_third(whole).people[:1]), truth, body)
+    assert accuracy.summary(nobody)["found_percent"] == pytest.approx(100 * 8 / 15)
+
+
+def test_times_a_little_off_count_and_a_motion_of_another_time_is_refused(
+    motion: Motion, truth: Truth, body: Body
+) -> None:
+    step = motion.pts_s[1]
+    late = replace(motion, pts_s=motion.pts_s + 0.4 * step)
+    assert accuracy.summary(compared(late, truth, body))["mpjpe_mm"] == pytest.approx(0, abs=1e-3)
+    # twice the truth's rate: the nearest of two frames is taken
+    double = np.sort(np.concatenate([motion.pts_s, motion.pts_s + 0.45 * step]))
+    shown = accuracy.frames_shown(replace(motion, pts_s=double), truth)
+    assert shown.tolist() == list(range(0, 2 * FRAMES, 2))
+    with pytest.raises(InputError, match=r"scene: 0 of its 24 frames, 60.*s, lie at times of the"):
+        compared(replace(motion, pts_s=motion.pts_s + 60), truth, body)
+    nothing = replace(motion, pts_s=motion.pts_s[:0], people=())
+    for known in (truth, replace(truth, pts_s=None)):
+        with pytest.raises(InputError, match="scene: 0 of its 0 frames, no time, lie"):
+            compared(nothing, known, body)
 
 
 def triangulated(path: Path, motion: Motion, body: Body, K: np.ndarray) -> None:
