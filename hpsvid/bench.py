@@ -20,7 +20,7 @@ import numpy as np
 from hpsvid import accuracy, metrics, pipeline, results, truth, video, video_writer, windows
 from hpsvid.body import Body
 from hpsvid.choices import SolverName
-from hpsvid.errors import HpsvidError, InputError, NoPersonError, one_line
+from hpsvid.errors import HpsvidError, InputError, NoPersonError, reason
 from hpsvid.files import read_npz
 from hpsvid.ik.solver_niki import WINDOW_FRAMES
 from hpsvid.render import ALPHA, Renderer
@@ -60,8 +60,7 @@ def bench(
                     warm = _warm_up(clip, body, ways, renderer)
                 yield measure(clip, known, body, way, renderer)
             except (HpsvidError, OSError, MemoryError) as error:
-                reason = one_line(error).removeprefix(f"{path}: ")
-                yield {"clip": path.name, "solver": way.solver, "failed": reason}
+                yield {"clip": path.name, "solver": way.solver, "failed": reason(error, path)}
 
 
 def truths_in(folder: Path, body: Body) -> tuple[list[truth.Truth], list[str]]:
@@ -75,7 +74,7 @@ def truths_in(folder: Path, body: Body) -> tuple[list[truth.Truth], list[str]]:
             if read_npz(path, "truth", ("header", "joints3d_m")):
                 found += [one for one in truth.read_truth(path, body) if one.solver is None]
         except InputError as error:
-            unreadable.append(f"{path.name}: {one_line(error).removeprefix(f'{path}: ')}")
+            unreadable.append(f"{path.name}: {reason(error, path)}")
     return found, unreadable
 
 
@@ -116,13 +115,13 @@ def measure(
     clock = pipeline.StageClock()
     reset_peak()
     start = time.perf_counter()
-    motion = pipeline.make_motion(clip, body, options, clock, _silent)
+    motion = pipeline.make_motion(clip, body, options, clock, pipeline.silent)
     motion_s = time.perf_counter() - start
     if renderer is not None:
         with tempfile.TemporaryDirectory() as scratch:
             pipeline.render_overlay(
                 motion, body, Path(scratch) / "overlay.mp4",
-                renderer=renderer, alpha=ALPHA, clock=clock, progress=_silent,
+                renderer=renderer, alpha=ALPHA, clock=clock, progress=pipeline.silent,
             )  # fmt: skip
     wall = time.perf_counter() - start
     frames = len(motion.pts_s)
@@ -143,10 +142,6 @@ def measure(
         **quality(motion),
         **({} if known is None else _accuracy(motion, known, body)),
     }
-
-
-def _silent(stage: str, done: int, total: int | None) -> None:
-    pass
 
 
 def quality(motion: Motion) -> Row:

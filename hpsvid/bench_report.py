@@ -87,6 +87,7 @@ def read_report(path: Path) -> Row:
             for column in MAY_FALL | MAY_RISE:
                 if row.get(column) is not None:
                     math.isfinite(row[column])  # TypeError of what is no number
+        found["settings"] = dict(found.get("settings", {}))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected a bench report (--json)") from error
     except (LookupError, ArithmeticError, RecursionError, ValueError, TypeError) as error:
@@ -121,6 +122,19 @@ def regressions(rows: Sequence[Row], baseline: Row) -> list[str]:
             if worse > max(relative * abs(then), absolute):
                 found.append(f"{name}: {column} {then:.4g} -> {now:.4g}")
     return found
+
+
+def changed_settings(settings: Row, baseline: Row) -> list[str]:
+    """What was set otherwise for the baseline, a line each; figures then differ for that alone.
+
+    What either report does not name, as one of another version, is passed over.
+    """
+    before = baseline["settings"]
+    return [
+        f"settings differ: {name} was {json.dumps(before[name])}, is {json.dumps(now)}"
+        for name, now in settings.items()
+        if name in before and before[name] != now
+    ]
 
 
 def line(row: Row) -> str:

@@ -1,11 +1,18 @@
 """Errors that reach the user as one line: what was found, what was expected, how to mend it."""
 
+from pathlib import Path
+
 
 def one_line(error: Exception) -> str:
     """An error's message without line breaks, the machine's as "file: what"; or its type."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'output'}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def reason(error: Exception, path: Path) -> str:
+    """`one_line` without the name of the file that it is about, where the reader has it already."""
+    return one_line(error).removeprefix(f"{path}: ")
 
 
 class HpsvidError(Exception):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import hpsvid
 from hpsvid.choices import RendererName
-from hpsvid.errors import HpsvidError, InputError, one_line
+from hpsvid.errors import HpsvidError, InputError, one_line, reason
 from hpsvid.files import staged
 
 if TYPE_CHECKING:
@@ -116,14 +116,13 @@ def work(job: Job) -> Row:
             _commit(job, made, {**origin, "row": row})
         return row
     except (HpsvidError, OSError) as error:
-        return failed(job, one_line(error))
+        return failed(job, reason(error, job.source))
     except Exception as error:  # one clip's bug, or memory's end, must not end the others
         return failed(job, f"{type(error).__name__}: {one_line(error)}")
 
 
 def failed(job: Job, reason: str) -> Row:
-    """The row of a clip that came to nothing; its name is told once."""
-    reason = reason.removeprefix(f"{job.source}: ")
+    """The row of a clip that came to nothing."""
     return {"clip": job.source.name, "state": "failed", "reason": reason}
 
 

@@ -103,6 +103,19 @@ def test_regressions_are_named_and_noise_is_not(tmp_path):
     ]  # fmt: skip
 
 
+def test_settings_that_differ_from_the_baselines_are_named(tmp_path):
+    path = tmp_path / "old.json"
+    then = {"fast": False, "lifter": "geometric", "gone": 1}
+    path.write_text(json.dumps(bench_report.report([row()], then)))
+    now = {"fast": True, "lifter": "geometric", "threads": 2}
+    before = bench_report.read_report(path)
+    assert bench_report.changed_settings(now, before) == [
+        "settings differ: fast was false, is true"
+    ]
+    path.write_text(json.dumps({"rows": []}))
+    assert bench_report.changed_settings(now, bench_report.read_report(path)) == []
+
+
 def test_what_is_not_measured_any_more_is_a_regression_and_an_old_failure_is_none():
     before = bench_report.report(
         [row(mpjpe_mm=80.0), {"clip": "b.mp4", "solver": "niki", "failed": "no person"}], {}
@@ -158,7 +171,7 @@ def test_a_damaged_truth_is_named_and_results_of_our_own_are_none(body, tmp_path
 @pytest.mark.parametrize(
     "text",
     [
-        "", "[]", '{"rows": [1]}', '{"a": 1}',
+        "", "[]", '{"rows": [], "settings": [1]}', '{"rows": [1]}', '{"a": 1}',
         '{"rows": [{"clip": "a.mp4", "solver": "niki", "fps": "fast"}]}',
         '{"rows": [{"clip": "a.mp4", "solver": "niki", "fps": 1%s}]}' % ("0" * 400),
         "[" * 100_000,

@@ -186,8 +186,11 @@ def bench(
         print(bench_report.markdown(rows, unreadable))
         for file in files:
             file.parent.mkdir(parents=True, exist_ok=True)
+        settings = {
+            "fast": fast, "lifter": lifter, "detector": detector, "overlay": overlay,
+            "max_people": max_people, "threads": threads, "body": body.name,
+        }  # fmt: skip
         if json_file is not None:
-            settings = {"fast": fast, "lifter": lifter, "detector": detector, "overlay": overlay}
             facts = bench_report.report(rows, settings, unreadable)
             with written_whole(json_file) as stream:
                 stream.write(json.dumps(facts, indent=2).encode())
@@ -196,6 +199,8 @@ def bench(
             from hpsvid.bench_page import write_bench_page
 
             write_bench_page(html_file, rows, worse, unreadable)
+        if before is not None and (changed := bench_report.changed_settings(settings, before)):
+            print("", *changed, sep="\n")
         if worse is not None:
             print("\nWorse than the baseline:", *(worse or ["nothing"]), sep="\n- ")
         if (worse and fail_on_regress) or all("failed" in row for row in rows):
