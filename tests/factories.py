@@ -1,11 +1,13 @@
-"""Valid data made of random numbers, for tests that need a Motion and not a video."""
+"""Valid data made of random numbers, and a short clip of a person who can be found."""
 
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from hpsvid import video, video_writer
 from hpsvid.body import Body
 from hpsvid.geometry import axis_angle_to_matrix, project
 from hpsvid.types import (
@@ -22,6 +24,20 @@ from hpsvid.types import (
 )
 
 K = np.array([[1000.0, 0, 640], [0, 1000, 360], [0, 0, 1]])
+WALK = Path(__file__).resolve().parents[1] / "samples" / "studio_walk.mp4"
+WALK_FIRST = 60  # of its frames: from here on the person is large and well seen
+
+
+def write_walk(path: Path, frames: int) -> Path:
+    """A few frames of the sample, from WALK_FIRST on, as a clip of their own that starts at 0."""
+    source = video.probe(WALK)
+    pictures = (rgb for chunk in video.read_frames(source) for rgb in chunk.rgb)
+    with video_writer.VideoWriter(
+        path, width=source.width, height=source.height, fps=source.fps
+    ) as writer:
+        for t, rgb in enumerate(islice(pictures, WALK_FIRST, WALK_FIRST + frames)):
+            writer.write(rgb, float(t / source.fps))
+    return path
 
 
 def make_params(frames: int, seed: int, turn: float = 0.6) -> BodyParams:

@@ -19,9 +19,10 @@ from hpsvid.choices import SolverName
 from hpsvid.cli import app
 from hpsvid.cli.common import names_in, one_line_errors, progress_bars
 from hpsvid.export import read_motion
+from tests.factories import WALK_FIRST, write_walk
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
-FIRST, FRAMES = 60, 12  # of the sample: the person is large and well seen
+FRAMES = 12
 
 
 def call(*arguments: object) -> Result:
@@ -31,16 +32,7 @@ def call(*arguments: object) -> Result:
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few frames of a sample clip, as a file of their own."""
-    path = tmp_path_factory.mktemp("clip") / "walk.mp4"
-    source = video.probe(SAMPLES / "studio_walk.mp4")
-    chunks = video.read_frames(source, chunk=FRAMES)
-    frames = next(frames for frames in chunks if frames.index[0] == FIRST)
-    with video_writer.VideoWriter(
-        path, width=source.width, height=source.height, fps=source.fps
-    ) as writer:
-        for rgb, pts in zip(frames.rgb, frames.pts_s - frames.pts_s[0], strict=True):
-            writer.write(rgb, float(pts))
-    return path
+    return write_walk(tmp_path_factory.mktemp("clip") / "walk.mp4", FRAMES)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +72,7 @@ def test_run_writes_an_overlay_of_every_frame_and_the_motion_beside_it(
 def test_the_motion_lies_on_the_truth_of_the_sample(result: Path) -> None:
     truth = read_motion(SAMPLES / "studio_walk.npz").people[0]
     found = read_motion(result / "walk.npz").people[0]
-    expected = truth.joints2d[FIRST : FIRST + FRAMES]
+    expected = truth.joints2d[WALK_FIRST : WALK_FIRST + FRAMES]
     size = np.ptp(expected, axis=1).max(-1)
     apart = np.linalg.norm(found.joints2d - expected, axis=-1).mean(1)
     assert (apart < 0.06 * size).all()

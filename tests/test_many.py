@@ -21,9 +21,10 @@ from hpsvid.cli import app
 from hpsvid.engines.processes import run_in_processes
 from hpsvid.errors import InputError
 from hpsvid.jobs import Job, Row
+from tests.factories import write_walk
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
-FIRST, FRAMES = 60, 8  # of the sample: the person is large and well seen
+FRAMES = 8
 
 
 def call(*arguments: object) -> Result:
@@ -54,9 +55,7 @@ def write_clip(path: Path, pictures: np.ndarray) -> None:
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clip of a person, one without and one that is none."""
     folder = tmp_path_factory.mktemp("clips")
-    chunks = video.read_frames(video.probe(SAMPLES / "studio_walk.mp4"), chunk=FRAMES)
-    sample = next(frames.rgb for frames in chunks if frames.index[-1] >= FIRST)
-    write_clip(folder / "walk.mp4", sample)
+    write_walk(folder / "walk.mp4", FRAMES)
     write_clip(folder / "blank.mp4", np.full((4, 240, 320, 3), 90, np.uint8))
     (folder / "bad.mp4").write_bytes(b"no video")
     return folder

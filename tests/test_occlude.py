@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from hpsvid import pipeline, sensitivity, video, video_writer
+from hpsvid import pipeline, sensitivity, video
 from hpsvid.cli import app
 from hpsvid.errors import InputError
 from hpsvid.occlude import CUT_SHARE, largest_boxes, occluded, plan
 from hpsvid.results import read_truths
 from hpsvid.types import Clip, Track
+from tests.factories import write_walk
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 SIZE = (640, 480)
@@ -97,15 +98,7 @@ def test_the_largest_person_is_hit():
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten frames of a sample, whose person is large."""
-    path = tmp_path_factory.mktemp("clip") / "walk.mp4"
-    source = video.probe(SAMPLES / "studio_walk.mp4")
-    frames = next(f for f in video.read_frames(source, chunk=10) if f.index[0] == 60)
-    with video_writer.VideoWriter(
-        path, width=source.width, height=source.height, fps=source.fps
-    ) as writer:
-        for rgb, pts in zip(frames.rgb, frames.pts_s - frames.pts_s[0], strict=True):
-            writer.write(rgb, float(pts))
-    return path
+    return write_walk(tmp_path_factory.mktemp("clip") / "walk.mp4", 10)
 
 
 def test_the_command_writes_a_clip_like_the_input(clip: Path, tmp_path: Path) -> None:

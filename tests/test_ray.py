@@ -10,21 +10,20 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from hpsvid import many, video, video_writer
+from hpsvid import many
 from hpsvid.cli import app
 from hpsvid.engines.cluster import RETRIES, run_on_ray
 from hpsvid.errors import InputError
 from hpsvid.jobs import Job, Row
+from tests.factories import WALK, write_walk
 
-SAMPLES = Path(__file__).resolve().parents[1] / "samples"
-FIRST, FRAMES = 60, 8  # of the sample: the person is large and well seen
+FRAMES = 8
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 
 # Ray leaves sockets and processes to the garbage collector
@@ -120,14 +119,7 @@ def test_a_killed_node_and_a_poison_clip_cost_no_other_clip(cluster: Any, tmp_pa
 def test_the_real_pipeline_on_a_cluster(cluster: Any, tmp_path: Path) -> None:
     source, out = tmp_path / "in", tmp_path / "out"
     source.mkdir()
-    chunks = video.read_frames(video.probe(SAMPLES / "studio_walk.mp4"), chunk=FRAMES)
-    sample = next(frames.rgb for frames in chunks if frames.index[-1] >= FIRST)
-    height, width = sample.shape[1:3]
-    with video_writer.VideoWriter(
-        source / "walk.mp4", width=width, height=height, fps=Fraction(30)
-    ) as writer:
-        for t, rgb in enumerate(sample):
-            writer.write(rgb, t / 30)
+    write_walk(source / "walk.mp4", FRAMES)
     (source / "bad.mp4").write_bytes(b"no video")
     many_clips = (
         "run", source, "--out", out, "--fast", "--json",
@@ -170,7 +162,7 @@ def test_without_ray_or_its_option_one_line_says_so(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     (tmp_path / "in").mkdir()
-    shutil.copy(SAMPLES / "studio_walk.mp4", tmp_path / "in")
+    shutil.copy(WALK, tmp_path / "in")
     ran = call("run", tmp_path / "in", "--out", tmp_path / "out", *arguments)
     assert ran.exit_code == 1
     assert ran.stderr.startswith("hpsvid: ") and ran.stderr.count("\n") == 1
