@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpsvid import bench, bench_report, pipeline, video, video_writer
+from hpsvid import bench, bench_report, pipeline
 from hpsvid.bench_page import write_bench_page
 from hpsvid.errors import InputError
 from hpsvid.export import write_motion
 from hpsvid.render import load_renderer
-from tests.factories import make_motion
+from tests.factories import make_motion, write_walk
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 
@@ -126,14 +126,9 @@ def test_what_is_not_measured_any_more_is_a_regression_and_an_old_failure_is_non
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    """Three copies of a few frames of a sample, where a person is large and well seen."""
+    """Three copies of a few frames of a sample."""
     folder = tmp_path_factory.mktemp("clips")
-    source = video.probe(SAMPLES / "studio_walk.mp4")
-    frames = next(f for f in video.read_frames(source, chunk=8) if f.index[0] >= 60)
-    shape = {"width": source.width, "height": source.height, "fps": source.fps}
-    with video_writer.VideoWriter(folder / "a.mp4", **shape) as writer:
-        for t, rgb in enumerate(frames.rgb):
-            writer.write(rgb, t / 30)
+    write_walk(folder / "a.mp4", 8)
     for name in ("b.mp4", "c.mp4"):
         shutil.copy(folder / "a.mp4", folder / name)
     return folder
