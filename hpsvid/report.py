@@ -15,7 +15,7 @@ import numpy as np
 
 import hpsvid
 from hpsvid import metrics, video
-from hpsvid.accuracy import COLUMNS, Errors, by_method, per_joint, summary
+from hpsvid.accuracy import COLUMNS, Errors, by_method, frames_shown, per_joint, summary
 from hpsvid.body import Body
 from hpsvid.charts import bar_chart, legend, line_chart
 from hpsvid.evaluate import Comparison, Score
@@ -264,10 +264,11 @@ def _pictures(some: Sequence[Measured], body: Body) -> str:
     lines.append(_picture_row("clip", [_jpeg(frames[i], boxes[i]) for i in index]))
     for one in some:
         overlay = Overlay(one.motion, body, load_renderer("auto"))
+        places = frames_shown(one.motion, first.truth)
         drawn = []
-        for i in index:
+        for i in index:  # at -1, where the motion has no such frame, nobody is drawn
             (picture,) = overlay.draw(
-                Frames(rgb=frames[i][None], index=np.array([i]), pts_s=np.zeros(1))
+                Frames(rgb=frames[i][None], index=places[i : i + 1], pts_s=np.zeros(1))
             )
             drawn.append(_jpeg(picture, boxes[i]))
         lines.append(_picture_row(one.errors[0].method, drawn))

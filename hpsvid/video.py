@@ -130,9 +130,11 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         # "file:" keeps names with a colon from being read as network addresses
         container = av.open(f"file:{path}")
     except FFmpegError as error:
+        found = f"cannot be read as a video ({error.strerror})"
+        if path.suffix == ".npz":
+            found = "not a video (a saved result? hpsvid export takes those)"
         raise InputError(
-            f"{path}: cannot be read as a video ({error.strerror}); expected a whole "
-            "mp4, mov, mkv, webm, avi or gif file"
+            f"{path}: {found}; expected a whole mp4, mov, mkv, webm, avi or gif file"
         ) from error
     with container:
         stream = container.streams.best("video")
