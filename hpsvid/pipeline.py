@@ -24,6 +24,7 @@ from hpsvid.backbone import LIFTERS, BlazePose, HybrIKBackbone, Lift, network_na
 from hpsvid.body import Body, load_body
 from hpsvid.body_files import find_smpl, load_smpl
 from hpsvid.choices import BackboneName, LifterName, SolverName, WeightsName
+from hpsvid.cuts import CutDetector
 from hpsvid.errors import InputError, NoPersonError
 from hpsvid.prefetch import prefetch
 from hpsvid.render import Renderer
@@ -194,7 +195,7 @@ def find_people(
     """Pass 1: all tracks of the clip, and every frame's time (F,) s."""
     every = max(1, round(float(clip.fps) / DETECTIONS_HZ))
     tracker = track.Tracker(fps=float(clip.fps), every=every, picture=(clip.width, clip.height))
-    is_cut = track.CutDetector()
+    is_cut = CutDetector()
     times = []
     done = 0
     with closing(clock.read(clip)) as chunks:

@@ -1,4 +1,4 @@
-"""Follow people through a clip: ByteTrack's association over a Kalman filter, and scene cuts.
+"""Follow people through a clip: ByteTrack's association over a Kalman filter.
 
 ByteTrack (Zhang et al., ECCV 2022): sure detections are matched to tracks first; the tracks left
 over may take weak ones, which are mostly people half hidden. Added here: a round by distance for
@@ -50,16 +50,6 @@ SIZE_NOISE = 0.2  # the same for width and height, which change more slowly
 
 MIN_SECONDS = 0.25  # of detections, or of sight, before somebody counts
 MIN_SURE_SHARE = 0.3  # of a track's detections; a post that looks like a person stays below
-
-# Scene cuts, from a small picture of each frame. Over the test clips, neighbouring frames have a
-# correlation of 0.79 or more and frames a second apart 0.58 or more; across joined clips it is
-# below 0.6 and the shared colours below 0.65. Both must fall: a person who fills the picture
-# changes the first, light only the second.
-CUT_SIZE = (64, 36)  # px
-CUT_SHIFT = (8, 4)  # px of camera movement that is looked for
-CUT_CORRELATION = 0.62
-CUT_COLOURS = 0.68
-FLAT_SD = 4.0  # grey levels; below, a frame is a blank (flash, black frame) and decides nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -422,29 +412,6 @@ def _learn(known: Array | None, seen: Array | None) -> Array | None:
     if known is None or seen is None:
         return seen if known is None else known
     return known + LEARN_RATE * (seen - known)
-
-
-class CutDetector:
-    """Tells the first frame of a new scene; a dissolve is not seen."""
-
-    def __init__(self) -> None:
-        self._last: tuple[Array, Array] | None = None
-
-    def __call__(self, rgb: Array) -> bool:
-        """rgb: (H, W, 3) uint8, the next frame. True when it belongs to another scene."""
-        small = cv2.resize(rgb, CUT_SIZE, interpolation=cv2.INTER_AREA)
-        grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-        if grey.std() < FLAT_SD:
-            return False
-        hsv = cv2.cvtColor(small, cv2.COLOR_RGB2HSV)
-        colours = cv2.calcHist([hsv], [0, 1], None, [12, 8], [0, 180, 0, 256]) / grey.size
-        last, self._last = self._last, (grey, colours)
-        if last is None or np.minimum(colours, last[1]).sum() >= CUT_COLOURS:
-            return False
-        right, down = CUT_SHIFT
-        core = last[0][down:-down, right:-right]
-        correlation = cv2.matchTemplate(grey, core, cv2.TM_CCOEFF_NORMED).max()
-        return bool(correlation < CUT_CORRELATION)
 
 
 def select_tracks(

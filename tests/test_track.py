@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from hpsvid.cuts import CutDetector
 from hpsvid.errors import InputError
-from hpsvid.track import CutDetector, Tracker, select_tracks
+from hpsvid.track import Tracker, select_tracks
 from hpsvid.types import Detections, Track
 
 HEIGHT, WIDTH = 200.0, 80.0  # px of a scripted person

@@ -9,6 +9,7 @@ from hpsvid.backbone import BlazePose
 from hpsvid.backbone.blazepose import Look, hull
 from hpsvid.backbone.crop import Crop
 from hpsvid.boxes import areas
+from hpsvid.cuts import CutDetector
 from hpsvid.types import Array, Clip, Frames, Track, track_in_one_frame
 
 LOOKS_HZ = 5.0  # how often people are looked for; the landmark network follows them in between
@@ -48,7 +49,7 @@ class Looker:
         self._tracker = track.Tracker(
             fps=float(clip.fps), every=self._every, picture=(clip.width, clip.height)
         )
-        self._is_cut = track.CutDetector()
+        self._is_cut = CutDetector()
         self._looked_at: int | None = None
         self._people: dict[int, _Followed] = {}  # by the tracker's numbers
         self._met = 0
