@@ -10,7 +10,6 @@ import numpy as np
 import hpsvid
 from hpsvid.bench import Row
 from hpsvid.errors import InputError
-from hpsvid.types import Array
 
 # How much worse a figure may be than in the baseline before it counts as a regression: relative
 # and absolute, the larger of both. Speed varies by a fifth on a shared machine.
@@ -45,26 +44,28 @@ def totals(rows: Sequence[Row]) -> list[Row]:
         mine = [row for row in rows if row["solver"] == solver and "failed" not in row]
         if not mine:
             continue
-        frames = np.array([row["frames"] for row in mine], np.float64)
-
-        def average(column: str, mine: list[Row] = mine, frames: Array = frames) -> float | None:
-            values = np.array([row.get(column) for row in mine], np.float64)  # None becomes NaN
-            known = np.isfinite(values)
-            return float(np.average(values[known], weights=frames[known])) if known.any() else None
-
+        frames = sum(row["frames"] for row in mine)
         seconds = sum(row["seconds"] for row in mine)
         total = {
             "clip": f"all {len(mine)}",
             "solver": solver,
-            "frames": int(frames.sum()),
+            "frames": frames,
             "seconds": seconds,
-            "fps": float(frames.sum()) / seconds,
+            "fps": frames / seconds,
             "people": sum(row["people"] for row in mine),
             "gaps": sum(row["gaps"] for row in mine),
             "peak_mib": max(row["peak_mib"] for row in mine),
         }
-        found.append(total | {name: average(name) for name in COLUMNS if name not in total})
+        found.append(total | {name: _average(mine, name) for name in COLUMNS if name not in total})
     return found
+
+
+def _average(rows: Sequence[Row], column: str) -> float | None:
+    """Mean by frames over the rows that have the column; None where none has."""
+    values = np.array([row.get(column) for row in rows], np.float64)  # None becomes NaN
+    frames = np.array([row["frames"] for row in rows], np.float64)
+    known = np.isfinite(values)
+    return float(np.average(values[known], weights=frames[known])) if known.any() else None
 
 
 def report(rows: Sequence[Row], settings: Row, unreadable: Sequence[str] = ()) -> Row:
