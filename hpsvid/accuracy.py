@@ -7,10 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from hpsvid import metrics
 from hpsvid.body import Body
 from hpsvid.collision import collision_ratio
+from hpsvid.common.geometry import image_of
+from hpsvid.common.series import runs
 from hpsvid.errors import InputError
+from hpsvid.metrics import (
+    MM,
+    acceleration_errors,
+    aligned_errors,
+    auc,
+    jerk_sizes,
+    joint_errors,
+    joint_means,
+    mean,
+    pck,
+    skate_speeds,
+)
 from hpsvid.truth import (
     FEET,
     POINT_NAMES,
@@ -18,10 +31,8 @@ from hpsvid.truth import (
     PointSet,
     TruePerson,
     Truth,
-    image_of,
     points_of,
     posed_surface,
-    runs,
 )
 from hpsvid.types import Array, Motion, Person
 
@@ -89,7 +100,7 @@ def summary(errors: Sequence[Errors]) -> dict[str, float]:
         return np.concatenate([getattr(one, name).ravel() for one in errors])
 
     def average(name: str) -> float:
-        return metrics.mean(together(name))
+        return mean(together(name))
 
     joint, aligned = together("joint"), together("aligned")
     sought = together("known") & together("shown")
@@ -97,15 +108,15 @@ def summary(errors: Sequence[Errors]) -> dict[str, float]:
     found = np.concatenate([np.isfinite(one.joint).any(1) for one in errors])
     return {
         "found_percent": 100 * float(found.sum() / max(sought.sum(), 1)),
-        "mpjpe_mm": metrics.mean(joint),
-        "pa_mpjpe_mm": metrics.mean(aligned),
+        "mpjpe_mm": mean(joint),
+        "pa_mpjpe_mm": mean(aligned),
         "pve_mm": average("vertex"),
-        "acceleration_m_s2": average("acceleration") / metrics.MM,
-        "acceleration_mm_frame2": metrics.mean(per_frame),
-        "pck_percent": 100 * metrics.pck(joint),
-        "auc_percent": 100 * metrics.auc(joint),
-        "pa_pck_percent": 100 * metrics.pck(aligned),
-        "pa_auc_percent": 100 * metrics.auc(aligned),
+        "acceleration_m_s2": average("acceleration") / MM,
+        "acceleration_mm_frame2": mean(per_frame),
+        "pck_percent": 100 * pck(joint),
+        "auc_percent": 100 * auc(joint),
+        "pa_pck_percent": 100 * pck(aligned),
+        "pa_auc_percent": 100 * auc(aligned),
         "jitter_m_s3": average("jerk"),
         "true_jitter_m_s3": average("true_jerk"),
         "foot_skate_mm_s": average("skate"),
@@ -118,8 +129,8 @@ def summary(errors: Sequence[Errors]) -> dict[str, float]:
 def per_joint(errors: Sequence[Errors]) -> dict[str, dict[str, float]]:
     """MPJPE and PA-MPJPE, mm, of each point by name; people with one set of points."""
     columns = {
-        "mpjpe_mm": metrics.joint_means(np.concatenate([one.joint for one in errors])),
-        "pa_mpjpe_mm": metrics.joint_means(np.concatenate([one.aligned for one in errors])),
+        "mpjpe_mm": joint_means(np.concatenate([one.joint for one in errors])),
+        "pa_mpjpe_mm": joint_means(np.concatenate([one.aligned for one in errors])),
     }
     names = POINT_NAMES[errors[0].points]
     return {
@@ -265,15 +276,15 @@ def measure(
             known = _known(gt)
             pred = np.where(known[..., None], pred, np.nan)
             derived = {
-                "joint": metrics.joint_errors(pred, gt, root=root),
-                "aligned": metrics.aligned_errors(pred, gt),
-                "acceleration": metrics.acceleration_errors(
+                "joint": joint_errors(pred, gt, root=root),
+                "aligned": aligned_errors(pred, gt),
+                "acceleration": acceleration_errors(
                     at_root(pred, root), at_root(steady, root), truth.fps
                 ),
-                "jerk": metrics.jerk_sizes(pred, truth.fps),
-                "true_jerk": metrics.jerk_sizes(steady, truth.fps),
-                "skate": metrics.skate_speeds(pred, steady, truth.fps, feet),
-                "true_skate": metrics.skate_speeds(steady, steady, truth.fps, feet),
+                "jerk": jerk_sizes(pred, truth.fps),
+                "true_jerk": jerk_sizes(steady, truth.fps),
+                "skate": skate_speeds(pred, steady, truth.fps, feet),
+                "true_skate": skate_speeds(steady, steady, truth.fps, feet),
             }
             for name, values in derived.items():
                 before = (len(gt) - len(values)) // 2  # a difference lies amid its frames
@@ -320,7 +331,7 @@ def _surfaces(
         if same_mesh:
             pelvis = found.joints[place[keep], :1]
             away = (ours - pelvis) - (theirs - person.points[at, :1])
-            yield at, {"vertex": np.linalg.norm(away, axis=-1).mean(1) * metrics.MM}
+            yield at, {"vertex": np.linalg.norm(away, axis=-1).mean(1) * MM}
 
 
 def table(errors: Sequence[Errors]) -> str:

@@ -17,29 +17,36 @@ from typing import Any
 
 import numpy as np
 
-from hpsvid import accuracy, metrics, pipeline, results, truth, video, video_writer, windows
+from hpsvid.accuracy import compare, summary
 from hpsvid.body import Body
 from hpsvid.choices import SolverName
+from hpsvid.common.files import read_npz
+from hpsvid.common.series import RATE_HZ, runs
 from hpsvid.errors import HpsvidError, InputError, NoPersonError, reason
-from hpsvid.files import read_npz
 from hpsvid.ik.solver_niki import WINDOW_FRAMES
+from hpsvid.metrics import MM, acceleration_errors, jerk_sizes, mean
+from hpsvid.pipeline import Options, StageClock, make_motion, render_overlay, silent
 from hpsvid.render import ALPHA, Renderer
+from hpsvid.results import belongs
+from hpsvid.truth import FEET, Truth, read_truth
 from hpsvid.types import Array, Clip, Motion, Person
+from hpsvid.video import clips_in, probe, read_frames
+from hpsvid.video_writer import VideoWriter
 
 Row = dict[str, Any]
 """Plain values by column; `None` where there is nothing to measure."""
 
 NETWORKS = ("detect", "landmarks")
-SEAM_S = WINDOW_FRAMES // 2 / windows.RATE_HZ  # the temporal solver's windows overlap by half
+SEAM_S = WINDOW_FRAMES // 2 / RATE_HZ  # the temporal solver's windows overlap by half
 WARM_UP_FRAMES = 60
 MIB = 2**20
 
 
 def bench(
     folder: Path,
-    truths: Sequence[truth.Truth],
+    truths: Sequence[Truth],
     body: Body,
-    options: pipeline.Options,
+    options: Options,
     solvers: Sequence[SolverName],
     renderer: Renderer | None,
 ) -> Iterator[Row]:
@@ -48,14 +55,14 @@ def bench(
     truths: of some of the clips. What a first call costs alone (compiling, filling caches) is
     spent before the clock starts. Raises InputError when there is no clip.
     """
-    clips = video.clips_in(folder)
+    clips = clips_in(folder)
     ways = [replace(options, solver=solver) for solver in solvers]
     warm = False
     for path in clips:
-        known = next((one for one in truths if results.belongs(path, one)), None)
+        known = next((one for one in truths if belongs(path, one)), None)
         for way in ways:
             try:
-                clip = video.probe(path)
+                clip = probe(path)
                 if not warm:
                     warm = _warm_up(clip, body, ways, renderer)
                 yield measure(clip, known, body, way, renderer)
@@ -63,7 +70,7 @@ def bench(
                 yield {"clip": path.name, "solver": way.solver, "failed": reason(error, path)}
 
 
-def truths_in(folder: Path, body: Body) -> tuple[list[truth.Truth], list[str]]:
+def truths_in(folder: Path, body: Body) -> tuple[list[Truth], list[str]]:
     """Every truth in the folder's npz files, and a line on each of them that cannot be read.
 
     Other programs' files, and results of `hpsvid` itself, are no truth and passed over.
@@ -72,15 +79,13 @@ def truths_in(folder: Path, body: Body) -> tuple[list[truth.Truth], list[str]]:
     for path in sorted(folder.glob("*.npz")):
         try:
             if read_npz(path, "truth", ("header", "joints3d_m")):
-                found += [one for one in truth.read_truth(path, body) if one.solver is None]
+                found += [one for one in read_truth(path, body) if one.solver is None]
         except InputError as error:
             unreadable.append(f"{path.name}: {reason(error, path)}")
     return found, unreadable
 
 
-def _warm_up(
-    clip: Clip, body: Body, ways: Sequence[pipeline.Options], renderer: Renderer | None
-) -> bool:
+def _warm_up(clip: Clip, body: Body, ways: Sequence[Options], renderer: Renderer | None) -> bool:
     """Everything once, on the clip's first frames; whether they showed a person."""
     with tempfile.TemporaryDirectory() as scratch, suppress(NoPersonError):
         short = excerpt(clip, WARM_UP_FRAMES, Path(scratch) / "short.mp4")
@@ -94,34 +99,34 @@ def excerpt(clip: Clip, frames: int, path: Path) -> Clip:
     """The first `frames` frames of the clip as a file of their own."""
     shape = {"width": clip.width, "height": clip.height, "fps": clip.fps}
     left = frames
-    with video_writer.VideoWriter(path, **shape) as writer:
-        for chunk in video.read_frames(clip):
+    with VideoWriter(path, **shape) as writer:
+        for chunk in read_frames(clip):
             for rgb, pts in zip(chunk.rgb[:left], chunk.pts_s[:left], strict=True):
                 writer.write(rgb, float(pts))
             left -= min(left, len(chunk))
             if left == 0:
                 break
-    return video.probe(path)
+    return probe(path)
 
 
 def measure(
     clip: Clip,
-    known: truth.Truth | None,
+    known: Truth | None,
     body: Body,
-    options: pipeline.Options,
+    options: Options,
     renderer: Renderer | None,
 ) -> Row:
     """One row: the clip with `options`, overlay and all."""
-    clock = pipeline.StageClock()
+    clock = StageClock()
     reset_peak()
     start = time.perf_counter()
-    motion = pipeline.make_motion(clip, body, options, clock, pipeline.silent)
+    motion = make_motion(clip, body, options, clock, silent)
     motion_s = time.perf_counter() - start
     if renderer is not None:
         with tempfile.TemporaryDirectory() as scratch:
-            pipeline.render_overlay(
+            render_overlay(
                 motion, body, Path(scratch) / "overlay.mp4",
-                renderer=renderer, alpha=ALPHA, clock=clock, progress=pipeline.silent,
+                renderer=renderer, alpha=ALPHA, clock=clock, progress=silent,
             )  # fmt: skip
     wall = time.perf_counter() - start
     frames = len(motion.pts_s)
@@ -157,14 +162,14 @@ def quality(motion: Motion) -> Row:
     jerk, acceleration, at_seam, slower_foot = map(np.concatenate, zip(*moving, strict=True))
     reprojection = np.concatenate([person.reprojection_px for person in people])
     filled = np.concatenate([~person.valid for person in people])
-    gaps = sum(len(truth.runs(~person.valid)) for person in people)
-    seam, inside = metrics.mean(acceleration[at_seam]), metrics.mean(acceleration[~at_seam])
+    gaps = sum(len(runs(~person.valid)) for person in people)
+    seam, inside = mean(acceleration[at_seam]), mean(acceleration[~at_seam])
     return {
         "people": len(people),
-        "jitter_m_s3": _plain(metrics.mean(jerk)),
-        "acceleration_m_s2": _plain(metrics.mean(acceleration) / metrics.MM),
-        "slower_foot_mm_s": _plain(metrics.mean(slower_foot)),
-        "reprojection_px": _plain(metrics.mean(reprojection)),
+        "jitter_m_s3": _plain(mean(jerk)),
+        "acceleration_m_s2": _plain(mean(acceleration) / MM),
+        "slower_foot_mm_s": _plain(mean(slower_foot)),
+        "reprojection_px": _plain(mean(reprojection)),
         "seam_ratio": _plain(seam / inside) if inside else None,
         "filled_percent": 100 * float(filled.mean()),
         "gaps": gaps,
@@ -175,19 +180,19 @@ def _movement(person: Person, motion: Motion) -> tuple[Array, Array, Array, Arra
     """One person's jerk, m/s^3; acceleration, mm/s^2, and whether it is at a seam; foot, mm/s."""
     fps, joints = float(motion.clip.fps), person.joints
     centred = joints - joints[:, :1]
-    acceleration = metrics.acceleration_errors(centred, np.zeros_like(centred), fps).mean(1)
+    acceleration = acceleration_errors(centred, np.zeros_like(centred), fps).mean(1)
     times = motion.pts_s[person.track.frame_index]
     middle = times[1:-1] - times[0]  # a second difference lies amid its frames
     away = np.abs((middle + SEAM_S / 2) % SEAM_S - SEAM_S / 2)
-    at_seam = (away <= 1.5 / min(fps, windows.RATE_HZ)) & (middle > SEAM_S / 2)
-    feet = np.diff(joints[:, truth.FEET["joints"]], axis=0) * fps * metrics.MM
+    at_seam = (away <= 1.5 / min(fps, RATE_HZ)) & (middle > SEAM_S / 2)
+    feet = np.diff(joints[:, FEET["joints"]], axis=0) * fps * MM
     slower_foot = np.linalg.norm(feet, axis=-1).min(1)
-    return metrics.jerk_sizes(joints, fps).ravel(), acceleration, at_seam, slower_foot
+    return jerk_sizes(joints, fps).ravel(), acceleration, at_seam, slower_foot
 
 
-def _accuracy(motion: Motion, known: truth.Truth, body: Body) -> Row:
-    errors = accuracy.compare(motion, known, body, clip=known.name, method="")
-    found = accuracy.summary(errors)
+def _accuracy(motion: Motion, known: Truth, body: Body) -> Row:
+    errors = compare(motion, known, body, clip=known.name, method="")
+    found = summary(errors)
     wanted = ("mpjpe_mm", "pa_mpjpe_mm", "pve_mm", "foot_skate_mm_s", "found_percent")
     return {name: _plain(found[name]) for name in wanted}
 

@@ -8,7 +8,7 @@ its triangles lie on parts of the body that are more than `NEAR_PARTS` joints ap
 import numpy as np
 
 from hpsvid.body import N_BODY, PARENTS, Body
-from hpsvid.compiled import compiled
+from hpsvid.common.raster import compiled
 from hpsvid.types import Array
 
 NEAR_PARTS = 2  # steps in the tree of joints, over which skin folds and touches in every pose

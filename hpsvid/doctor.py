@@ -14,8 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 import hpsvid
+from hpsvid.common.weights import imported_dir, imported_source, read_manifest, weights_path
 from hpsvid.errors import HpsvidError, one_line
-from hpsvid.weights import imported_dir, imported_source, read_manifest, weights_path
 
 CORE = (
     "typer", "rich", "numpy", "torch", "opencv-python-headless", "onnxruntime", "av",

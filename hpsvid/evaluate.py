@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpsvid.batches import take
 from hpsvid.body import Body, load_body
 from hpsvid.choices import SolverName
+from hpsvid.common.records import take
+from hpsvid.common.weights import weights_path
 from hpsvid.errors import InputError
 from hpsvid.ik import ikol, load_solver
 from hpsvid.ik.hybrik import solve
@@ -21,7 +22,6 @@ from hpsvid.ik.solver_niki import Network, NetworkSolver, load_network
 from hpsvid.metrics import MM, acceleration_error, acceleration_errors, mpjpe, pa_mpjpe
 from hpsvid.mocap import read_mocap_folder
 from hpsvid.synthetic import Noise, hidden_joints, observe, test_windows
-from hpsvid.weights import weights_path
 
 NOISE_LEVELS_MM = (0, 10, 20, 30, 50, 80)  # NIKI supplement D
 SEEN_MM, HIDDEN_MM = 20, 150  # what a joint that is seen, and one that is not, is off by

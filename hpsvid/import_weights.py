@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hpsvid.backbone.hybrik_cnn import HybrIKHRNet, HybrIKResNet
+from hpsvid.common.files import check_folder, staged
+from hpsvid.common.weights import file_sha256, fill, imported_path
 from hpsvid.errors import InputError, WeightsError, one_line
-from hpsvid.files import check_folder, staged
 from hpsvid.ik.released import ReleasedNiki, own_name
-from hpsvid.weights import file_sha256, fill, imported_path
 
 # SMPL's arrays belong to its licence and come from the user's own SMPL file; NIKI's camera network
 # is not used: a body is placed by its landmarks, whatever solved it.
@@ -52,7 +52,7 @@ def import_weights(path: Path) -> tuple[str, Path]:
     """Read a checkpoint (.pth), check it against its network, and write it as safetensors.
 
     Nothing in the file is run. Returns the kind found by the keys, one of CHECKPOINTS, and the
-    file written (see `hpsvid.weights.imported_path`). Raises InputError when the file cannot be
+    file written (see `hpsvid.common.weights.imported_path`). Raises InputError when the file cannot be
     opened or the folder not written, WeightsError when it is damaged or of no kind known here.
     """
     found = _read(path)

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import hpsvid
 from hpsvid.choices import RendererName
+from hpsvid.common.files import staged
 from hpsvid.errors import HpsvidError, InputError, one_line, reason
-from hpsvid.files import staged
 
 if TYPE_CHECKING:
     from hpsvid.pipeline import Progress
+
 
 Row = dict[str, Any]
 """What became of a clip, as plain values: clip, state (done, skipped, failed), reason, figures."""
@@ -60,28 +61,30 @@ def perform(job: Job, progress: "Progress") -> Row:
 
     Raises what probing, making and drawing a motion raise: HpsvidError, OSError, MemoryError.
     """
-    from hpsvid import video
+    from hpsvid.video import probe
 
-    clip = video.probe(job.source)  # a clip that cannot be read is known before torch is loaded
-    from hpsvid import pipeline, summary, video_writer
-    from hpsvid.export import npz
+    clip = probe(job.source)  # a clip that cannot be read is known before torch is loaded
+    from hpsvid.export.npz import write_motion
+    from hpsvid.pipeline import Options, StageClock, load_chosen_body, make_motion, render_overlay
     from hpsvid.render import load_renderer
+    from hpsvid.summary import summarise
+    from hpsvid.video_writer import check_output
 
-    video_writer.check_output(job.overlay, clip)
+    check_output(job.overlay, clip)
     if job.result.is_dir():
         raise InputError(f"{job.result}: is a folder; the result goes there: name another file")
     renderer = load_renderer(job.renderer, job.options.get("threads"))
-    clock = pipeline.StageClock()
-    body = pipeline.load_chosen_body(job.smpl)
-    motion = pipeline.make_motion(clip, body, pipeline.Options(**job.options), clock, progress)
+    clock = StageClock()
+    body = load_chosen_body(job.smpl)
+    motion = make_motion(clip, body, Options(**job.options), clock, progress)
     job.overlay.parent.mkdir(parents=True, exist_ok=True)
     with staged(job.result) as unseen:  # both files appear, or neither
-        npz.write_motion(motion, unseen)
-        pipeline.render_overlay(
+        write_motion(motion, unseen)
+        render_overlay(
             motion, body, job.overlay, renderer=renderer, alpha=job.alpha, clock=clock,
             progress=progress,
         )  # fmt: skip
-    return summary.summarise(motion, clock, [job.overlay, job.result])
+    return summarise(motion, clock, [job.overlay, job.result])
 
 
 def work(job: Job) -> Row:

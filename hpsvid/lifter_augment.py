@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hpsvid.backbone.learned import HIPS, OTHER_JOINT, OTHER_LANDMARK, OTHER_TWIST
 from hpsvid.body import LANDMARK
-from hpsvid.geometry import axis_angle_to_matrix, unit
+from hpsvid.common.geometry import axis_angle_to_matrix, unit
 from hpsvid.lifter_data import Pairs
 
 SHOULDERS = [LANDMARK["left_shoulder"], LANDMARK["right_shoulder"]]

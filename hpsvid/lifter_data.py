@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpsvid.backbone.learned import HIPS, View, held, make_view, view_turn
-from hpsvid.batches import join
+from hpsvid.backbone.learned import HIPS, View, make_view, view_turn
 from hpsvid.body import Body
+from hpsvid.common.files import read_npz
+from hpsvid.common.geometry import axis_angle_to_matrix
+from hpsvid.common.records import join
+from hpsvid.common.series import held
 from hpsvid.errors import InputError
-from hpsvid.files import read_npz
-from hpsvid.geometry import axis_angle_to_matrix
 from hpsvid.ik.hybrik import twists
 from hpsvid.synthetic import MotionSource
 from hpsvid.takes import chimera, choose_take, joints_of

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hpsvid.common.files import check_folder
 from hpsvid.errors import InputError
-from hpsvid.files import check_folder
 from hpsvid.jobs import UNFINISHED, Job, Row, finished
 from hpsvid.video import VIDEO_SUFFIXES, clips_in
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from hpsvid.body import JOINT, Body
+from hpsvid.common.files import read_npz
+from hpsvid.common.geometry import axis_angle_to_matrix, slerp
 from hpsvid.errors import InputError
-from hpsvid.files import read_npz
-from hpsvid.geometry import axis_angle_to_matrix, slerp
 from hpsvid.types import N_BETAS, N_ROTATIONS, Array, BodyParams
 
 # width of `poses` -> joints that it shares with SMPL, in SMPL's order; SMPL-H and SMPL-X go on

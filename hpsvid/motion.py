@@ -8,20 +8,19 @@ import torch
 from torch import Tensor
 
 from hpsvid.body import LANDMARK_NAMES, N_BODY, PARENTS, Body, forward_kinematics
-from hpsvid.errors import InputError
-from hpsvid.geometry import (
+from hpsvid.common.geometry import (
     axis_angle_to_matrix,
     cross_matrix,
     nearest_rotation,
     project,
     translation_onto,
 )
+from hpsvid.common.series import fill, interpolate
+from hpsvid.errors import InputError
 from hpsvid.smoothing import (
     FILLED_WEIGHT,
     certainty,
-    fill,
     hold_feet,
-    interpolate,
     of_bones,
     smooth_path,
     smooth_rotations,

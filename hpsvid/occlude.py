@@ -10,10 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from hpsvid import detect, pipeline, video, video_writer
-from hpsvid.boxes import areas
+from hpsvid.common.boxes import areas
+from hpsvid.detect import load_detector
 from hpsvid.errors import NoPersonError
+from hpsvid.pipeline import Progress, StageClock, find_people
 from hpsvid.types import Array, Clip, Track
+from hpsvid.video import read_frames
+from hpsvid.video_writer import check_output, open_writer
 
 KEY_EVERY = 8  # frames from one key frame to the next
 CUT_CHANCE = 2 / 3  # of a key frame to have a side cut off
@@ -93,20 +96,20 @@ def _pixels(box: Array, rgb: Array) -> list[int]:
     return np.round(box).clip(0, [width, height, width, height]).astype(int).tolist()
 
 
-def occlude_clip(clip: Clip, out: Path, seed: int, progress: pipeline.Progress) -> Occlusion:
+def occlude_clip(clip: Clip, out: Path, seed: int, progress: Progress) -> Occlusion:
     """Write the clip with its people occluded; returns what was taken from each frame.
 
     At every key frame it is the largest person who is hit. The same seed gives the same file.
     Raises NoPersonError when there is nobody, InputError when the clip or `out` cannot be used.
     """
-    video_writer.check_output(out, clip)
-    detector = detect.load_detector("embedded")
-    tracks, pts_s = pipeline.find_people(clip, detector, pipeline.StageClock(), progress)
+    check_output(out, clip)
+    detector = load_detector("embedded")
+    tracks, pts_s = find_people(clip, detector, StageClock(), progress)
     if not tracks:
         raise NoPersonError(f"{clip.path}: no person found in {len(pts_s)} frames; nobody to hide")
     taken = plan(largest_boxes(tracks, len(pts_s)), clip.width, clip.height, seed)
-    with video_writer.open_writer(out, clip) as writer:
-        for frames in video.read_frames(clip):
+    with open_writer(out, clip) as writer:
+        for frames in read_frames(clip):
             for rgb, index, pts in zip(frames.rgb, frames.index, frames.pts_s, strict=True):
                 rng = np.random.default_rng([seed, int(index)])
                 hidden = occluded(rgb, taken.window[index], taken.patch[index], rng)

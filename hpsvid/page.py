@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from itertools import cycle
 from pathlib import Path
 
-from hpsvid.files import written_whole
+from hpsvid.common.files import written_whole
 
 # Okabe and Ito, "Color universal design", 2008, in an order that stays apart on white
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#555555")

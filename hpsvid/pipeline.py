@@ -19,28 +19,29 @@ import numpy as np
 import torch
 
 import hpsvid
-from hpsvid import detect, ik, motion, smoothing, track, video, video_writer, windows
-from hpsvid.backbone import LIFTERS, BlazePose, HybrIKBackbone, Lift, network_name
+from hpsvid.backbone import LIFTERS, Lift
+from hpsvid.backbone.blazepose import BlazePose
+from hpsvid.backbone.hybrik import HybrIKBackbone, network_name
 from hpsvid.body import Body, load_body
 from hpsvid.body_files import find_smpl, load_smpl
 from hpsvid.choices import BackboneName, LifterName, SolverName, WeightsName
+from hpsvid.common.records import take_frames
+from hpsvid.common.series import at_times, back_to, rate_times
+from hpsvid.common.threads import prefetch
+from hpsvid.common.weights import imported_source, shipped_hashes, weights_path
 from hpsvid.cuts import CutDetector
+from hpsvid.detect import Detector, load_detector
 from hpsvid.errors import InputError, NoPersonError
-from hpsvid.prefetch import prefetch
+from hpsvid.ik import OFFICIAL, Solver, load_solver
+from hpsvid.motion import guess_camera, make_person, person_betas
 from hpsvid.render import Renderer
 from hpsvid.render.overlay import Overlay
-from hpsvid.types import (
-    Camera,
-    Clip,
-    Frames,
-    Landmarks,
-    Motion,
-    Observations,
-    Person,
-    Track,
-    take_frames,
-)
-from hpsvid.weights import imported_source, shipped_hashes, weights_path
+from hpsvid.smoothing import steady
+from hpsvid.track import MIN_SECONDS, Tracker, select_tracks
+from hpsvid.types import Camera, Clip, Frames, Landmarks, Motion, Observations, Person, Track
+from hpsvid.video import read_frames
+from hpsvid.video_writer import open_writer
+from hpsvid.windows import blend, split
 
 # A track in which the landmark network saw a person in fewer frames than this was a false alarm.
 MIN_SEEN_SHARE = 0.2
@@ -97,7 +98,7 @@ class StageClock:
         return prefetch(self._decode(clip))
 
     def _decode(self, clip: Clip) -> Iterator[Frames]:
-        chunks = video.read_frames(clip)
+        chunks = read_frames(clip)
         while True:
             start = time.perf_counter()
             frames = next(chunks, None)
@@ -140,12 +141,12 @@ def make_motion(
     it, WeightsError when a network's file is missing or damaged.
     """
     check_official(body, options)
-    camera = motion.guess_camera(clip, options.focal_px)
-    detector = detect.load_detector(options.detector, threads=options.threads)
+    camera = guess_camera(clip, options.focal_px)
+    detector = load_detector(options.detector, threads=options.threads)
     lift = LIFTERS[options.lifter]
-    solver = ik.load_solver(options.solver, body, options.weights)
+    solver = load_solver(options.solver, body, options.weights)
     tracks, pts_s = find_people(clip, detector, clock, progress)
-    tracks = track.select_tracks(tracks, person=options.person, max_people=options.max_people)
+    tracks = select_tracks(tracks, person=options.person, max_people=options.max_people)
     if not tracks:
         raise NoPersonError(_nobody(clip, len(pts_s), options))
     evidence, network = read_evidence(clip, tracks, camera, body, options, clock, progress)
@@ -166,9 +167,9 @@ def make_motion(
 
 
 def provenance(
-    detector: detect.Detector,
+    detector: Detector,
     backbone: dict[str, str],
-    solver: ik.Solver,
+    solver: Solver,
     body: Body,
     options: Options,
 ) -> dict[str, Any]:
@@ -190,11 +191,11 @@ def silent(stage: str, done: int, total: int | None) -> None:
 
 
 def find_people(
-    clip: Clip, detector: detect.Detector, clock: StageClock, progress: Progress
+    clip: Clip, detector: Detector, clock: StageClock, progress: Progress
 ) -> tuple[list[Track], np.ndarray]:
     """Pass 1: all tracks of the clip, and every frame's time (F,) s."""
     every = max(1, round(float(clip.fps) / DETECTIONS_HZ))
-    tracker = track.Tracker(fps=float(clip.fps), every=every, picture=(clip.width, clip.height))
+    tracker = Tracker(fps=float(clip.fps), every=every, picture=(clip.width, clip.height))
     is_cut = CutDetector()
     times = []
     done = 0
@@ -273,7 +274,7 @@ def _show(
 def trim(found: Track, seen: Evidence, fps: float) -> tuple[Track, Evidence] | None:
     """Cut a track's ends where the network saw nobody; None when it hardly ever saw anybody."""
     hits = np.flatnonzero(seen.valid if isinstance(seen, Observations) else seen.score > 0)
-    brief = min(len(found), math.ceil(track.MIN_SECONDS * fps))  # seen throughout
+    brief = min(len(found), math.ceil(MIN_SECONDS * fps))  # seen throughout
     if len(hits) < max(brief, MIN_SEEN_SHARE * len(found)):
         return None
     span = slice(int(hits[0]), int(hits[-1]) + 1)
@@ -287,34 +288,34 @@ def solve_track(
     body: Body,
     camera: Camera,
     lift: Lift,
-    solver: ik.Solver,
+    solver: Solver,
     clock: StageClock,
 ) -> Person:
     """Lift, smooth, solve and place one track; pts_s: (F,) s of the clip's frames."""
     times = pts_s[found.frame_index]
     with clock.stage("lift", len(found)):
         raw = seen if isinstance(seen, Observations) else lift(seen, times, camera, body)
-        obs = smoothing.steady(raw, times)
+        obs = steady(raw, times)
     with clock.stage("solve", len(found)), torch.inference_mode():
-        betas = motion.person_betas(obs)
+        betas = person_betas(obs)
         rotmats = solve(obs, times, betas, solver)
     with clock.stage("place", len(found)), torch.inference_mode():
-        return motion.make_person(found, obs, rotmats, betas, times, body, camera, raw=raw)
+        return make_person(found, obs, rotmats, betas, times, body, camera, raw=raw)
 
 
-def solve(obs: Observations, times: np.ndarray, betas: np.ndarray, solver: ik.Solver) -> np.ndarray:
+def solve(obs: Observations, times: np.ndarray, betas: np.ndarray, solver: Solver) -> np.ndarray:
     """Rotations (T, 24, 3, 3) of one track; a solver of windows sees them at its own frame rate.
 
     times: (T,) s; betas: (10,).
     """
-    even = windows.rate_times(times) if solver.window_length else None
-    seen = obs if even is None else smoothing.at_times(obs, times, even)
+    even = rate_times(times) if solver.window_length else None
+    seen = obs if even is None else at_times(obs, times, even)
     parts = [
         (window.start, solver(window, betas))
-        for window in windows.split(seen, solver.window_length, (solver.window_length or 0) // 2)
+        for window in split(seen, solver.window_length, (solver.window_length or 0) // 2)
     ]
-    rotmats = windows.blend(parts, len(seen)).rotmats
-    return rotmats if even is None else windows.back_to(rotmats, times)
+    rotmats = blend(parts, len(seen)).rotmats
+    return rotmats if even is None else back_to(rotmats, times)
 
 
 def _nobody(clip: Clip, frames: int, options: Options) -> str:
@@ -325,11 +326,11 @@ def _nobody(clip: Clip, frames: int, options: Options) -> str:
     )
 
 
-def _hashes(solver: ik.Solver, options: Options) -> dict[str, str]:
+def _hashes(solver: Solver, options: Options) -> dict[str, str]:
     """The sha256 of the weights of lifter and solver; of the authors', that of their file."""
     lifter = "lifter" if options.lifter == "learned" and options.backbone == "blazepose" else ""
     if options.weights == "official":
-        name = ik.OFFICIAL[solver.name]
+        name = OFFICIAL[solver.name]
         return shipped_hashes(lifter) | {name: imported_source(name)["sha256"]}
     return shipped_hashes(lifter, solver.name.replace("-", "_"))
 
@@ -371,7 +372,7 @@ def keep_people(result: Motion, options: Options) -> Motion:
     """
     if not result.people:
         raise NoPersonError(f"{result.clip.path}: the result holds no person; nothing to write")
-    kept = track.select_tracks(
+    kept = select_tracks(
         [person.track for person in result.people],
         person=options.person,
         max_people=options.max_people,
@@ -398,7 +399,7 @@ def render_overlay(
     clip = result.clip
     overlay = Overlay(result, body, renderer, alpha=alpha)
     done = 0
-    with closing(clock.read(clip)) as chunks, video_writer.open_writer(out, clip) as writer:
+    with closing(clock.read(clip)) as chunks, open_writer(out, clip) as writer:
         for frames in chunks:
             with clock.stage("render", len(frames)):
                 pictures = list(overlay.draw(frames))

@@ -14,16 +14,18 @@ import cv2
 import numpy as np
 
 import hpsvid
-from hpsvid import metrics, video
 from hpsvid.accuracy import COLUMNS, Errors, by_method, frames_shown, per_joint, summary
 from hpsvid.body import Body
 from hpsvid.charts import bar_chart, legend, line_chart
+from hpsvid.common.geometry import image_of
 from hpsvid.evaluate import Comparison, Score
+from hpsvid.metrics import AUC_STEPS, MM, PCK_MM, mean, pck
 from hpsvid.page import colours_of, write_page
 from hpsvid.render import load_renderer
 from hpsvid.render.overlay import Overlay
-from hpsvid.truth import POINT_NAMES, PointSet, Truth, image_of
+from hpsvid.truth import POINT_NAMES, PointSet, Truth
 from hpsvid.types import Array, Frames, Motion
+from hpsvid.video import probe, read_frames
 
 SHOWN_CLIPS = 6  # clips with curves and pictures; the tables hold all
 PICTURES = (1 / 6, 1 / 2, 5 / 6)  # of the time that is known, and the worst frame
@@ -162,12 +164,12 @@ def _accuracy(measured: Sequence[Measured], colours: Mapping[str, str], body: Bo
         _summary_table("All clips", {name: some for name, some in methods.items()}),
         '<div class="charts">',
     ]
-    limits = np.linspace(0, metrics.PCK_MM, metrics.AUC_STEPS)
+    limits = np.linspace(0, PCK_MM, AUC_STEPS)
     for title, field in (("Roots together", "joint"), ("After alignment", "aligned")):
         curves = {}
         for name, some in methods.items():
             values = np.concatenate([getattr(one, field).ravel() for one in some])
-            curves[name] = (limits, np.array([100 * metrics.pck(values, x) for x in limits]))
+            curves[name] = (limits, np.array([100 * pck(values, x) for x in limits]))
         parts.append(
             line_chart(curves, colours, x="threshold, mm", y="points within it, %", caption=title)
         )
@@ -220,7 +222,7 @@ def _over_time(some: Sequence[Measured], colours: Mapping[str, str]) -> str:
     charts = []
     for field, y, unit in (
         ("joint", "MPJPE, mm", 1.0),
-        ("acceleration", "acceleration error, m/s²", 1 / metrics.MM),
+        ("acceleration", "acceleration error, m/s²", 1 / MM),
     ):
         curves = {}
         for one in some:
@@ -229,9 +231,9 @@ def _over_time(some: Sequence[Measured], colours: Mapping[str, str]) -> str:
                 values = np.full((len(errors), len(frames)), np.nan)
                 for row, e in zip(values, errors, strict=True):
                     row[np.searchsorted(frames, e.frame_index)] = [
-                        metrics.mean(points) for points in getattr(e, field)
+                        mean(points) for points in getattr(e, field)
                     ]
-                curve = np.array([metrics.mean(column) for column in values.T])
+                curve = np.array([mean(column) for column in values.T])
                 curves[method] = (frames / errors[0].fps, unit * curve)
         charts.append(line_chart(curves, colours, x="time, s", y=y))
     return f'<div class="charts">{"".join(charts)}</div>'
@@ -247,7 +249,7 @@ def _pictures(some: Sequence[Measured], body: Body) -> str:
     if path is None or len(rows) == 0:
         return ""
     chosen = {int(rows[int(share * len(rows))]): "" for share in PICTURES}
-    per_frame = np.array([metrics.mean(row) for row in person.joint])
+    per_frame = np.array([mean(row) for row in person.joint])
     if np.isfinite(per_frame).any():
         chosen[int(np.nanargmax(per_frame))] = f", worst of {person.method}"
     index = [int(person.frame_index[row]) for row in chosen]
@@ -283,7 +285,7 @@ def _picture_row(name: str, cells: Iterable[str], tag: str = "td") -> str:
 def _frames(path: Path, wanted: set[int]) -> dict[int, Array]:
     """These frames of a clip by index."""
     found = {}
-    for frames in video.read_frames(video.probe(path)):
+    for frames in read_frames(probe(path)):
         for rgb, index in zip(frames.rgb, frames.index, strict=True):
             if int(index) in wanted:
                 found[int(index)] = rgb.copy()

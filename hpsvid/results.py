@@ -4,17 +4,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hpsvid import pipeline, video
 from hpsvid.accuracy import Errors, compare
 from hpsvid.body import Body
 from hpsvid.body_files import find_smpl
 from hpsvid.choices import SolverName
+from hpsvid.common.files import read_npz
 from hpsvid.errors import InputError
 from hpsvid.export.npz import read_motion
-from hpsvid.files import read_npz
+from hpsvid.pipeline import Options, Progress, StageClock, check_body, load_chosen_body, make_motion
 from hpsvid.threedpw import read_sequence
 from hpsvid.truth import Truth, read_truth
 from hpsvid.types import Motion
+from hpsvid.video import probe
 
 
 def is_truth(data: Path) -> bool:
@@ -78,8 +79,8 @@ def evaluate_motions(
     solvers: Sequence[SolverName],
     *,
     smpl: Path | None,
-    progress: pipeline.Progress,
-    options: pipeline.Options | None = None,
+    progress: Progress,
+    options: Options | None = None,
 ) -> Iterator[tuple[Truth, Motion, list[Errors]]]:
     """Every result against its truth.
 
@@ -87,9 +88,9 @@ def evaluate_motions(
     that the truth names); solvers, options: what makes motions of clips. Raises InputError when
     a truth has no result, or a result was made with another body.
     """
-    body = pipeline.load_chosen_body(smpl)
+    body = load_chosen_body(smpl)
     files = truth_files(data)
-    makers = [replace(options or pipeline.Options(), solver=solver) for solver in solvers]
+    makers = [replace(options or Options(), solver=solver) for solver in solvers]
     for path in files:
         truths = read_truths(path, body, find_smpl(smpl))
         alone = len(files) == len(truths) == 1
@@ -109,15 +110,15 @@ def evaluate_motions(
 
 
 def _motions(
-    path: Path, makers: Sequence[pipeline.Options], body: Body, progress: pipeline.Progress
+    path: Path, makers: Sequence[Options], body: Body, progress: Progress
 ) -> Iterator[tuple[str, Motion]]:
     """(method, motion): the saved one, or one made with each of the options."""
     if path.suffix == ".npz":
         motion = read_motion(path)
-        pipeline.check_body(motion, body)
+        check_body(motion, body)
         yield str(motion.provenance.get("solver", path.stem)), motion
         return
-    clip = video.probe(path)
+    clip = probe(path)
     for options in makers:
-        made = pipeline.make_motion(clip, body, options, pipeline.StageClock(), progress)
+        made = make_motion(clip, body, options, StageClock(), progress)
         yield options.solver, made

@@ -12,14 +12,22 @@ from itertools import chain
 import cv2
 import numpy as np
 
-from hpsvid import detect, ik, metrics, motion, pipeline, video
-from hpsvid.backbone import LIFTERS, BlazePose
+from hpsvid import metrics
+from hpsvid.backbone import LIFTERS
+from hpsvid.backbone.blazepose import BlazePose
 from hpsvid.body import JOINT_NAMES, N_BODY, Body
-from hpsvid.boxes import areas
+from hpsvid.common.boxes import areas
+from hpsvid.common.geometry import image_of
+from hpsvid.detect import load_detector
 from hpsvid.errors import InputError, NoPersonError
+from hpsvid.ik import load_solver
+from hpsvid.metrics import joint_errors, joint_means, mean
+from hpsvid.motion import guess_camera
 from hpsvid.occlude import MARGIN
-from hpsvid.truth import Truth, image_of
+from hpsvid.pipeline import Options, Progress, StageClock, one_torch_thread, solve_track
+from hpsvid.truth import Truth
 from hpsvid.types import Array, Clip, Frames, track_in_one_frame
+from hpsvid.video import read_frames
 
 PATCH = 40 / 224  # of the person's picture, as in PARE
 GREY = 128
@@ -41,11 +49,11 @@ def sensitivity(
     clip: Clip,
     frame: int,
     body: Body,
-    options: pipeline.Options,
+    options: Options,
     *,
     steps: int,
     truth: Truth | None,
-    progress: pipeline.Progress,
+    progress: Progress,
 ) -> Sensitivity:
     """Hide each of `steps` x `steps` places of the largest person in a frame, and solve anew.
 
@@ -54,7 +62,7 @@ def sensitivity(
     """
     rgb = _frame(clip, frame)
     whole = Frames(rgb=rgb[None], index=np.zeros(1, np.int64), pts_s=np.zeros(1))
-    (found,) = detect.load_detector(options.detector, threads=options.threads)(whole)
+    (found,) = load_detector(options.detector, threads=options.threads)(whole)
     if len(found.boxes) == 0:
         raise NoPersonError(f"{clip.path}: no person found in frame {frame}")
     box = found.boxes[areas(found.boxes).argmax()]
@@ -68,7 +76,7 @@ def sensitivity(
     if not np.isfinite(poses[0]).all():
         raise NoPersonError(f"{clip.path}: the person in frame {frame} is not seen well enough")
     wanted = poses[0] if gt is None else gt
-    errors = metrics.joint_errors(poses, np.broadcast_to(wanted, poses.shape), root=_ROOT)
+    errors = joint_errors(poses, np.broadcast_to(wanted, poses.shape), root=_ROOT)
     half = side / 2
     return Sensitivity(
         rgb=rgb,
@@ -91,7 +99,7 @@ def hidden(rgb: Array, centre: Array, side: float) -> Array:
 
 def _frame(clip: Clip, frame: int) -> Array:
     seen = 0
-    for frames in video.read_frames(clip):
+    for frames in read_frames(clip):
         seen += len(frames)
         if frame < seen:
             return frames.rgb[frame - frames.index[0]].copy()
@@ -120,8 +128,8 @@ def _poses(
     box: Array,
     clip: Clip,
     body: Body,
-    options: pipeline.Options,
-    progress: pipeline.Progress,
+    options: Options,
+    progress: Progress,
 ) -> Array:
     """Joints (N, 24, 3) m of the person at the box in each picture; NaN where nobody is seen."""
     tracks = [track_in_one_frame(i, i, box) for i in range(count)]
@@ -129,15 +137,15 @@ def _poses(
     for i, rgb in enumerate(pictures):
         network.observe(Frames(rgb=rgb[None], index=np.array([i]), pts_s=np.zeros(1)))
         progress("slide the patch", i + 1, count)
-    camera = motion.guess_camera(clip, options.focal_px)
-    lift, solver = LIFTERS[options.lifter], ik.load_solver(options.solver, body)
+    camera = guess_camera(clip, options.focal_px)
+    lift, solver = LIFTERS[options.lifter], load_solver(options.solver, body)
     poses = np.full((count, N_BODY, 3), np.nan)
-    with pipeline.one_torch_thread():
+    with one_torch_thread():
         for track, seen in zip(tracks, network.landmarks(), strict=True):
             if seen.score[0] > 0:
-                person = pipeline.solve_track(
+                person = solve_track(
                     track, seen, np.zeros(count), body, camera, lift, solver,
-                    pipeline.StageClock(),
+                    StageClock(),
                 )  # fmt: skip
                 poses[track.id] = person.joints[0, :N_BODY]
     return poses
@@ -149,8 +157,8 @@ def heat_map(found: Sensitivity) -> Array:
     The scale beside it begins at the error without a patch. Where the person is lost altogether
     the colour is the scale's end.
     """
-    grid = np.array([[metrics.mean(cell) for cell in row] for row in found.errors])
-    least = metrics.mean(found.clean)
+    grid = np.array([[mean(cell) for cell in row] for row in found.errors])
+    least = mean(found.clean)
     most = max(float(np.nanmax(grid, initial=least)), least + 1)
     level = np.nan_to_num((grid - least) / (most - least), nan=1.0).clip(0, 1)
     height, width = found.rgb.shape[:2]
@@ -198,7 +206,7 @@ def table(found: Sensitivity) -> str:
     what = "the truth" if found.against_truth else "the pose without a patch"
     lines = [f"| error against {what}, mm | no patch | mean | worst |", "|---|---|---|---|"]
     cells = found.errors.reshape(-1, N_BODY)
-    means = metrics.joint_means(cells)
+    means = joint_means(cells)
     for i, name in enumerate(JOINT_NAMES[:N_BODY]):
         worst = np.nanmax(cells[:, i], initial=0)
         lines.append(f"| {name} | {found.clean[i]:.0f} | {means[i]:.0f} | {worst:.0f} |")

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.linalg import solveh_banded
-from torch import Tensor
 
 from hpsvid.body import JOINT, N_BODY, PARENTS
-from hpsvid.geometry import nearest_rotation, slerp
-from hpsvid.types import Array, Observations, take_frames
+from hpsvid.common.geometry import nearest_rotation
+from hpsvid.common.series import MIN_STEP_S, interpolate, spaced_times
+from hpsvid.types import Array, Observations
 
 # Cut-offs of the smoothing, Hz: of motion at frequency f, 1 / (1 + (f / cut-off)^6) is kept. The
 # evidence is smoothed first, the rotations once more after the solver. Through all of it a swing
@@ -40,7 +40,6 @@ HOLDING_ROUNDS = 3  # of finding out which feet stand
 FEET = [JOINT[f"{s}_{part}"] for s in ("left", "right") for part in ("ankle", "foot", "big_toe")]
 FILLED_WEIGHT = 0.05  # of a frame without evidence, whose pose is interpolated
 WEIGHT_RANGE = (0.02, 4.0)  # how far sigma may lower or raise a frame's weight
-MIN_STEP_S = 1e-3  # that frames with the same time stamp, which damaged files hold, count as apart
 
 # One-sided smoothing, where the future is not known: cut-off at rest, Hz, and by how much each
 # m/s raises it. On the studio walk at 30 fps the evidence's acceleration error falls from 20 to
@@ -48,13 +47,6 @@ MIN_STEP_S = 1e-3  # that frames with the same time stamp, which damaged files h
 LIVE_REST_HZ = 2.0
 LIVE_HZ_PER_SPEED = 3.0
 LIVE_SPEED_HZ = 1.0  # of the speed itself; Casiez et al.'s own value
-
-
-def interpolate(values: Tensor, good: Tensor, times: Array) -> Tensor:
-    """Replace the rows (T, C) that are not good, linearly in time between the good ones."""
-    known = good.numpy()
-    columns = [np.interp(times, times[known], column[known]) for column in values.numpy().T]
-    return torch.from_numpy(np.stack(columns, -1))
 
 
 def steady(obs: Observations, pts_s: Array) -> Observations:
@@ -92,22 +84,6 @@ def steady(obs: Observations, pts_s: Array) -> Observations:
         joints=smooth(obs.joints, weight),
         twist=smooth(obs.twist, of_bones(weight)[:, 1:]),
     )
-
-
-def at_times(obs: Observations, pts_s: Array, times: Array) -> Observations:
-    """The evidence a solver reads at other moments `times` (N,) s, on lines between its frames.
-
-    pts_s: (T,) s, its own times. Landmarks and flags are those of the frames before.
-    """
-
-    def between(values: Array) -> Array:
-        columns = [np.interp(times, pts_s, column) for column in values.reshape(len(obs), -1).T]
-        return np.stack(columns, -1).reshape(len(times), *values.shape[1:]).astype(np.float32)
-
-    before = np.searchsorted(pts_s, times, side="right").clip(1, len(obs)) - 1
-    names = ("joints", "sigma", "twist", "betas", "pelvis")
-    moved = {name: between(getattr(obs, name)) for name in names}
-    return replace(take_frames(obs, before), **moved)
 
 
 def steady_so_far(obs: Observations, pts_s: Array) -> Observations:
@@ -176,26 +152,6 @@ def of_bones(weight: Array) -> Array:
     return bones
 
 
-def fill(rotmats: Array, valid: Array, pts_s: Array) -> Array:
-    """Rotations (T, 24, 3, 3) with the frames that are not valid turned steadily between the
-    valid ones around them; before the first and after the last, the pose is held.
-    """
-    known = np.flatnonzero(valid)
-    if len(known) in (0, len(valid)):
-        return rotmats
-    missing = np.flatnonzero(~valid)
-    after = np.searchsorted(known, missing)
-    before_i = known[np.maximum(after - 1, 0)]
-    after_i = known[np.minimum(after, len(known) - 1)]
-    span = np.maximum(pts_s[after_i] - pts_s[before_i], 1e-9)
-    share = torch.from_numpy(np.clip((pts_s[missing] - pts_s[before_i]) / span, 0, 1))
-    share = torch.where(torch.from_numpy(after_i == before_i), 0.0, share)
-    first, second = torch.from_numpy(rotmats[before_i]), torch.from_numpy(rotmats[after_i])
-    filled = rotmats.copy()
-    filled[missing] = slerp(first, second, share[:, None].to(first.dtype)).numpy()
-    return filled
-
-
 def smooth_series(values: Array, pts_s: Array, weight: Array, cutoff_hz: float) -> Array:
     """Zero-phase low-pass of `values` (T, C) sampled at pts_s (T,) s, in any spacing.
 
@@ -209,7 +165,7 @@ def smooth_series(values: Array, pts_s: Array, weight: Array, cutoff_hz: float) 
     total = len(values)
     if total < 4:
         return values
-    pts_s = _apart(pts_s)
+    pts_s = spaced_times(pts_s)
     spacing = np.gradient(pts_s)
     third = _third_derivative(pts_s)  # (T - 3, 4) coefficients of four neighbours
     length = (pts_s[3:] - pts_s[:-3]) / 3
@@ -246,7 +202,7 @@ def hold_feet(joints: Array, pts_s: Array) -> Array:
     total = len(joints)
     if total < 4:
         return np.zeros((total, 3), np.float32)
-    pts_s = _apart(pts_s)
+    pts_s = spaced_times(pts_s)
     step = np.diff(pts_s)
     pelvis = joints[:, 0].astype(np.float64)
     ray = pelvis / pelvis[:, 2:]
@@ -287,11 +243,6 @@ def _calm(depth: Array, pts_s: Array) -> Array:
     bands[-1] += np.gradient(pts_s) / np.minimum(DEPTH_SHARE * depth, MOST_DEPTH_M) ** 2
     _add_squares(bands, bends, (step[1:] + step[:-1]) / 2 / DEPTH_M_S2**2)
     return bands
-
-
-def _apart(pts_s: Array) -> Array:
-    """Times (T,) s from 0 on, no two nearer than MIN_STEP_S."""
-    return np.concatenate([[0.0], np.cumsum(np.maximum(np.diff(pts_s), MIN_STEP_S))])
 
 
 def _biweight(size: Array) -> Array:

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from hpsvid.body import JOINT, JOINT_NAMES, N_BODY, Body, mirrored
+from hpsvid.common.geometry import axis_angle_to_matrix, unit
+from hpsvid.common.records import join
 from hpsvid.errors import InputError
-from hpsvid.geometry import axis_angle_to_matrix, unit
 from hpsvid.ik.hybrik import twists
-from hpsvid.ik.losses import Batch, join
+from hpsvid.ik.losses import Batch
 from hpsvid.ik.niki import (
     BONE_ENDS,
     FLOOR_M,

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from hpsvid.body import JOINT, N_BODY, Body
+from hpsvid.common.geometry import axis_angle_to_matrix, matrix_to_axis_angle, swing_between
 from hpsvid.errors import InputError
-from hpsvid.geometry import axis_angle_to_matrix, matrix_to_axis_angle, swing_between
 from hpsvid.mocap import MotionCapture, seen_by_camera
 from hpsvid.synthetic import ARMS, MotionSource
 from hpsvid.types import N_BETAS, Array, BodyParams

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from hpsvid.body import N_BODY, Body
-from hpsvid.body_files import find_gendered, load_smpl, read_plain_pickle
+from hpsvid.body_files import find_gendered, load_smpl
+from hpsvid.common.geometry import axis_angle_to_matrix
+from hpsvid.common.pickles import read_plain_pickle
 from hpsvid.errors import InputError
-from hpsvid.geometry import axis_angle_to_matrix
 from hpsvid.mocap import MotionCapture, seen_by_camera
 from hpsvid.truth import TruePerson, Truth
 from hpsvid.types import N_BETAS, Array

@@ -17,7 +17,7 @@ import cv2
 import lap
 import numpy as np
 
-from hpsvid.boxes import areas, shared_areas
+from hpsvid.common.boxes import areas, shared_areas
 from hpsvid.errors import InputError
 from hpsvid.types import Array, Detections, Track
 

@@ -19,25 +19,19 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from hpsvid.batches import join, to_device
 from hpsvid.body import load_body
 from hpsvid.choices import PartName
+from hpsvid.common.records import join, to_device
+from hpsvid.common.weights import save_weights, weights_path
 from hpsvid.errors import InputError
 from hpsvid.evaluate import compare, network_method
 from hpsvid.ik.gik import gik_loss
-from hpsvid.ik.losses import (
-    Batch,
-    LossWeights,
-    fit_by_least_squares,
-    niki_loss,
-)
+from hpsvid.ik.losses import Batch, LossWeights, fit_by_least_squares, niki_loss
 from hpsvid.ik.mlp_ik import MlpIk, mlp_loss
 from hpsvid.ik.niki import Niki
 from hpsvid.ik.solver_niki import make_network
-from hpsvid.ik.weights import save_weights
 from hpsvid.mocap import read_mocap_folder
 from hpsvid.synthetic import LiftedPairs, MotionBatches, MotionSource, test_windows
-from hpsvid.weights import weights_path
 
 LEAST_SQUARES_WINDOWS = 1200
 VALIDATION_LEVELS = (0, 20, 50, None)

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpsvid import metrics
 from hpsvid.backbone.learned import Lifted, Lifter, LifterConfig, run, save_lifter
-from hpsvid.batches import join, take, to_device
 from hpsvid.body import LIMB_JOINTS, PARENTS, Body, load_body
 from hpsvid.choices import SizeName
-from hpsvid.files import staged
-from hpsvid.geometry import unit
+from hpsvid.common.files import staged
+from hpsvid.common.geometry import unit
+from hpsvid.common.records import join, take, to_device
+from hpsvid.common.weights import weights_path
 from hpsvid.lifter_augment import as_on_video, augment
 from hpsvid.lifter_data import (
     LandmarkErrors,
@@ -27,11 +27,11 @@ from hpsvid.lifter_data import (
     view_of,
     with_errors,
 )
+from hpsvid.metrics import mpjpe, pa_mpjpe
 from hpsvid.mocap import read_mocap_folder
 from hpsvid.synthetic import FPS, MotionSource
 from hpsvid.train import FitConfig, fit
 from hpsvid.truth import ROOT
-from hpsvid.weights import weights_path
 
 BATCH = 32  # sequences
 SIMULATED = 0.6  # of a batch, where there is motion to simulate landmarks for
@@ -86,10 +86,10 @@ def scores(lifted: Lifted, pairs: Pairs) -> dict[str, float]:
     thrice = seen[:, 2:] & seen[:, 1:-1] & seen[:, :-2]
     limbs = joints[:, LIMB_JOINTS], truth[:, LIMB_JOINTS]
     found = {
-        "pa12_mm": metrics.pa_mpjpe(*limbs),
-        "mpjpe12_mm": metrics.mpjpe(*limbs, root=ROOT["limbs"]),
-        "pa29_mm": metrics.pa_mpjpe(joints, truth),
-        "mpjpe29_mm": metrics.mpjpe(joints, truth),
+        "pa12_mm": pa_mpjpe(*limbs),
+        "mpjpe12_mm": mpjpe(*limbs, root=ROOT["limbs"]),
+        "pa29_mm": pa_mpjpe(joints, truth),
+        "mpjpe29_mm": mpjpe(joints, truth),
         "accel_m_s2": second[thrice].norm(dim=-1).mean(),
         "twist_deg": cosine.acos().rad2deg().mean(),
         "betas_off": (lifted.betas - pairs.betas[:, None]).abs().mean(),

@@ -14,12 +14,12 @@ from scipy.signal import butter, filtfilt
 from scipy.spatial.transform import Rotation
 
 from hpsvid.body import JOINT, JOINT_NAMES, LIMB_LANDMARKS, LIMB_NAMES, N_BODY, Body
+from hpsvid.common.files import read_npz
+from hpsvid.common.series import runs
+from hpsvid.common.weights import file_sha256, weights_path
 from hpsvid.errors import InputError
 from hpsvid.export.npz import read_motion
-from hpsvid.files import read_npz
-from hpsvid.geometry import project
 from hpsvid.types import Array, BodyParams, Motion, Person
-from hpsvid.weights import file_sha256, weights_path
 
 PointSet = Literal["joints", "limbs"]
 """Which points a truth knows: SMPL's 24 joints, or twelve limb points on the body's surface."""
@@ -65,11 +65,6 @@ class Truth:
     people: tuple[TruePerson, ...]
     pts_s: Array | None = None  # (F,) s, of all the clip's frames, where the file says so
     solver: str | None = None  # of a saved result, which stands in for the truth; None: is one
-
-
-def image_of(points: Array, K: Array) -> Array:
-    """Where camera points (..., 3) m lie in the picture, (..., 2) px, in float64; K: (3, 3) px."""
-    return project(torch.from_numpy(np.float64(points)), torch.from_numpy(np.float64(K))).numpy()
 
 
 def posed_surface(params: BodyParams, body: Body, rows: Array) -> Array:
@@ -201,9 +196,3 @@ def _steady(points: Array, fps: float) -> Array:
         if run.stop - run.start > 3 * len(taps[0]):  # filtfilt pads by so many
             steady[run] = filtfilt(taps[0], taps[1], points[run], axis=0)
     return steady
-
-
-def runs(flags: Array) -> list[slice]:
-    """Stretches of True in (T,) bool."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]])))
-    return [slice(int(a), int(b)) for a, b in edges.reshape(-1, 2)]

@@ -5,10 +5,10 @@ axes are OpenCV's (x right, y down, z forward). T is a track's frame count, J=29
 (SMPL's 24 and five leaves, names in `hpsvid.body`).
 """
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -191,15 +191,6 @@ class Observations:
 
     def __len__(self) -> int:
         return len(self.frame_index)
-
-
-PerFrame = TypeVar("PerFrame", Frames, Track, Landmarks, Observations)
-
-
-def take_frames(record: PerFrame, which: slice | Array) -> PerFrame:
-    """The same record of only some of its frames; which: places in 0..T-1, repeats allowed."""
-    values = {f.name: getattr(record, f.name) for f in fields(record)}
-    return replace(record, **{n: v[which] for n, v in values.items() if isinstance(v, np.ndarray)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

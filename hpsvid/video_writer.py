@@ -19,8 +19,8 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
+from hpsvid.common.files import check_file, written_whole
 from hpsvid.errors import DependencyError, HpsvidError, InputError
-from hpsvid.files import check_file, written_whole
 from hpsvid.types import Array, Clip
 from hpsvid.video import is_pictures, is_single_picture
 
@@ -335,6 +335,3 @@ def _audio_options(source: Path | None, suffix: str) -> tuple[tuple[str, ...], t
         ("-itsoffset", f"{0 - start_s:.6f}", "-i", f"file:{source}"),
         ("-map", f"1:{track}", "-c:a", *write),
     )
-
-
-# ---- pictures

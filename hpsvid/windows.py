@@ -5,31 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from hpsvid.common.geometry import nearest_rotation
+from hpsvid.common.records import take_frames
 from hpsvid.errors import InputError
-from hpsvid.geometry import nearest_rotation, slerp
-from hpsvid.types import Array, BodyParams, Observations, Window, take_frames
-
-RATE_HZ = 30.0  # frame rate of the motion that solvers of windows were trained on
-SAME_RATE = 0.1  # how far off, relatively, a frame's step may be to count as that rate
-
-
-def rate_times(pts_s: Array) -> Array | None:
-    """Moments (N,) s at RATE_HZ that cover a track's times (T,) s; None where it has that rate."""
-    steps = np.diff(pts_s)
-    if len(steps) == 0 or np.abs(steps * RATE_HZ - 1).max() < SAME_RATE:
-        return None
-    count = int(np.ceil((pts_s[-1] - pts_s[0]) * RATE_HZ - 1e-6)) + 1
-    return pts_s[0] + np.arange(count) / RATE_HZ
-
-
-def back_to(rotmats: Array, pts_s: Array) -> Array:
-    """Rotations (N, 24, 3, 3) of `rate_times` at the track's own times (T,) s."""
-    place = (pts_s - pts_s[0]) * RATE_HZ
-    before = np.floor(place + 1e-6).astype(np.int64).clip(0, len(rotmats) - 1)
-    after = np.minimum(before + 1, len(rotmats) - 1)
-    start, end = (torch.from_numpy(rotmats[at]) for at in (before, after))
-    share = torch.from_numpy((place - before).clip(0, 1)).float()
-    return slerp(start, end, share[:, None]).numpy()
+from hpsvid.types import BodyParams, Observations, Window
 
 
 def split(obs: Observations, length: int | None, overlap: int = 0) -> list[Window]:

@@ -13,6 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from hpsvid.body import Body
 
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 FAKES = {  # kinds of `hpsvid weights import`, and what ../shared/ref calls them
     "niki_1stage": "niki_onestage",
@@ -34,7 +35,7 @@ def shared() -> Path:
 def body() -> "Body":
     """The free body."""
     from hpsvid.body import load_body
-    from hpsvid.weights import weights_path
+    from hpsvid.common.weights import weights_path
 
     return load_body(weights_path("free_body"))
 
@@ -72,8 +73,8 @@ def imported(
     """Imports the fake checkpoint of a kind, once; the test loads weights from where it went."""
     import torch
 
+    from hpsvid.common.weights import imported_path
     from hpsvid.import_weights import import_weights
-    from hpsvid.weights import imported_path
 
     monkeypatch.setenv("HPSVID_WEIGHTS", os.fspath(official_folder / "imported"))
 

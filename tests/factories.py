@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hpsvid import video, video_writer
 from hpsvid.body import Body
-from hpsvid.geometry import axis_angle_to_matrix, project
+from hpsvid.common.geometry import axis_angle_to_matrix, project
 from hpsvid.types import (
     N_BETAS,
     N_JOINTS,
@@ -22,6 +21,8 @@ from hpsvid.types import (
     Person,
     Track,
 )
+from hpsvid.video import probe, read_frames
+from hpsvid.video_writer import VideoWriter
 
 K = np.array([[1000.0, 0, 640], [0, 1000, 360], [0, 0, 1]])
 WALK = Path(__file__).resolve().parents[1] / "samples" / "studio_walk.mp4"
@@ -30,11 +31,9 @@ WALK_FIRST = 60  # of its frames: from here on the person is large and well seen
 
 def write_walk(path: Path, frames: int) -> Path:
     """A few frames of the sample, from WALK_FIRST on, as a clip of their own that starts at 0."""
-    source = video.probe(WALK)
-    pictures = (rgb for chunk in video.read_frames(source) for rgb in chunk.rgb)
-    with video_writer.VideoWriter(
-        path, width=source.width, height=source.height, fps=source.fps
-    ) as writer:
+    source = probe(WALK)
+    pictures = (rgb for chunk in read_frames(source) for rgb in chunk.rgb)
+    with VideoWriter(path, width=source.width, height=source.height, fps=source.fps) as writer:
         for t, rgb in enumerate(islice(pictures, WALK_FIRST, WALK_FIRST + frames)):
             writer.write(rgb, float(t / source.fps))
     return path

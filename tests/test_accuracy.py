@@ -11,11 +11,13 @@ import torch
 from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
-from hpsvid import accuracy, metrics, results
+from hpsvid.accuracy import Errors, compare, frames_shown, match, per_joint, summary, table
 from hpsvid.body import LIMB_LANDMARKS, Body
-from hpsvid.cli import app
+from hpsvid.cli.common import app
 from hpsvid.errors import InputError
 from hpsvid.export.npz import write_motion
+from hpsvid.metrics import mpjpe, pa_mpjpe
+from hpsvid.results import evaluate_motions
 from hpsvid.truth import Truth, read_truth
 from hpsvid.types import Motion, Person, Track
 from tests.factories import make_motion, make_person
@@ -66,14 +68,14 @@ def with_people(motion: Motion, *people: Person) -> Motion:
     return replace(motion, people=people)
 
 
-def compared(motion: Motion, truth: Truth, body: Body) -> list[accuracy.Errors]:
-    return accuracy.compare(motion, truth, body, clip="scene", method="ours")
+def compared(motion: Motion, truth: Truth, body: Body) -> list[Errors]:
+    return compare(motion, truth, body, clip="scene", method="ours")
 
 
 def test_the_truth_is_without_error(motion: Motion, truth: Truth, body: Body) -> None:
     errors = compared(motion, truth, body)
     assert [one.person for one in errors] == [0, 3]
-    found = accuracy.summary(errors)
+    found = summary(errors)
     for name in ("mpjpe_mm", "pa_mpjpe_mm", "pve_mm", "acceleration_m_s2"):
         assert found[name] == pytest.approx(0, abs=1e-3)
     for name in ("found_percent", "pck_percent", "pa_pck_percent"):
@@ -93,22 +95,22 @@ def test_people_are_matched_by_place_and_errors_are_those_of_the_arrays(
     second = make_person(body, turned, person_id=3, start=1)
     found = with_people(motion, second, shifted(first, body, moved, 9))
     errors = compared(found, truth, body)
-    whole = accuracy.summary([errors[0]])
+    whole = summary([errors[0]])
     assert whole["mpjpe_mm"] == pytest.approx(0, abs=1e-3)  # the roots are brought together
-    other = accuracy.summary([errors[1]])
+    other = summary([errors[1]])
     gt = motion.people[1]
     pred, true = second.joints[:, :24], gt.joints[:, :24]
-    assert other["mpjpe_mm"] == pytest.approx(metrics.mpjpe(pred, true, root=0), rel=1e-5)
-    assert other["pa_mpjpe_mm"] == pytest.approx(metrics.pa_mpjpe(pred, true), rel=1e-4)
+    assert other["mpjpe_mm"] == pytest.approx(mpjpe(pred, true, root=0), rel=1e-5)
+    assert other["pa_mpjpe_mm"] == pytest.approx(pa_mpjpe(pred, true), rel=1e-4)
     ours, theirs = (
         body.vertices(*(torch.from_numpy(a) for a in (p.rotmats, p.betas, p.transl))).numpy()
         - j[:, :1]
         for p, j in ((turned, second.joints), (gt.body, gt.joints))
     )
-    assert other["pve_mm"] == pytest.approx(metrics.mpjpe(ours, theirs), rel=1e-4)
-    both = accuracy.summary(errors)  # by frames: the first person has one more
+    assert other["pve_mm"] == pytest.approx(mpjpe(ours, theirs), rel=1e-4)
+    both = summary(errors)  # by frames: the first person has one more
     assert both["mpjpe_mm"] == pytest.approx(other["mpjpe_mm"] * 23 / 47, rel=1e-4)
-    names = accuracy.per_joint([errors[1]])
+    names = per_joint([errors[1]])
     assert names["left_knee"]["mpjpe_mm"] == pytest.approx(errors[1].joint[:, 4].mean())
 
 
@@ -121,17 +123,17 @@ def test_a_track_lost_and_taken_up_again_counts_where_it_is(
     errors = compared(with_people(motion, part(person, slice(0, 8), 1), late), truth, body)
     first, nobody = errors
     assert np.flatnonzero(~np.isfinite(first.joint).any(1)).tolist() == [8, 9]
-    assert accuracy.summary([first])["found_percent"] == pytest.approx(100 * 22 / 24)
+    assert summary([first])["found_percent"] == pytest.approx(100 * 22 / 24)
     # no acceleration across the gap, and the jump in depth is none
     assert np.isfinite(first.acceleration).all(1).sum() == 6 + 12
-    assert accuracy.summary([first])["acceleration_m_s2"] == pytest.approx(0, abs=1e-3)
-    assert accuracy.summary([nobody])["found_percent"] == 0
-    assert math.isnan(accuracy.summary([nobody])["mpjpe_mm"])
+    assert summary([first])["acceleration_m_s2"] == pytest.approx(0, abs=1e-3)
+    assert summary([nobody])["found_percent"] == 0
+    assert math.isnan(summary([nobody])["mpjpe_mm"])
 
 
 def test_somebody_else_is_nobodys_match(motion: Motion, truth: Truth, body: Body) -> None:
     away = shifted(motion.people[0], body, np.array([3, 0, 1]), 7)
-    claims = accuracy.match(with_people(motion, away, *motion.people), truth, body)
+    claims = match(with_people(motion, away, *motion.people), truth, body)
     assert [[person.track.id for person, _ in claimed] for claimed in claims] == [[0], [3]]
 
 
@@ -174,11 +176,11 @@ def test_a_motion_of_some_frames_is_scored_on_those_like_one_of_all(
             assert np.isfinite(ours[third.shown]).all()
             np.testing.assert_array_almost_equal(ours[third.shown], theirs[third.shown], 3)
             assert np.isnan(ours[~third.shown]).all()
-    assert accuracy.summary(some)["found_percent"] == 100
-    assert "scene, ours: has frames at the times of 15 of the 47 poses" in accuracy.table(some)
-    assert "of the 47 poses" not in accuracy.table(all_of_them)
+    assert summary(some)["found_percent"] == 100
+    assert "scene, ours: has frames at the times of 15 of the 47 poses" in table(some)
+    assert "of the 47 poses" not in table(all_of_them)
     nobody = compared(with_people(every_third(whole), *every_third(whole).people[:1]), truth, body)
-    assert accuracy.summary(nobody)["found_percent"] == pytest.approx(100 * 8 / 15)
+    assert summary(nobody)["found_percent"] == pytest.approx(100 * 8 / 15)
 
 
 def test_times_a_little_off_count_and_a_motion_of_another_time_is_refused(
@@ -186,10 +188,10 @@ def test_times_a_little_off_count_and_a_motion_of_another_time_is_refused(
 ) -> None:
     step = motion.pts_s[1]
     late = replace(motion, pts_s=motion.pts_s + 0.4 * step)
-    assert accuracy.summary(compared(late, truth, body))["mpjpe_mm"] == pytest.approx(0, abs=1e-3)
+    assert summary(compared(late, truth, body))["mpjpe_mm"] == pytest.approx(0, abs=1e-3)
     # twice the truth's rate: the nearest of two frames is taken
     double = np.sort(np.concatenate([motion.pts_s, motion.pts_s + 0.45 * step]))
-    shown = accuracy.frames_shown(replace(motion, pts_s=double), truth)
+    shown = frames_shown(replace(motion, pts_s=double), truth)
     assert shown.tolist() == list(range(0, 2 * FRAMES, 2))
     with pytest.raises(InputError, match=r"scene: 0 of its 24 frames, 60.*s, lie at times of the"):
         compared(replace(motion, pts_s=motion.pts_s + 60), truth, body)
@@ -228,7 +230,7 @@ def test_triangulated_points_are_compared_on_the_surface(
     triangulated(tmp_path / "gt.npz", motion, body, motion.camera.K)
     write_motion(motion, tmp_path / "dance_cam02.npz")
     found = list(
-        results.evaluate_motions(
+        evaluate_motions(
             tmp_path / "gt.npz", [tmp_path / "dance_cam02.npz"], [], smpl=None,
             progress=lambda *_: None,
         )
@@ -237,9 +239,9 @@ def test_triangulated_points_are_compared_on_the_surface(
     assert truth.name == "cam02"
     assert errors.joint.shape == (FRAMES, 12)
     assert np.flatnonzero(np.isnan(errors.joint).all(1)).tolist() == [5]
-    assert accuracy.summary([errors])["pa_mpjpe_mm"] == pytest.approx(0, abs=1e-3)
-    assert accuracy.summary([errors])["found_percent"] == 100
-    assert math.isnan(accuracy.summary([errors])["pve_mm"])
+    assert summary([errors])["pa_mpjpe_mm"] == pytest.approx(0, abs=1e-3)
+    assert summary([errors])["found_percent"] == 100
+    assert math.isnan(summary([errors])["pve_mm"])
 
 
 def test_eval_prints_tables_and_writes_json(motion: Motion, body: Body, tmp_path: Path) -> None:
@@ -275,7 +277,7 @@ def test_what_cannot_be_compared_is_one_line(motion: Motion, body: Body, tmp_pat
     (tmp_path / "results").mkdir()
 
     def evaluated(truth: Path, *given: Path) -> None:
-        list(results.evaluate_motions(truth, given, [], smpl=None, progress=lambda *_: None))
+        list(evaluate_motions(truth, given, [], smpl=None, progress=lambda *_: None))
 
     with pytest.raises(InputError, match=r"no result for it in .*results; expected .*scene"):
         evaluated(tmp_path / "scene.npz", tmp_path / "results")

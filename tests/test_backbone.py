@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from hpsvid.backbone import BlazePose
 from hpsvid.backbone.blazepose import (
     MIRROR,
+    BlazePose,
     Look,
     drop_doubles,
     find_flips,
@@ -18,11 +18,11 @@ from hpsvid.backbone.blazepose import (
 )
 from hpsvid.backbone.crop import Crop, crop_along_axis, crop_around_box
 from hpsvid.body import JOINT, LANDMARK, LIMB_LANDMARKS, load_body
-from hpsvid.geometry import axis_angle_to_matrix
+from hpsvid.common.geometry import axis_angle_to_matrix
+from hpsvid.common.weights import weights_path
 from hpsvid.render import Mesh
 from hpsvid.render.raster import RasterRenderer
 from hpsvid.types import Array, Frames, Landmarks, Track
-from hpsvid.weights import weights_path
 
 K = np.array([[900.0, 0, 320], [0, 900.0, 320], [0, 0, 1]])
 SIZE = 640  # px, width and height

@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpsvid import bench, bench_report, pipeline
+from hpsvid.bench import MIB, bench, quality, truths_in
 from hpsvid.bench_page import write_bench_page
+from hpsvid.bench_report import changed_settings, markdown, read_report, regressions, report, totals
 from hpsvid.errors import InputError
-from hpsvid.export import write_motion
+from hpsvid.export.npz import write_motion
+from hpsvid.pipeline import Options
 from hpsvid.render import load_renderer
 from tests.factories import make_motion, write_walk
 
@@ -39,13 +41,13 @@ def test_quality_of_a_motion_at_rest_and_of_one_that_trembles(body):
         joints=np.repeat(person.joints[:1], len(person.track), 0),
         valid=np.ones(len(person.track), bool),
     )
-    calm = bench.quality(replace(motion, people=(still,)))
+    calm = quality(replace(motion, people=(still,)))
     assert calm["jitter_m_s3"] == calm["acceleration_m_s2"] == calm["slower_foot_mm_s"] == 0
     assert (calm["filled_percent"], calm["gaps"], calm["people"]) == (0, 0, 1)
     assert calm["seam_ratio"] is None
     rng = np.random.default_rng(0)
     tremble = still.joints + rng.normal(0, 0.01, still.joints.shape).astype(np.float32)
-    shaky = bench.quality(replace(motion, people=(replace(still, joints=tremble),)))
+    shaky = quality(replace(motion, people=(replace(still, joints=tremble),)))
     fps = float(motion.clip.fps)
     # third differences of white noise: variance 1 + 9 + 9 + 1; mean norm of a 3D normal 1.596 sd
     assert shaky["jitter_m_s3"] == pytest.approx(0.01 * np.sqrt(20) * 1.596 * fps**3, rel=0.05)
@@ -60,7 +62,7 @@ def test_a_jump_where_windows_meet_shows_as_a_seam(body):
     joints = joints + rng.normal(0, 0.001, joints.shape).astype(np.float32)
     for seam in (32, 64, 96):
         joints[seam:, 5:] += 0.02
-    found = bench.quality(replace(motion, people=(replace(person, joints=joints),)))
+    found = quality(replace(motion, people=(replace(person, joints=joints),)))
     assert found["seam_ratio"] > 2
 
 
@@ -71,7 +73,7 @@ def test_totals_weigh_clips_by_their_frames():
         {"clip": "broken.mp4", "solver": "niki", "failed": "no video"},
         row(solver="hybrik"),
     ]
-    both, other = bench_report.totals(rows)
+    both, other = totals(rows)
     assert (both["clip"], both["solver"], both["frames"], both["people"]) == (
         "all 2",
         "niki",
@@ -80,17 +82,17 @@ def test_totals_weigh_clips_by_their_frames():
     )
     assert both["fps"] == 20 and both["jitter_m_s3"] == 80 and both["mpjpe_mm"] == 80
     assert other["solver"] == "hybrik"
-    shown = bench_report.markdown(rows, ["a.npz: damaged"])
+    shown = markdown(rows, ["a.npz: damaged"])
     assert "a.npz: damaged" in shown
     assert shown.count("broken.mp4") == 1 and "MPJPE" in shown and "PA-MPJPE" not in shown
 
 
 def test_regressions_are_named_and_noise_is_not(tmp_path):
     path = tmp_path / "old.json"
-    path.write_text(json.dumps(bench_report.report([row(), row("b.mp4")], {})))
-    before = bench_report.read_report(path)
-    assert bench_report.regressions([row(fps=8.0, peak_mib=610.0, jitter_m_s3=51.0)], before) == []
-    worse = bench_report.regressions(
+    path.write_text(json.dumps(report([row(), row("b.mp4")], {})))
+    before = read_report(path)
+    assert regressions([row(fps=8.0, peak_mib=610.0, jitter_m_s3=51.0)], before) == []
+    worse = regressions(
         [
             row(fps=5.0, jitter_m_s3=60.0, people=0),
             {"clip": "b.mp4", "solver": "niki", "failed": "no person"},
@@ -106,21 +108,19 @@ def test_regressions_are_named_and_noise_is_not(tmp_path):
 def test_settings_that_differ_from_the_baselines_are_named(tmp_path):
     path = tmp_path / "old.json"
     then = {"fast": False, "lifter": "geometric", "gone": 1}
-    path.write_text(json.dumps(bench_report.report([row()], then)))
+    path.write_text(json.dumps(report([row()], then)))
     now = {"fast": True, "lifter": "geometric", "threads": 2}
-    before = bench_report.read_report(path)
-    assert bench_report.changed_settings(now, before) == [
-        "settings differ: fast was false, is true"
-    ]
+    before = read_report(path)
+    assert changed_settings(now, before) == ["settings differ: fast was false, is true"]
     path.write_text(json.dumps({"rows": []}))
-    assert bench_report.changed_settings(now, bench_report.read_report(path)) == []
+    assert changed_settings(now, read_report(path)) == []
 
 
 def test_what_is_not_measured_any_more_is_a_regression_and_an_old_failure_is_none():
-    before = bench_report.report(
+    before = report(
         [row(mpjpe_mm=80.0), {"clip": "b.mp4", "solver": "niki", "failed": "no person"}], {}
     )
-    (worse,) = bench_report.regressions([row(), row("b.mp4", fps=1.0)], before)
+    (worse,) = regressions([row(), row("b.mp4", fps=1.0)], before)
     assert "mpjpe_mm 80 -> not measured" in worse
 
 
@@ -135,8 +135,8 @@ def clips(tmp_path_factory):
 
 
 def test_what_the_machine_refuses_costs_that_clip_alone(clips, body, tmp_path, monkeypatch):
-    options = pipeline.Options(fast=True, threads=1)
-    rows = bench.bench(clips, [], body, options, ["hybrik"], load_renderer("auto"))
+    options = Options(fast=True, threads=1)
+    rows = bench(clips, [], body, options, ["hybrik"], load_renderer("auto"))
     found = [next(rows)]
     with monkeypatch.context() as here:
         here.setattr(tempfile, "tempdir", str(tmp_path / "gone"))  # overlays have no place
@@ -145,7 +145,7 @@ def test_what_the_machine_refuses_costs_that_clip_alone(clips, body, tmp_path, m
     assert [row["clip"] for row in found] == ["a.mp4", "b.mp4", "c.mp4"]
     assert ["failed" in row for row in found] == [False, True, False]
     assert found[1]["failed"].endswith("No such file or directory")
-    assert "\n- b.mp4: " in bench_report.markdown(found)
+    assert "\n- b.mp4: " in markdown(found)
 
 
 def test_a_damaged_truth_is_named_and_results_of_our_own_are_none(body, tmp_path):
@@ -157,7 +157,7 @@ def test_a_damaged_truth_is_named_and_results_of_our_own_are_none(body, tmp_path
     (tmp_path / "cut.npz").write_bytes((tmp_path / "ours.npz").read_bytes()[:200])
     (tmp_path / "empty.npz").touch()
     np.savez(tmp_path / "points.npz", joints3d_m=np.zeros((3, 12, 3)))
-    truths, unreadable = bench.truths_in(tmp_path, body)
+    truths, unreadable = truths_in(tmp_path, body)
     assert [truth.name for truth in truths] == ["studio_walk"]
     assert [line.split(":")[0] for line in unreadable] == ["cut.npz", "empty.npz", "points.npz"]
     assert str(tmp_path) not in " ".join(unreadable)
@@ -176,9 +176,9 @@ def test_a_baseline_that_is_none_is_refused(tmp_path, text):
     path = tmp_path / "old.json"
     path.write_text(text)
     with pytest.raises(InputError, match="no report"):
-        bench_report.read_report(path)
+        read_report(path)
     with pytest.raises(InputError, match="No such file"):
-        bench_report.read_report(tmp_path / "none.json")
+        read_report(tmp_path / "none.json")
 
 
 def test_peak_memory_is_this_runs_own():
@@ -195,7 +195,7 @@ def test_peak_memory_is_this_runs_own():
         "print(*peaks)\n"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    base, high, low, middle = (int(peak) / bench.MIB for peak in told.stdout.split())
+    base, high, low, middle = (int(peak) / MIB for peak in told.stdout.split())
     assert high == pytest.approx(base + 200, abs=20)
     assert low == pytest.approx(base, abs=20)
     assert middle == pytest.approx(base + 100, abs=20)

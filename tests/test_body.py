@@ -21,8 +21,8 @@ from hpsvid.body import (
     mirror_name,
     mirrored,
 )
+from hpsvid.common.weights import weights_path
 from hpsvid.errors import WeightsError
-from hpsvid.weights import weights_path
 
 FLIP = torch.tensor([-1.0, 1.0, 1.0])
 

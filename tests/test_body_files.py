@@ -16,8 +16,8 @@ from scipy import sparse
 
 from hpsvid.body import JOINT, LANDMARK, load_body
 from hpsvid.body_files import SMPL_LEAVES, find_smpl, load_smpl
+from hpsvid.common.weights import weights_path
 from hpsvid.errors import WeightsError
-from hpsvid.weights import weights_path
 
 PICKLE_NAME = "basicModel_neutral_lbs_10_207_0_v1.0.0.pkl"
 

@@ -14,9 +14,9 @@ from scipy.spatial.transform import Rotation
 
 from hpsvid.body import N_BODY, PARENTS, Body
 from hpsvid.choices import RigName
-from hpsvid.export import ExportOptions
+from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.export.bvh import RIGS, euler_zxy, write_bvh
-from hpsvid.geometry import axis_angle_to_matrix
+from hpsvid.export.common import ExportOptions
 from hpsvid.types import Array, BodyParams
 from tests.factories import make_motion, make_params, make_person
 

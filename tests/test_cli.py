@@ -14,11 +14,13 @@ import typer
 from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
-from hpsvid import doctor, video, video_writer
+from hpsvid import video_writer
 from hpsvid.choices import SolverName
-from hpsvid.cli import app
-from hpsvid.cli.common import names_in, one_line_errors, progress_bars
-from hpsvid.export import read_motion
+from hpsvid.cli.common import app, names_in, one_line_errors, progress_bars
+from hpsvid.doctor import Finding, examine, show
+from hpsvid.export.npz import read_motion
+from hpsvid.video import probe, read_frames
+from hpsvid.video_writer import VideoWriter, write_image
 from tests.factories import WALK_FIRST, write_walk
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
@@ -51,14 +53,14 @@ def result(clip: Path) -> Path:
 def test_run_writes_an_overlay_of_every_frame_and_the_motion_beside_it(
     clip: Path, result: Path
 ) -> None:
-    source, overlay = video.probe(clip), video.probe(result / "walk.mp4")
+    source, overlay = probe(clip), probe(result / "walk.mp4")
     assert (overlay.width, overlay.height, overlay.fps) == (
         source.width,
         source.height,
         source.fps,
     )
-    before = np.concatenate([f.rgb for f in video.read_frames(source)]).astype(int)
-    after = np.concatenate([f.rgb for f in video.read_frames(overlay)]).astype(int)
+    before = np.concatenate([f.rgb for f in read_frames(source)]).astype(int)
+    after = np.concatenate([f.rgb for f in read_frames(overlay)]).astype(int)
     assert before.shape == after.shape
     drawn = np.abs(before - after).max(-1) > 40
     boxes = read_motion(result / "walk.npz").people[0].track.boxes.round().astype(int)
@@ -115,12 +117,12 @@ def test_export_from_a_video_equals_export_from_its_result(
 
 
 def test_a_picture_of_a_person_gives_a_picture(clip: Path, tmp_path: Path) -> None:
-    frames = next(video.read_frames(video.probe(clip)))
-    video_writer.write_image(tmp_path / "still.png", frames.rgb[0])
+    frames = next(read_frames(probe(clip)))
+    write_image(tmp_path / "still.png", frames.rgb[0])
     ran = call("run", tmp_path / "still.png", "--out", tmp_path / "drawn.png", "--fast", "-q")
     assert ran.exit_code == 0, ran.output
     assert len(read_motion(tmp_path / "drawn.npz").people[0].track) == 1
-    assert video.probe(tmp_path / "drawn.png").width == frames.rgb.shape[2]
+    assert probe(tmp_path / "drawn.png").width == frames.rgb.shape[2]
 
 
 @pytest.mark.parametrize(
@@ -191,7 +193,7 @@ def test_a_saved_result_never_overwrites_itself(result: Path) -> None:
 
 def test_a_heat_map_never_overwrites_its_picture(clip: Path, tmp_path: Path) -> None:
     picture = tmp_path / "still.png"
-    video_writer.write_image(picture, next(video.read_frames(video.probe(clip))).rgb[0])
+    write_image(picture, next(read_frames(probe(clip))).rgb[0])
     before = picture.read_bytes()
     ran = call("sensitivity", picture, "--out", picture, "--steps", 2, "-q")
     assert ran.exit_code == 1 and "input itself" in ran.stderr
@@ -230,8 +232,8 @@ def test_an_overlay_that_fails_leaves_no_result(
 def test_pictures_of_the_folder_above_are_named_after_it(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    frames = next(video.read_frames(video.probe(clip)))
-    video_writer.write_image(tmp_path / "walk" / "1.png", frames.rgb[0])
+    frames = next(read_frames(probe(clip)))
+    write_image(tmp_path / "walk" / "1.png", frames.rgb[0])
     (tmp_path / "walk" / "in").mkdir()
     monkeypatch.chdir(tmp_path / "walk" / "in")
     ran = call("run", "..", "--fast", "-q")
@@ -242,8 +244,8 @@ def test_pictures_of_the_folder_above_are_named_after_it(
 
 def test_an_empty_scene_is_one_line_and_nothing_written(tmp_path: Path) -> None:
     blank = tmp_path / "blank.mp4"
-    source = video.probe(SAMPLES / "studio_walk.mp4")
-    with video_writer.VideoWriter(blank, width=320, height=240, fps=source.fps) as writer:
+    source = probe(SAMPLES / "studio_walk.mp4")
+    with VideoWriter(blank, width=320, height=240, fps=source.fps) as writer:
         for t in range(4):
             writer.write(np.full((240, 320, 3), 90, np.uint8), t / 30)
     ran = call("run", blank, "--out", tmp_path / "out.mp4")
@@ -325,7 +327,7 @@ def test_doctor_names_optional_packages_and_imported_weights(
     source = {"source": json.dumps({"file": "niki_ts.pth", "sha256": "0123456789abcdef"})}
     save_file({"x": torch.zeros(1)}, tmp_path / "niki_ts.safetensors", source)
     (tmp_path / "hybrik_res34.safetensors").write_bytes(b"damaged")
-    findings = {finding.part: finding for finding in doctor.examine()}
+    findings = {finding.part: finding for finding in examine()}
     assert {"ultralytics", "smplx", "ray"} <= findings.keys()
     assert findings["imported niki_ts"].state == "ok"
     assert "niki_ts.pth, sha256 0123456789ab" in findings["imported niki_ts"].found
@@ -334,9 +336,7 @@ def test_doctor_names_optional_packages_and_imported_weights(
 
 
 def test_doctor_shows_its_advice_with_brackets(capsys: pytest.CaptureFixture[str]) -> None:
-    doctor.show(
-        [doctor.Finding(part="x", state="absent", found="[y]", advice="pip install 'hpsvid[yolo]'")]
-    )
+    show([Finding(part="x", state="absent", found="[y]", advice="pip install 'hpsvid[yolo]'")])
     shown = "".join(capsys.readouterr().out.split())
     assert "[y]" in shown and "hpsvid[yolo]" in shown
 
@@ -356,9 +356,10 @@ def test_doctor_reports_a_package_that_cannot_be_imported(tmp_path: Path, name: 
 
 
 def test_doctor_reports_damaged_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hpsvid import weights
+    from hpsvid.common import weights
+    from hpsvid.common.weights import weights_dir
 
-    for path in weights.weights_dir().iterdir():
+    for path in weights_dir().iterdir():
         if path.suffix == ".toml":
             (tmp_path / path.name).write_bytes(path.read_bytes())
         elif path.suffix != ".md":

@@ -7,7 +7,7 @@ from scipy.optimize import linprog
 
 from hpsvid.body import JOINT, Body
 from hpsvid.collision import collision_ratio, crossing, near_parts
-from hpsvid.geometry import axis_angle_to_matrix
+from hpsvid.common.geometry import axis_angle_to_matrix
 
 FAR = np.zeros((2, 2), bool)  # two parts, neither near the other, nor itself
 

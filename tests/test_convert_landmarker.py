@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from hpsvid.weights import read_manifest, weights_path
+from hpsvid.common.weights import read_manifest, weights_path
 
 VARIANTS = ("heavy", "full")
 # what LiteRT 2.3.0 makes of `gradient()` with the source networks: landmarks 0, 11 and 33 (x, y in

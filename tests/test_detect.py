@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hpsvid.common.boxes import suppress
 from hpsvid.detect import load_detector
-from hpsvid.detect.embedded import LONG_SIDE, NanoDet, decode, letterbox, suppress
+from hpsvid.detect.embedded import LONG_SIDE, NanoDet, decode, letterbox
 from hpsvid.errors import DependencyError, InputError, WeightsError
 from hpsvid.types import Detections, Frames
 

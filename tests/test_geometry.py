@@ -7,7 +7,18 @@ import roma
 import torch
 from torch import Tensor
 
-from hpsvid import geometry
+from hpsvid.common.geometry import (
+    axis_angle_to_matrix,
+    matrix_to_axis_angle,
+    nearest_rotation,
+    project,
+    rotation_about,
+    rotation_to_ray,
+    slerp,
+    swing_between,
+    swing_twist,
+    translation_onto,
+)
 
 EYE = torch.eye(3, dtype=torch.float64)
 
@@ -48,7 +59,7 @@ def test_swing_is_the_smallest_rotation_between_two_directions(angle, dtype):
     source = directions(64)
     target = tilted(source, angle).to(dtype)
     source = source.to(dtype)
-    swing = geometry.swing_between(2 * source, 0.3 * target)
+    swing = swing_between(2 * source, 0.3 * target)
     eps = torch.finfo(dtype).eps
     assert_rotation(swing, 20 * eps)
     assert torch.allclose((swing @ source[..., None])[..., 0], target, atol=20 * eps, rtol=0)
@@ -61,8 +72,8 @@ def test_swing_matches_rodrigues_formula():
     source, target = directions(32, 2), directions(32, 3)
     axis = torch.linalg.cross(source, target)
     sin = axis.norm(dim=-1)
-    expected = geometry.rotation_about(axis / sin[..., None], (source * target).sum(-1), sin)
-    assert torch.allclose(geometry.swing_between(source, target), expected, atol=1e-12)
+    expected = rotation_about(axis / sin[..., None], (source * target).sum(-1), sin)
+    assert torch.allclose(swing_between(source, target), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-9, 1.0, 3.0])
@@ -70,12 +81,12 @@ def test_swing_gradient_also_where_source_and_target_agree(angle):
     source = directions(3)
     target = tilted(source, angle).requires_grad_()
     source = source.requires_grad_()
-    assert torch.autograd.gradcheck(geometry.swing_between, (source, target))
+    assert torch.autograd.gradcheck(swing_between, (source, target))
 
 
 def test_swing_gradient_stays_finite_at_opposite_directions():
     source = directions(8).requires_grad_()
-    geometry.swing_between(source, -source.detach()).sum().backward()
+    swing_between(source, -source.detach()).sum().backward()
     assert source.grad is not None
     assert source.grad.isfinite().all()
 
@@ -84,12 +95,12 @@ def test_swing_gradient_stays_finite_at_opposite_directions():
 def test_swing_twist_recomposes_any_rotation(dtype):
     axis = directions(256, 4).to(dtype)
     general = rotations(256).to(dtype)
-    nearly_opposite = geometry.swing_between(axis, tilted(axis.double(), math.pi - 1e-6).to(dtype))
-    twist_of_pi = geometry.rotation_about(axis, -torch.ones(256, dtype=dtype), torch.zeros(256))
+    nearly_opposite = swing_between(axis, tilted(axis.double(), math.pi - 1e-6).to(dtype))
+    twist_of_pi = rotation_about(axis, -torch.ones(256, dtype=dtype), torch.zeros(256))
     for rotmat in (general, nearly_opposite @ general, nearly_opposite, twist_of_pi):
-        swing, twist = geometry.swing_twist(rotmat, 0.2 * axis)
+        swing, twist = swing_twist(rotmat, 0.2 * axis)
         cos, sin = twist.unbind(-1)
-        back = swing @ geometry.rotation_about(axis, cos, sin)
+        back = swing @ rotation_about(axis, cos, sin)
         tolerance = 40 * torch.finfo(dtype).eps
         assert torch.allclose(back, rotmat, atol=tolerance, rtol=0)
         assert torch.allclose(cos**2 + sin**2, torch.ones_like(cos), atol=tolerance)
@@ -98,8 +109,8 @@ def test_swing_twist_recomposes_any_rotation(dtype):
 def test_swing_twist_reads_a_pure_twist():
     axis = directions(16)
     angle = torch.linspace(-3.1, 3.1, 16, dtype=torch.float64)
-    rotmat = geometry.rotation_about(axis, angle.cos(), angle.sin())
-    swing, twist = geometry.swing_twist(rotmat, axis)
+    rotmat = rotation_about(axis, angle.cos(), angle.sin())
+    swing, twist = swing_twist(rotmat, axis)
     assert torch.allclose(swing, EYE.expand(16, 3, 3), atol=1e-12)
     assert torch.allclose(torch.atan2(twist[:, 1], twist[:, 0]), angle, atol=1e-12)
 
@@ -107,10 +118,10 @@ def test_swing_twist_reads_a_pure_twist():
 @pytest.mark.parametrize("angle", [0.0, 1e-8, 1e-3, 1.5, math.pi - 1e-4, math.pi - 1e-8])
 def test_axis_angle_round_trip(angle):
     axis_angle = angle * directions(32)
-    rotmat = geometry.axis_angle_to_matrix(axis_angle)
+    rotmat = axis_angle_to_matrix(axis_angle)
     assert_rotation(rotmat, 1e-12)
     assert torch.allclose(rotmat, torch.linalg.matrix_exp(_skew(axis_angle)), atol=1e-9)
-    assert torch.allclose(geometry.matrix_to_axis_angle(rotmat), axis_angle, atol=1e-7)
+    assert torch.allclose(matrix_to_axis_angle(rotmat), axis_angle, atol=1e-7)
 
 
 def _skew(v: Tensor) -> Tensor:
@@ -122,17 +133,17 @@ def _skew(v: Tensor) -> Tensor:
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e3])
 def test_nearest_rotation_ignores_scale_and_noise_has_right_gradient(scale):
     rotmat = rotations(16)
-    assert torch.allclose(geometry.nearest_rotation(scale * rotmat), rotmat, atol=1e-10)
+    assert torch.allclose(nearest_rotation(scale * rotmat), rotmat, atol=1e-10)
     generator = torch.Generator().manual_seed(5)
     noisy = rotmat + 0.3 * torch.randn(16, 3, 3, generator=generator, dtype=torch.float64)
-    found = geometry.nearest_rotation(scale * noisy)
+    found = nearest_rotation(scale * noisy)
     assert_rotation(found, 1e-10)
-    others = geometry.axis_angle_to_matrix(1e-2 * directions(16, 6)) @ found
+    others = axis_angle_to_matrix(1e-2 * directions(16, 6)) @ found
     assert ((found - noisy).norm(dim=(-1, -2)) <= (others - noisy).norm(dim=(-1, -2))).all()
     step = 1e-6 * scale
     inputs = (scale * noisy[:3]).requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda m: scale * geometry.nearest_rotation(m), inputs, eps=step, atol=1e-5
+        lambda m: scale * nearest_rotation(m), inputs, eps=step, atol=1e-5
     )
 
 
@@ -141,7 +152,7 @@ def test_nearest_rotation_of_what_determines_none():
     mirror = torch.diag(torch.tensor([1.0, 1, -1], dtype=torch.float64))
     for matrix in (line, mirror[None], 1e-9 * line, torch.zeros_like(line)):
         matrix.requires_grad_()
-        found = geometry.nearest_rotation(matrix)
+        found = nearest_rotation(matrix)
         assert_rotation(found.detach(), 1e-12)
         found.sum().backward()
         assert matrix.grad is not None and matrix.grad.isfinite().all()
@@ -150,13 +161,13 @@ def test_nearest_rotation_of_what_determines_none():
 def test_projection_hits_the_pixel_that_the_camera_matrix_says():
     K = torch.tensor([[1000.0, 0, 640], [0, 900, 360], [0, 0, 1]], dtype=torch.float64)
     point = torch.tensor([[0.5, -0.25, 2.0]], dtype=torch.float64)
-    assert geometry.project(point, K).tolist() == [[890.0, 247.5]]
+    assert project(point, K).tolist() == [[890.0, 247.5]]
 
 
 def test_rotation_to_ray_turns_the_optical_axis():
     ray = directions(16)
     ray[:, 2] = ray[:, 2].abs()
-    turned = geometry.rotation_to_ray(3 * ray)[..., 2]
+    turned = rotation_to_ray(3 * ray)[..., 2]
     assert torch.allclose(turned, ray, atol=1e-12)
 
 
@@ -164,7 +175,7 @@ def test_slerp_turns_steadily_from_start_to_end():
     start, way = rotations(32), directions(32, 5)
     end = start @ roma.rotvec_to_rotmat(2.5 * way)
     weight = torch.tensor([0.0, 0.3, 1.0], dtype=torch.float64)[:, None]
-    between = geometry.slerp(start, end, weight)
+    between = slerp(start, end, weight)
     assert between.shape == (3, 32, 3, 3)
     expected = start @ roma.rotvec_to_rotmat(2.5 * weight[..., None] * way)
     assert torch.allclose(between, expected, atol=1e-12)
@@ -175,10 +186,10 @@ def test_translation_onto_finds_where_points_were_seen_from():
     points = torch.randn(5, 12, 3, generator=generator, dtype=torch.float64) * 0.4
     place = torch.tensor([0.3, -0.2, 4.0]) + torch.randn(5, 3, generator=generator) * 0.5
     K = torch.tensor([[900.0, 0, 640], [0, 950, 360], [0, 0, 1]], dtype=torch.float64)
-    image = geometry.project(points + place[:, None], K)
+    image = project(points + place[:, None], K)
     weight = torch.ones(5, 12, dtype=torch.float64)
     image[:, 3] += 500
     weight[:, 3] = 0  # a wrong point that counts for nothing
-    found = geometry.translation_onto(points, image, weight, K)
+    found = translation_onto(points, image, weight, K)
     assert torch.allclose(found, place.double(), atol=1e-6)
-    assert (geometry.translation_onto(points, image, 0 * weight, K) == 0).all()
+    assert (translation_onto(points, image, 0 * weight, K) == 0).all()

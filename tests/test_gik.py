@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from hpsvid.body import Body
+from hpsvid.common.geometry import axis_angle_to_matrix
+from hpsvid.common.weights import save_weights
 from hpsvid.evaluate import compare, hybrik_method, network_method
-from hpsvid.geometry import axis_angle_to_matrix
 from hpsvid.ik import load_solver
 from hpsvid.ik.gik import MISSING_M, GikNet, gik_loss
 from hpsvid.ik.hybrik import twists
 from hpsvid.ik.losses import Batch
 from hpsvid.ik.niki import Evidence, Person, posed_joints
 from hpsvid.ik.solver_niki import NetworkSolver, load_trained
-from hpsvid.ik.weights import save_weights
 from hpsvid.mocap import read_mocap_folder
 from hpsvid.synthetic import test_windows as windows_for_tests
 

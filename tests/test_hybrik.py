@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from hpsvid.body import Body, forward_kinematics
+from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.errors import InputError
-from hpsvid.geometry import axis_angle_to_matrix
 from hpsvid.ik import SOLVERS, load_solver
 from hpsvid.ik.hybrik import CHILDREN, HybrIK, solve, twists
 from hpsvid.types import Observations, Window

@@ -28,11 +28,11 @@ from hpsvid.backbone.hybrik_cnn import (
 )
 from hpsvid.body import LIMB_LANDMARKS, Body
 from hpsvid.body_files import load_smpl
-from hpsvid.geometry import project
+from hpsvid.common.geometry import project
+from hpsvid.common.weights import fill, load_imported
 from hpsvid.ik.hybrik import solve, twists
 from hpsvid.import_weights import LEFT_OUT
 from hpsvid.types import Camera, Frames, Track
-from hpsvid.weights import fill, load_imported
 from tests.factories import make_params
 
 

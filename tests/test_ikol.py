@@ -6,7 +6,7 @@ import roma
 import torch
 
 from hpsvid.body import forward_kinematics
-from hpsvid.geometry import axis_angle_to_matrix
+from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.ik import hybrik, load_solver
 from hpsvid.ik.hybrik import twists
 from hpsvid.ik.ikol import (

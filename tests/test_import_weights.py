@@ -13,13 +13,13 @@ from safetensors import safe_open
 from torch import Tensor
 from typer.testing import CliRunner, Result
 
-from hpsvid import video
-from hpsvid.cli import app
+from hpsvid.cli.common import app
+from hpsvid.common.weights import file_sha256, imported_path, imported_source, load_imported
 from hpsvid.errors import InputError, WeightsError
-from hpsvid.export import read_motion
+from hpsvid.export.npz import read_motion
 from hpsvid.ik.released import ReleasedNiki
 from hpsvid.import_weights import CHECKPOINTS, import_weights
-from hpsvid.weights import file_sha256, imported_path, imported_source, load_imported
+from hpsvid.video import probe, read_frames
 
 KIND = "niki_1stage"
 
@@ -227,7 +227,7 @@ def test_the_authors_networks_run_from_picture_to_motion(
 def picture(folder: Path) -> Path:
     """A frame of a sample on which a person is large."""
     path = folder / "picture.png"
-    clip = video.probe(PICTURE)
-    frames = next(f for f in video.read_frames(clip, chunk=12) if f.index[0] == 60)
+    clip = probe(PICTURE)
+    frames = next(f for f in read_frames(clip, chunk=12) if f.index[0] == 60)
     cv2.imwrite(str(path), frames.rgb[0, ..., ::-1])
     return path

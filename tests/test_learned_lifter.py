@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpsvid import metrics, video
-from hpsvid.backbone import BlazePose
+from hpsvid.backbone.blazepose import BlazePose
 from hpsvid.backbone.learned import (
     OTHER_LANDMARK,
     Lifter,
@@ -21,10 +20,12 @@ from hpsvid.backbone.learned import (
 )
 from hpsvid.backbone.lifter import lift_geometrically
 from hpsvid.body import JOINT, LANDMARK, LIMB_JOINTS, Body
+from hpsvid.common.geometry import project
 from hpsvid.errors import WeightsError
 from hpsvid.export.npz import read_motion
-from hpsvid.geometry import project
+from hpsvid.metrics import pa_mpjpe
 from hpsvid.types import Array, Camera, Landmarks, Observations
+from hpsvid.video import probe, read_frames
 from tests.factories import K, make_params
 
 CAMERA = Camera(K=K, source="given")
@@ -200,7 +201,7 @@ def sample() -> tuple[Landmarks, Array, Camera, Array]:
         detected=track.detected[span],
     )
     network = BlazePose([part], fast=True, threads=1)
-    for frames in video.read_frames(video.probe(SAMPLE.with_suffix(".mp4"))):
+    for frames in read_frames(probe(SAMPLE.with_suffix(".mp4"))):
         network.observe(frames)
         if frames.index[-1] >= part.frame_index[-1]:
             break
@@ -209,7 +210,7 @@ def sample() -> tuple[Landmarks, Array, Camera, Array]:
 
 def limb_error(obs: Observations, truth: Array) -> float:
     """PA-MPJPE in mm of shoulders to ankles."""
-    return metrics.pa_mpjpe(obs.joints[:, LIMB_JOINTS], truth[:, LIMB_JOINTS])
+    return pa_mpjpe(obs.joints[:, LIMB_JOINTS], truth[:, LIMB_JOINTS])
 
 
 def test_shipped_weights_beat_geometry_on_a_clip_of_known_truth(

@@ -10,8 +10,13 @@ from torch import Tensor
 
 from hpsvid.backbone.lifter import UNSEEN_SIGMA_M, camera_landmarks, fit_betas, lift_geometrically
 from hpsvid.body import JOINT, LANDMARK, Body, forward_kinematics
-from hpsvid.geometry import axis_angle_to_matrix, matrix_to_axis_angle, project, rotation_to_ray
-from hpsvid.ik import hybrik
+from hpsvid.common.geometry import (
+    axis_angle_to_matrix,
+    matrix_to_axis_angle,
+    project,
+    rotation_to_ray,
+)
+from hpsvid.ik.hybrik import solve
 from hpsvid.mocap import read_mocap
 from hpsvid.types import Array, Camera, Landmarks
 
@@ -100,7 +105,7 @@ def test_motion_capture_with_perfect_landmarks(body: Body, shared: Path):
 
     def rotation_error(twist: Tensor) -> float:
         rest = body.rest_joints(torch.from_numpy(seen.betas))
-        solved = hybrik.solve(torch.from_numpy(seen.joints), rest, twist)
+        solved = solve(torch.from_numpy(seen.joints), rest, twist)
         turned = forward_kinematics(solved, rest)[1]
         return float(matrix_to_axis_angle(turned.mT @ truth.turned).norm(dim=-1).rad2deg().mean())
 

@@ -12,25 +12,28 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from hpsvid import cli, pipeline, smoothing, video
 from hpsvid.body import Body
+from hpsvid.cli.common import app
+from hpsvid.common.threads import Newest
 from hpsvid.errors import InputError
-from hpsvid.export import npz
+from hpsvid.export.npz import read_motion, write_motion
 from hpsvid.live.capture import Shot, capturing, open_source
 from hpsvid.live.look import Looker
-from hpsvid.live.newest import Newest
 from hpsvid.live.picture import Picture
 from hpsvid.live.pose import Poser
 from hpsvid.live.watch import watch
+from hpsvid.pipeline import Options, load_chosen_body, one_torch_thread
 from hpsvid.render import load_renderer
+from hpsvid.smoothing import one_euro
 from hpsvid.types import Array, Clip
+from hpsvid.video import probe, read_frames
 
 WALK = Path(__file__).resolve().parents[1] / "samples" / "studio_walk.mp4"
 BLANK = Clip(
     path=Path("camera 0"), width=160, height=120, fps=Fraction(30), rotation=0, audio=False,
     frame_count=None,
 )  # fmt: skip
-OPTIONS = pipeline.Options(solver="hybrik", fast=True, threads=1)
+OPTIONS = Options(solver="hybrik", fast=True, threads=1)
 
 
 def blank_shots(count: int | None = None, every_s: float = 0.0) -> Generator[Shot]:
@@ -46,14 +49,14 @@ def blank_shots(count: int | None = None, every_s: float = 0.0) -> Generator[Sho
 
 @pytest.fixture(scope="module")
 def body() -> Body:
-    return pipeline.load_chosen_body(None)
+    return load_chosen_body(None)
 
 
 @pytest.fixture(scope="module")
 def walk() -> list[tuple[Array, int, float]]:
     """Every third frame of two thirds of a second of the walk: picture, number, time."""
     taken = []
-    for frames in video.read_frames(video.probe(WALK), chunk=1):
+    for frames in read_frames(probe(WALK), chunk=1):
         index = int(frames.index[0])
         if index >= 81:
             break
@@ -62,9 +65,9 @@ def walk() -> list[tuple[Array, int, float]]:
     return taken
 
 
-@pipeline.one_torch_thread()
+@one_torch_thread()
 def follow(body: Body, frames: list[tuple[Array, int, float]], options=OPTIONS):
-    looker = Looker(video.probe(WALK), options)
+    looker = Looker(probe(WALK), options)
     poser = Poser(looker, body, options)
     return poser, [(pts, poser.pose(looker.look(rgb, n, pts), pts)) for rgb, n, pts in frames]
 
@@ -150,7 +153,7 @@ def test_it_ends_when_asked_and_keeps_what_was_seen(body: Body, end: str) -> Non
 
 
 def test_a_pose_owes_nothing_to_later_frames(body: Body, walk, tmp_path: Path) -> None:
-    options = pipeline.Options(solver="niki-temporal", fast=True, threads=1)
+    options = Options(solver="niki-temporal", fast=True, threads=1)
     poser, whole = follow(body, walk, options)
     changed = [(255 - rgb[:, ::-1], n, pts_s) for rgb, n, pts_s in walk[5:]]
     _, other = follow(body, walk[:5] + changed, options)
@@ -164,8 +167,8 @@ def test_a_pose_owes_nothing_to_later_frames(body: Body, walk, tmp_path: Path) -
     assert compared >= 2
     # what is saved is what was shown, in the frames that were worked on
     result = poser.as_motion(whole)
-    npz.write_motion(result, tmp_path / "seen.npz")
-    saved = npz.read_motion(tmp_path / "seen.npz")
+    write_motion(result, tmp_path / "seen.npz")
+    saved = read_motion(tmp_path / "seen.npz")
     (person,) = saved.people
     assert len(saved.pts_s) == len(walk)
     assert int(person.track.frame_index[-1]) == len(walk) - 1
@@ -190,10 +193,10 @@ def test_who_is_no_longer_seen_is_held_for_a_moment_then_gone(body: Body, walk) 
     ("places", "missed"), [([0, *range(14, 60, 5)], 0), ([0, *range(20, 60, 6)], 1)]
 )
 def test_who_is_in_the_picture_is_not_lost_by_a_slow_start(places: list[int], missed: int) -> None:
-    clip = video.probe(WALK)
+    clip = probe(WALK)
     frames = [
         (rgb, int(index), float(pts_s))
-        for part in itertools.islice(video.read_frames(clip, chunk=8), 8)
+        for part in itertools.islice(read_frames(clip, chunk=8), 8)
         for rgb, index, pts_s in zip(part.rgb, part.index, part.pts_s, strict=True)
     ]
     looker = Looker(clip, OPTIONS)
@@ -208,8 +211,8 @@ def test_one_sided_smoothing_is_causal_calm_at_rest_and_quick_in_motion() -> Non
     path = np.where(pts_s < 1.5, 0, 2.0 * (pts_s - 1.5))[:, None, None]  # m: rest, then 2 m/s
     noisy = path + rng.normal(0, 0.01, path.shape)
     weight = np.ones((90, 1))
-    smooth = smoothing.one_euro(noisy, pts_s, weight)
-    assert (smoothing.one_euro(noisy[:50], pts_s[:50], weight[:50]) == smooth[:50]).all()
+    smooth = one_euro(noisy, pts_s, weight)
+    assert (one_euro(noisy[:50], pts_s[:50], weight[:50]) == smooth[:50]).all()
     assert smooth[10:45].std() < 0.6 * noisy[10:45].std()
     lag_s = (path - smooth)[60:].mean() / 2.0
     assert 0 <= lag_s < 0.04
@@ -229,7 +232,7 @@ def test_one_sided_smoothing_is_causal_calm_at_rest_and_quick_in_motion() -> Non
     ],
 )
 def test_a_source_that_is_not_there_is_one_line(source: str, told: str) -> None:
-    result = CliRunner().invoke(cli.app, ["live", source, "--serve", "0"])
+    result = CliRunner().invoke(app, ["live", source, "--serve", "0"])
     assert result.exit_code == 1
     (line,) = result.stderr.splitlines()
     assert told in line and "secret" not in line
@@ -237,7 +240,7 @@ def test_a_source_that_is_not_there_is_one_line(source: str, told: str) -> None:
 
 @pytest.mark.skipif(bool(cv2.currentUIFramework()), reason="this OpenCV has windows")
 def test_without_windows_the_page_is_offered() -> None:
-    result = CliRunner().invoke(cli.app, ["live", str(WALK)])
+    result = CliRunner().invoke(app, ["live", str(WALK)])
     assert result.exit_code == 1
     (line,) = result.stderr.splitlines()
     assert "--serve 8000" in line
@@ -246,9 +249,9 @@ def test_without_windows_the_page_is_offered() -> None:
 def test_the_command_tells_how_far_behind_it_was_and_saves(tmp_path: Path) -> None:
     out = tmp_path / "seen.npz"
     command = ["live", str(WALK), "--serve", "0", "--ik", "hybrik", "--threads", "1"]
-    result = CliRunner().invoke(cli.app, [*command, "--seconds", "1", "--out", str(out)])
+    result = CliRunner().invoke(app, [*command, "--seconds", "1", "--out", str(out)])
     assert result.exit_code == 0, result.stderr
     first, last = result.stdout.splitlines()
     assert first.startswith("look at http://127.0.0.1:")
     assert "dropped; capture to picture" in last and str(out) in last
-    assert len(npz.read_motion(out).pts_s) >= 1
+    assert len(read_motion(out).pts_s) >= 1

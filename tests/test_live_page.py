@@ -11,19 +11,19 @@ import cv2
 import numpy as np
 import pytest
 
-from hpsvid import pipeline
+from hpsvid.common.threads import Newest
 from hpsvid.errors import InputError
-from hpsvid.live import capture
-from hpsvid.live.newest import Newest
+from hpsvid.live.capture import open_source
 from hpsvid.live.page import BOUNDARY, parse_address, serving
 from hpsvid.live.picture import Numbers, Picture
+from hpsvid.pipeline import load_chosen_body
 from hpsvid.types import Array
 from tests.factories import make_motion
 
 
 @pytest.fixture
 def page() -> Iterator[tuple[str, Newest[Picture], Picture]]:
-    motion = make_motion(pipeline.load_chosen_body(None), people=1, frames=1)
+    motion = make_motion(load_chosen_body(None), people=1, frames=1)
     rgb = np.zeros((72, 128, 3), np.uint8)
     rgb[:, 64:] = (250, 30, 30)
     numbers = Numbers(
@@ -94,7 +94,7 @@ def test_a_stream_of_pictures_is_a_source_too(page) -> None:
     camera = threading.Thread(target=film)
     camera.start()
     try:
-        clip, shots = capture.open_source(f"{url}stream.mjpg".replace("//", "//user:secret@"))
+        clip, shots = open_source(f"{url}stream.mjpg".replace("//", "//user:secret@"))
         one, two = next(shots), next(shots)
         shots.close()
     finally:

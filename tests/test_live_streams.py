@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from hpsvid import cli
-from hpsvid.export import npz
+from hpsvid.cli.common import app
+from hpsvid.export.npz import read_motion
 from hpsvid.live.capture import open_source
 from hpsvid.types import Array
 
@@ -30,7 +30,7 @@ def ffmpeg(*arguments: str) -> list[str]:
 
 
 def watch(source: str, out: Path):
-    return CliRunner().invoke(cli.app, ["live", source, *LIVE, "--out", str(out)])
+    return CliRunner().invoke(app, ["live", source, *LIVE, "--out", str(out)])
 
 
 def free_port() -> int:
@@ -61,7 +61,7 @@ def test_a_stream_over_the_network_is_watched_to_its_end(transport: Path, tmp_pa
             server.terminate()
     assert result.exit_code == 0, result.stderr
     assert "dropped; capture to picture" in result.stdout.splitlines()[-1]
-    seen = npz.read_motion(out)
+    seen = read_motion(out)
     assert len(seen.pts_s) >= 1 and (seen.clip.width, seen.clip.height) == (1280, 720)
 
 
@@ -98,7 +98,7 @@ def test_what_was_seen_before_a_stream_broke_is_kept(transport: Path, tmp_path: 
     assert result.exit_code == 1
     (line,) = result.stderr.splitlines()
     assert "broke off" in line and str(out) in line
-    assert len(npz.read_motion(out).pts_s) >= 1
+    assert len(read_motion(out).pts_s) >= 1
 
 
 def test_what_was_seen_before_a_file_was_cut_off_is_kept(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_what_was_seen_before_a_file_was_cut_off_is_kept(tmp_path: Path) -> None
     assert result.exit_code == 1
     (line,) = result.stderr.splitlines()
     assert "cut off" in line and str(out) in line
-    assert len(npz.read_motion(out).pts_s) >= 1
+    assert len(read_motion(out).pts_s) >= 1
 
 
 def test_a_stream_without_a_picture_is_one_line(tmp_path: Path) -> None:

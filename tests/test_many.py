@@ -16,11 +16,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from hpsvid import jobs, many, video, video_writer
-from hpsvid.cli import app
+from hpsvid import jobs
+from hpsvid.cli.common import app
 from hpsvid.engines.processes import run_in_processes
 from hpsvid.errors import InputError
-from hpsvid.jobs import Job, Row
+from hpsvid.jobs import UNFINISHED, Job, Row, failed
+from hpsvid.many import holds_videos, jobs_for, run_many
+from hpsvid.video import probe
+from hpsvid.video_writer import VideoWriter
 from tests.factories import write_walk
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
@@ -46,7 +49,7 @@ def folder_of(path: Path, *names: str) -> Path:
 
 def write_clip(path: Path, pictures: np.ndarray) -> None:
     height, width = pictures.shape[1:3]
-    with video_writer.VideoWriter(path, width=width, height=height, fps=Fraction(30)) as writer:
+    with VideoWriter(path, width=width, height=height, fps=Fraction(30)) as writer:
         for t, rgb in enumerate(pictures):
             writer.write(rgb, t / 30)
 
@@ -95,7 +98,7 @@ def test_the_result_is_that_of_a_run_alone(
     assert ran.exit_code == 0, ran.output
     alone, among_many = tmp_path / "x.npz", finished[0] / "walk_overlay.npz"
     assert alone.read_bytes() == among_many.read_bytes()
-    assert video.probe(finished[0] / "walk_overlay.mp4").frame_count == FRAMES
+    assert probe(finished[0] / "walk_overlay.mp4").frame_count == FRAMES
 
 
 def test_what_is_done_is_skipped_without_a_worker(
@@ -132,7 +135,7 @@ def test_done_means_this_input_with_these_options_and_whole_outputs(
 
 def test_no_two_clips_share_an_output(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", "a.mp4", "a.mov", "a.mp4.mkv", "b.mp4", "c.d.mp4")
-    todo = many.jobs_for(source, tmp_path / "out", make_job(source, tmp_path))
+    todo = jobs_for(source, tmp_path / "out", make_job(source, tmp_path))
     assert len({job.overlay for job in todo} | {job.result for job in todo}) == 2 * len(todo)
     names = {job.source.name: job.overlay.name for job in todo}
     assert names["b.mp4"] == "b_overlay.mp4" and names["c.d.mp4"] == "c.d_overlay.mp4"
@@ -185,8 +188,8 @@ def done(job: Job) -> Row:
 
 def encode_for_ever(job: Job) -> Row:
     """Begin a video, say who does it, and never end."""
-    path = job.overlay.parent / jobs.UNFINISHED / "begun.mp4"
-    with video_writer.VideoWriter(path, width=64, height=64, fps=Fraction(30)) as writer:
+    path = job.overlay.parent / UNFINISHED / "begun.mp4"
+    with VideoWriter(path, width=64, height=64, fps=Fraction(30)) as writer:
         writer.write(np.zeros((64, 64, 3), np.uint8), 0.0)
         note = job.overlay.parent / "note"
         note.write_text(f"{os.getpid()} {writer._process.pid}")
@@ -198,7 +201,7 @@ def encode_for_ever(job: Job) -> Row:
 @pytest.mark.parametrize("at_once", [1, 2])
 def test_a_process_that_dies_costs_its_clip_alone(tmp_path: Path, at_once: int) -> None:
     source = folder_of(tmp_path / "in", *(f"{name}.mp4" for name in "abcd"))
-    todo = many.jobs_for(source, tmp_path / "out", make_job(source, tmp_path))
+    todo = jobs_for(source, tmp_path / "out", make_job(source, tmp_path))
     rows = list(run_in_processes(todo, die_at_b, at_once=at_once, threads=3))
     assert sorted(row["clip"] for row in rows) == ["a.mp4", "b.mp4", "c.mp4", "d.mp4"]
     failed = [row for row in rows if row["state"] == "failed"]
@@ -219,13 +222,13 @@ def test_an_earlier_row_is_kept_unless_asked_again(
     shutil.copy2(clips / "walk.mp4", source)
     options = json.loads((out / "walk_overlay.json").read_text())["options"]
     common = replace(make_job(source, out), options=options)
-    todo = many.jobs_for(source, out, common)
+    todo = jobs_for(source, out, common)
 
     def engine(left):
-        return (jobs.failed(job, "asked") for job in left)
+        return (failed(job, "asked") for job in left)
 
-    assert [row["state"] for row in many.run_many(todo, engine)] == ["skipped"]
-    rows = list(many.run_many(todo, engine, again=True))
+    assert [row["state"] for row in run_many(todo, engine)] == ["skipped"]
+    rows = list(run_many(todo, engine, again=True))
     assert [(row["state"], row["reason"]) for row in rows] == [("failed", "asked")]
 
 
@@ -271,6 +274,6 @@ def is_running(pid: int) -> bool:
 
 def test_a_folder_of_pictures_is_one_clip(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(b"")
-    assert not many.holds_videos(tmp_path)
+    assert not holds_videos(tmp_path)
     with pytest.raises(InputError, match="without videos"):
-        many.jobs_for(tmp_path, tmp_path / "out", make_job(tmp_path, tmp_path))
+        jobs_for(tmp_path, tmp_path / "out", make_job(tmp_path, tmp_path))

@@ -7,7 +7,20 @@ import pytest
 from scipy.spatial import procrustes
 from scipy.spatial.transform import Rotation
 
-from hpsvid import metrics
+from hpsvid.metrics import (
+    acceleration_error,
+    acceleration_errors,
+    aligned_errors,
+    auc,
+    jerk_sizes,
+    joint_errors,
+    joint_means,
+    mean,
+    mpjpe,
+    pa_mpjpe,
+    pck,
+    skate_speeds,
+)
 
 RNG = np.random.default_rng(0)
 SHIFT = np.array([0.03, 0, 0.04])  # 50 mm
@@ -19,17 +32,17 @@ def joints(frames: int = 20, count: int = 12) -> np.ndarray:
 
 def test_mpjpe_of_a_shift_is_its_length():
     gt = joints()
-    assert metrics.mpjpe(gt + SHIFT, gt) == pytest.approx(50)
-    assert metrics.mpjpe(gt + SHIFT, gt, root=0) == pytest.approx(0, abs=1e-9)
-    assert metrics.mpjpe(gt + SHIFT, gt, root=(6, 7)) == pytest.approx(0, abs=1e-9)
+    assert mpjpe(gt + SHIFT, gt) == pytest.approx(50)
+    assert mpjpe(gt + SHIFT, gt, root=0) == pytest.approx(0, abs=1e-9)
+    assert mpjpe(gt + SHIFT, gt, root=(6, 7)) == pytest.approx(0, abs=1e-9)
 
 
 def test_mpjpe_counts_what_is_known():
     gt = joints()
     pred = gt + SHIFT / 5
     gt[3], gt[5, 2], pred[6, 1] = np.nan, np.nan, np.nan
-    assert metrics.mpjpe(pred, gt) == pytest.approx(10)
-    assert np.isnan(metrics.mpjpe(pred, np.full_like(gt, np.nan)))
+    assert mpjpe(pred, gt) == pytest.approx(10)
+    assert np.isnan(mpjpe(pred, np.full_like(gt, np.nan)))
 
 
 def test_pa_mpjpe_forgives_a_similarity_and_not_a_mirror():
@@ -37,8 +50,8 @@ def test_pa_mpjpe_forgives_a_similarity_and_not_a_mirror():
     turned = np.stack(
         [0.1 + 1.7 * f @ Rotation.from_rotvec([i, 1, -i]).as_matrix().T for i, f in enumerate(gt)]
     )
-    assert metrics.pa_mpjpe(turned, gt) == pytest.approx(0, abs=1e-9)
-    assert metrics.pa_mpjpe(turned * [-1, 1, 1], gt) > 100
+    assert pa_mpjpe(turned, gt) == pytest.approx(0, abs=1e-9)
+    assert pa_mpjpe(turned * [-1, 1, 1], gt) > 100
 
 
 def test_pa_mpjpe_agrees_with_scipy():
@@ -50,57 +63,55 @@ def test_pa_mpjpe_agrees_with_scipy():
         a, b, _ = procrustes(truth, ours)
         size = np.linalg.norm(truth - truth.mean(0))
         errors.append(np.linalg.norm(a - b, axis=1).mean() * size * 1000)
-    assert metrics.pa_mpjpe(pred, gt) == pytest.approx(np.mean(errors), rel=1e-9)
+    assert pa_mpjpe(pred, gt) == pytest.approx(np.mean(errors), rel=1e-9)
 
 
 def test_pa_mpjpe_leaves_unknown_joints_out_of_the_fit():
     gt = joints()
     pred = gt + 0.1 * joints()
-    few = metrics.pa_mpjpe(pred[:, :9], gt[:, :9])
+    few = pa_mpjpe(pred[:, :9], gt[:, :9])
     wrecked = pred.copy()
     wrecked[:, 9:] = np.nan
-    assert metrics.pa_mpjpe(wrecked, gt) == pytest.approx(few)
+    assert pa_mpjpe(wrecked, gt) == pytest.approx(few)
     wrecked[0, 2:] = np.nan  # two joints fit anything
-    assert metrics.pa_mpjpe(wrecked, gt) == pytest.approx(
-        metrics.pa_mpjpe(pred[1:, :9], gt[1:, :9])
-    )
+    assert pa_mpjpe(wrecked, gt) == pytest.approx(pa_mpjpe(pred[1:, :9], gt[1:, :9]))
 
 
 def test_acceleration_and_jerk_of_closed_forms():
     fps = 50.0
     t = np.arange(100)[:, None, None] / fps
     falling = np.tile(0.5 * 9.81 * t**2, (1, 3, 3)) * [0, 1, 0]
-    assert metrics.acceleration_error(falling, 0 * falling, fps) == pytest.approx(9810)
-    assert metrics.acceleration_error(falling, falling + 5 + t, fps) == pytest.approx(0, abs=1e-6)
-    assert metrics.mean(metrics.jerk_sizes(falling, fps)) == pytest.approx(0, abs=1e-6)
+    assert acceleration_error(falling, 0 * falling, fps) == pytest.approx(9810)
+    assert acceleration_error(falling, falling + 5 + t, fps) == pytest.approx(0, abs=1e-6)
+    assert mean(jerk_sizes(falling, fps)) == pytest.approx(0, abs=1e-6)
     cubic = np.tile(t**3 / 6, (1, 3, 3)) * [2, 0, 0]
-    assert metrics.mean(metrics.jerk_sizes(cubic, fps)) == pytest.approx(2)
+    assert mean(jerk_sizes(cubic, fps)) == pytest.approx(2)
 
 
 def test_acceleration_skips_triples_with_a_hole():
     fps = 30.0
     still = np.zeros((10, 2, 3))
     still[4, 0] = np.nan
-    found = metrics.acceleration_errors(still, 0 * still, fps)
+    found = acceleration_errors(still, 0 * still, fps)
     assert np.isnan(found[:, 0]).tolist() == [t in (2, 3, 4) for t in range(8)]
-    assert metrics.mean(found) == 0
-    assert np.isnan(metrics.acceleration_error(still[:2], 0 * still[:2], fps))
+    assert mean(found) == 0
+    assert np.isnan(acceleration_error(still[:2], 0 * still[:2], fps))
 
 
 def test_errors_of_each_point_lie_where_it_counts_and_sum_up_to_the_mean():
     gt = joints()
     pred = gt + 0.1 * joints()
     gt[3], pred[5, 2] = np.nan, np.nan
-    errors = metrics.joint_errors(pred, gt)
+    errors = joint_errors(pred, gt)
     assert errors[0, 4] == pytest.approx(1000 * math.dist(pred[0, 4], gt[0, 4]))
     assert np.isnan(errors[3]).all()
     assert np.isnan(errors).sum() == 12 + 1
-    assert metrics.mean(errors) == metrics.mpjpe(pred, gt)
-    means = metrics.joint_means(errors)
+    assert mean(errors) == mpjpe(pred, gt)
+    means = joint_means(errors)
     assert means[2] == pytest.approx(np.mean([errors[t, 2] for t in range(20) if t not in (3, 5)]))
-    aligned = metrics.joint_means(metrics.aligned_errors(pred, gt))
+    aligned = joint_means(aligned_errors(pred, gt))
     assert np.all(aligned < means)
-    halves = np.concatenate([metrics.joint_errors(p, g) for p, g in zip(
+    halves = np.concatenate([joint_errors(p, g) for p, g in zip(
         np.split(pred, [7]), np.split(gt, [7]), strict=True)])  # fmt: skip
     np.testing.assert_array_equal(halves, errors)
 
@@ -108,11 +119,11 @@ def test_errors_of_each_point_lie_where_it_counts_and_sum_up_to_the_mean():
 def test_pck_and_auc_of_evenly_spread_errors():
     """Errors of 0, 1, ..., 300 mm: at most h mm are h + 1 of 301, whatever the threshold."""
     errors = np.append(np.arange(301.0), np.nan)
-    assert metrics.pck(errors) == pytest.approx(151 / 301)
-    assert metrics.pck(errors, 10) == pytest.approx(11 / 301)
-    assert metrics.auc(errors) == pytest.approx(76 / 301)  # the mean threshold is 75
-    assert metrics.auc(np.zeros(4)) == 1
-    assert np.isnan(metrics.pck(np.full(3, np.nan)))
+    assert pck(errors) == pytest.approx(151 / 301)
+    assert pck(errors, 10) == pytest.approx(11 / 301)
+    assert auc(errors) == pytest.approx(76 / 301)  # the mean threshold is 75
+    assert auc(np.zeros(4)) == 1
+    assert np.isnan(pck(np.full(3, np.nan)))
 
 
 def test_a_foot_skates_only_while_the_truth_stands():
@@ -123,7 +134,7 @@ def test_a_foot_skates_only_while_the_truth_stands():
     slides = truth + np.arange(frames)[:, None, None] * [0, 0, 0.004]  # 200 mm/s
 
     def skate(pred: np.ndarray, feet: list[int]) -> float:
-        return metrics.mean(metrics.skate_speeds(pred, truth, fps, feet))
+        return mean(skate_speeds(pred, truth, fps, feet))
 
     assert skate(slides, [0, 1]) == pytest.approx(200)
     wild = slides.copy()
@@ -135,4 +146,4 @@ def test_a_foot_skates_only_while_the_truth_stands():
 
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="differ in shape"):
-        metrics.mpjpe(joints(3), joints(4))
+        mpjpe(joints(3), joints(4))

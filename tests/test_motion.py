@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from hpsvid import metrics, motion, smoothing
 from hpsvid.body import Body
+from hpsvid.common.geometry import axis_angle_to_matrix, project
+from hpsvid.common.series import fill
 from hpsvid.errors import InputError
-from hpsvid.geometry import axis_angle_to_matrix, project
 from hpsvid.ik.hybrik import solve, twists
+from hpsvid.metrics import acceleration_error, mpjpe
+from hpsvid.motion import guess_camera, make_person, person_betas, place, refine
+from hpsvid.smoothing import FEET, hold_feet, smooth_series, steady
 from hpsvid.types import BodyParams, Camera, Clip, Observations, Track
 from tests.factories import make_params
 
@@ -25,7 +28,7 @@ CLIP = Clip(
     audio=False,
     frame_count=None,
 )
-CAMERA = motion.guess_camera(CLIP, None)
+CAMERA = guess_camera(CLIP, None)
 
 
 def moving(body: Body, frames: int, fps: float = 30.0) -> BodyParams:
@@ -90,7 +93,7 @@ def track_of(frames: int) -> Track:
 
 
 def rotmats_of(body: Body, obs: Observations) -> np.ndarray:
-    rest = body.rest_joints(torch.from_numpy(motion.person_betas(obs)))
+    rest = body.rest_joints(torch.from_numpy(person_betas(obs)))
     return solve(torch.from_numpy(obs.joints), rest, torch.from_numpy(obs.twist)).numpy()
 
 
@@ -116,28 +119,28 @@ def blank(obs: Observations, frames: slice) -> Observations:
 def test_camera_is_given_or_guessed_in_the_middle():
     assert CAMERA.source == "guessed"
     assert CAMERA.K.tolist() == [[1280, 0, 640], [0, 1280, 360], [0, 0, 1]]
-    given = motion.guess_camera(CLIP, 900.0)
+    given = guess_camera(CLIP, 900.0)
     assert (given.source, given.K[0, 0], given.K[1, 1]) == ("given", 900, 900)
     for bad in (0.0, -5.0, float("nan"), float("inf")):
         with pytest.raises(InputError, match="focal length"):
-            motion.guess_camera(CLIP, bad)
+            guess_camera(CLIP, bad)
 
 
 def test_guess_is_within_a_sixth_of_two_calibrated_cameras(shared):
     with np.load(shared / "data" / "gt" / "balance" / "ground_truth.npz") as truth:
         focal = truth["K"][:, 0, 0]
-    guess = motion.guess_camera(replace(CLIP, width=1080, height=1920), None).K[0, 0]
+    guess = guess_camera(replace(CLIP, width=1080, height=1920), None).K[0, 0]
     assert np.all(np.abs(np.log(guess / focal)) < np.log(7 / 6))
 
 
 def test_the_focal_length_that_the_file_states_is_used():
     phone = replace(CLIP, width=1920, height=1080, focal_35mm=26.0)
-    camera = motion.guess_camera(phone, None)
+    camera = guess_camera(phone, None)
     assert camera.source == "metadata"
     # the diagonal's angle of view of a 26 mm lens is 79.5 degrees
     half = np.degrees(np.arctan(np.hypot(960, 540) / camera.K[0, 0]))
     assert 2 * half == pytest.approx(79.5, abs=0.1)
-    assert motion.guess_camera(phone, 900.0).source == "given"
+    assert guess_camera(phone, 900.0).source == "given"
 
 
 def test_shape_is_the_certain_frames_median(body):
@@ -148,11 +151,11 @@ def test_shape_is_the_certain_frames_median(body):
     obs = replace(obs, betas=betas, sigma=obs.sigma.copy())
     obs.sigma[6:14] = 0.5
     obs.sigma[:6] = 0.06
-    assert np.allclose(motion.person_betas(obs), np.linspace(-1, 1, 10))
+    assert np.allclose(person_betas(obs), np.linspace(-1, 1, 10))
     obs = replace(obs, valid=np.arange(20) < 6)
-    assert np.allclose(motion.person_betas(obs), np.linspace(-1, 1, 10) + 5)
+    assert np.allclose(person_betas(obs), np.linspace(-1, 1, 10) + 5)
     obs = replace(obs, valid=np.zeros(20, bool))
-    assert np.all(motion.person_betas(obs) == 0)
+    assert np.all(person_betas(obs) == 0)
 
 
 # --- placement
@@ -161,7 +164,7 @@ def test_shape_is_the_certain_frames_median(body):
 def test_placement_finds_the_root(body):
     params = moving(body, 20)
     obs = replace(observe(body, params), pelvis=np.zeros((20, 3), np.float32))
-    transl, distance = motion.place(body, params.rotmats, params.betas, obs, CAMERA)
+    transl, distance = place(body, params.rotmats, params.betas, obs, CAMERA)
     assert np.abs(transl - params.transl).max() < 1e-3
     assert distance.max() < 0.05
 
@@ -177,7 +180,7 @@ def test_placement_survives_wrong_hidden_and_offscreen_landmarks(body):
     hidden = rng.random(landmarks.shape[:2]) < 0.4
     landmarks[hidden] = [5000, -3000, 0.1]
     obs = replace(obs, landmarks2d=landmarks)
-    transl, distance = motion.place(body, params.rotmats, params.betas, obs, CAMERA)
+    transl, distance = place(body, params.rotmats, params.betas, obs, CAMERA)
     off = transl - params.transl
     assert np.abs(off[:, :2]).max() < 0.03
     assert np.abs(off[:, 2]).max() < 0.1
@@ -188,7 +191,7 @@ def test_frames_without_evidence_are_placed_between_their_neighbours(body):
     params = moving(body, 30)
     obs = blank(observe(body, params), slice(10, 14))
     obs.landmarks2d[20, 5:, 2] = 0.0  # a glimpse of the face alone says little about depth
-    transl, distance = motion.place(body, params.rotmats, params.betas, obs, CAMERA)
+    transl, distance = place(body, params.rotmats, params.betas, obs, CAMERA)
     assert np.linalg.norm(transl - params.transl, axis=-1).max() < 0.05
     assert np.isnan(distance[10:14]).all()
     assert np.isfinite(np.delete(distance, range(10, 14))).all()
@@ -204,12 +207,12 @@ def test_nobody_is_placed_behind_the_camera(body):
             [rng.uniform(0, 700, (6, 33, 2)), np.ones((6, 33, 1))], -1
         ).astype(np.float32),
     )
-    transl, _ = motion.place(body, params.rotmats, params.betas, obs, CAMERA)
+    transl, _ = place(body, params.rotmats, params.betas, obs, CAMERA)
     placed = replace(params, transl=transl)
     assert body.landmarks(*tensors(placed))[..., 2].min() > 0.29
     unseen = blank(observe(body, params), slice(None))
     unseen.pelvis[:] = [0.1, 0.2, 3.0]
-    transl, distance = motion.place(body, params.rotmats, params.betas, unseen, CAMERA)
+    transl, distance = place(body, params.rotmats, params.betas, unseen, CAMERA)
     placed = replace(params, transl=transl)
     assert np.allclose(body.joints(*tensors(placed))[:, 0], [0.1, 0.2, 3.0], atol=1e-3)
     assert np.isnan(distance).all()
@@ -226,13 +229,13 @@ def test_refinement_follows_the_picture_and_mends_the_pose(body):
     wrong = torch.from_numpy(rng.normal(0, 0.15, (20, 22, 3))).float()
     rotmats = params.rotmats.copy()
     rotmats[:, :22] = (torch.from_numpy(rotmats[:, :22]) @ axis_angle_to_matrix(wrong)).numpy()
-    transl, before = motion.place(body, rotmats, params.betas, obs, CAMERA)
-    refined, moved = motion.refine(body, rotmats, params.betas, transl, obs, CAMERA)
-    _, after = motion.place(body, refined, params.betas, obs, CAMERA)
+    transl, before = place(body, rotmats, params.betas, obs, CAMERA)
+    refined, moved = refine(body, rotmats, params.betas, transl, obs, CAMERA)
+    _, after = place(body, refined, params.betas, obs, CAMERA)
     assert after.mean() < before.mean() / 4
     truth = body.joints(*tensors(params)).numpy()
     errors = [
-        metrics.mpjpe(body.joints(*tensors(replace(params, rotmats=r, transl=t))).numpy(), truth)
+        mpjpe(body.joints(*tensors(replace(params, rotmats=r, transl=t))).numpy(), truth)
         for r, t in ((rotmats, transl), (refined, moved))
     ]
     assert errors[1] < 0.7 * errors[0]
@@ -243,7 +246,7 @@ def test_refinement_follows_the_picture_and_mends_the_pose(body):
 def test_refinement_leaves_right_and_unseen_poses_alone(body):
     params = moving(body, 140)  # more than one chunk
     obs = blank(observe(body, params), slice(5, 9))
-    refined, moved = motion.refine(body, params.rotmats, params.betas, params.transl, obs, CAMERA)
+    refined, moved = refine(body, params.rotmats, params.betas, params.transl, obs, CAMERA)
     assert np.abs(refined - params.rotmats).max() < 1e-3
     assert np.abs(moved - params.transl).max() < 1e-3
     assert np.abs(refined[5:9] - params.rotmats[5:9]).max() < 1e-6
@@ -268,8 +271,8 @@ def test_a_fast_swing_keeps_its_size_and_its_time(body, fps):
         betas=still.betas,
         transl=np.repeat(still.transl, len(pts_s), 0),
     )
-    obs = smoothing.steady(observe(body, params), pts_s)
-    person = motion.make_person(
+    obs = steady(observe(body, params), pts_s)
+    person = make_person(
         track_of(len(pts_s)), obs, rotmats_of(body, obs), params.betas, pts_s, body, CAMERA, raw=obs
     )
     elbow = torch.from_numpy(person.body.rotmats[:, 18])
@@ -286,7 +289,7 @@ def test_frequency_response_is_the_same_at_every_frame_rate_even_an_uneven_one()
     for pts_s in (np.arange(300) / 60, np.arange(600) / 120, uneven):
         for rate, cutoff in ((1.0, 4.0), (2.0, 4.0), (4.0, 4.0)):
             wave = np.sin(2 * np.pi * rate * pts_s)
-            out = smoothing.smooth_series(wave[:, None], pts_s, np.ones(len(pts_s)), cutoff)[:, 0]
+            out = smooth_series(wave[:, None], pts_s, np.ones(len(pts_s)), cutoff)[:, 0]
             inner = slice(len(pts_s) // 6, -len(pts_s) // 6)
             kept = out[inner] @ wave[inner] / (wave[inner] @ wave[inner])
             assert kept == pytest.approx(1 / (1 + (rate / cutoff) ** 6), abs=0.07)
@@ -295,7 +298,7 @@ def test_frequency_response_is_the_same_at_every_frame_rate_even_an_uneven_one()
 def test_quadratics_pass_unchanged_ends_included():
     pts_s = np.cumsum(np.random.default_rng(1).uniform(0.01, 0.05, 50))
     curve = np.stack([3 - pts_s, 1 + 2 * pts_s - 4.9 * pts_s**2], -1)
-    out = smoothing.smooth_series(curve, pts_s, np.ones(50), 1.0)
+    out = smooth_series(curve, pts_s, np.ones(50), 1.0)
     assert np.abs(out - curve).max() < 1e-6
 
 
@@ -304,8 +307,8 @@ def test_very_short_tracks_come_back_as_they_are(body, frames):
     params = moving(body, frames)
     pts_s = np.arange(frames) / 30
     obs = observe(body, params)
-    assert np.array_equal(smoothing.steady(obs, pts_s).joints, obs.joints)
-    person = motion.make_person(
+    assert np.array_equal(steady(obs, pts_s).joints, obs.joints)
+    person = make_person(
         track_of(frames), obs, params.rotmats, params.betas, pts_s, body, CAMERA, raw=obs
     )
     assert np.abs(person.body.rotmats - params.rotmats).max() < 1e-5
@@ -316,7 +319,7 @@ def test_very_short_tracks_come_back_as_they_are(body, frames):
 
 def test_equal_time_stamps_do_not_break_smoothing():
     pts_s = np.array([0, 0, 0, 0.1, 0.2, 0.2, 0.3, 0.4])
-    out = smoothing.smooth_series(np.ones((8, 2)), pts_s, np.ones(8), 3.0)
+    out = smooth_series(np.ones((8, 2)), pts_s, np.ones(8), 3.0)
     assert np.allclose(out, 1)
 
 
@@ -332,14 +335,14 @@ def test_noise_is_smoothed_away_and_more_where_the_network_is_unsure(body):
         return body.joints(*tensors(replace(params, rotmats=rotmats, transl=transl))).numpy()
 
     raw_rotmats = rotmats_of(body, obs)
-    raw = posed(raw_rotmats, motion.place(body, raw_rotmats, params.betas, obs, CAMERA)[0])
-    calm = smoothing.steady(obs, pts_s)
-    person = motion.make_person(
+    raw = posed(raw_rotmats, place(body, raw_rotmats, params.betas, obs, CAMERA)[0])
+    calm = steady(obs, pts_s)
+    person = make_person(
         track_of(120), calm, rotmats_of(body, calm), params.betas, pts_s, body, CAMERA, raw=obs
     )
-    ours, before = (metrics.acceleration_error(x, truth, 30) for x in (person.joints, raw))
+    ours, before = (acceleration_error(x, truth, 30) for x in (person.joints, raw))
     assert ours < before / 8
-    ours, before = (metrics.mpjpe(x, truth) for x in (person.joints, raw))
+    ours, before = (mpjpe(x, truth) for x in (person.joints, raw))
     assert ours < before / 1.5
     depth = np.abs(person.joints[:, 0, 2] - truth[:, 0, 2]).mean()
     assert depth < np.abs(raw[:, 0, 2] - truth[:, 0, 2]).mean() / 2
@@ -347,9 +350,9 @@ def test_noise_is_smoothed_away_and_more_where_the_network_is_unsure(body):
 
     spoilt = replace(obs, joints=obs.joints.copy(), sigma=obs.sigma.copy())
     spoilt.joints[50:53, 20] += 0.4  # a wrist jumps for three frames ...
-    trusting = smoothing.steady(spoilt, pts_s)
+    trusting = steady(spoilt, pts_s)
     spoilt.sigma[50:53, 20] = 0.5  # ... and the network knows
-    doubting = smoothing.steady(spoilt, pts_s)
+    doubting = steady(spoilt, pts_s)
     off = [
         np.abs(x.joints[51, 20] - truth[51, 20] + truth[51, 0]).max() for x in (trusting, doubting)
     ]
@@ -366,15 +369,12 @@ def standing(body: Body, frames: int, wander_m: float, across_m_s: float = 0.0) 
 
 def speeds_along(joints: np.ndarray) -> float:
     """Mean speed of the feet along the view, m/s."""
-    return (
-        float(np.abs(np.diff(np.linalg.norm(joints[:, smoothing.FEET], axis=-1), axis=0)).mean())
-        * 30
-    )
+    return float(np.abs(np.diff(np.linalg.norm(joints[:, FEET], axis=-1), axis=0)).mean()) * 30
 
 
 def test_a_standing_foot_keeps_its_distance(body):
     joints = standing(body, 120, 0.1)
-    held = joints + smoothing.hold_feet(joints, np.arange(120) / 30)[:, None]
+    held = joints + hold_feet(joints, np.arange(120) / 30)[:, None]
     assert speeds_along(held) < speeds_along(joints) / 3
     shift = project(torch.from_numpy(held), torch.eye(3)) - project(
         torch.from_numpy(joints), torch.eye(3)
@@ -384,46 +384,44 @@ def test_a_standing_foot_keeps_its_distance(body):
 
 def test_a_foot_that_moves_across_the_view_is_not_held(body):
     joints = standing(body, 120, 0.1, across_m_s=1.0)
-    moved = smoothing.hold_feet(joints, np.arange(120) / 30)
+    moved = hold_feet(joints, np.arange(120) / 30)
     assert np.abs(moved).max() < 0.01
 
 
 def test_who_glides_towards_the_camera_arrives(body):
     joints = standing(body, 120, 0.0)
     joints[..., 2] += 6 - 1.5 * np.arange(120)[:, None] / 30
-    moved = smoothing.hold_feet(joints, np.arange(120) / 30)
+    moved = hold_feet(joints, np.arange(120) / 30)
     assert np.abs(moved).max() < 0.1
 
 
 def test_holding_feet_bears_equal_time_stamps_and_short_tracks(body):
     joints = standing(body, 8, 0.1)
     times = np.array([0, 0, 0, 0.1, 0.2, 0.2, 0.3, 0.4])
-    assert np.isfinite(smoothing.hold_feet(joints, times)).all()
-    assert not smoothing.hold_feet(joints[:3], times[:3]).any()
+    assert np.isfinite(hold_feet(joints, times)).all()
+    assert not hold_feet(joints[:3], times[:3]).any()
 
 
 def test_holding_feet_bears_a_person_far_away(body):
     joints = standing(body, 500, 0.1)
     joints[..., 2] += 1e7
     for step_s in (0.0, 1 / 30):
-        moved = smoothing.hold_feet(joints, np.arange(500) * step_s)
+        moved = hold_feet(joints, np.arange(500) * step_s)
         assert np.isfinite(moved).all() and np.abs(moved).max() < 3
 
 
 def test_gaps_are_filled_steadily_and_marked(body):
     params = moving(body, 60)
     pts_s = np.arange(60) / 30
-    obs = smoothing.steady(blank(observe(body, params), slice(20, 28)), pts_s)
+    obs = steady(blank(observe(body, params), slice(20, 28)), pts_s)
     rotmats = rotmats_of(body, obs)
-    person = motion.make_person(
-        track_of(60), obs, rotmats, params.betas, pts_s, body, CAMERA, raw=obs
-    )
+    person = make_person(track_of(60), obs, rotmats, params.betas, pts_s, body, CAMERA, raw=obs)
     truth = body.joints(*tensors(params)).numpy()
     assert not person.valid[20:28].any()
     assert person.valid.sum() == 52
     assert np.isnan(person.reprojection_px[20:28]).all()
     assert np.isnan(person.evidence_error[20:28]).all()
-    assert metrics.mpjpe(person.joints[20:28], truth[20:28], root=0) < 80
+    assert mpjpe(person.joints[20:28], truth[20:28], root=0) < 80
     steps = np.linalg.norm(np.diff(person.joints, axis=0), axis=-1).max(1)
     assert steps[18:30].max() < 1.5 * np.linalg.norm(np.diff(truth, axis=0), axis=-1).max()
 
@@ -434,7 +432,7 @@ def test_filling_turns_evenly_in_time_and_holds_the_ends():
     valid = angle < 9
     axis_angle = torch.zeros(6, 24, 3)
     axis_angle[:, 4, 2] = torch.from_numpy(angle)
-    filled = smoothing.fill(axis_angle_to_matrix(axis_angle).numpy(), valid, pts_s)
+    filled = fill(axis_angle_to_matrix(axis_angle).numpy(), valid, pts_s)
     found = np.arctan2(filled[:, 4, 1, 0], filled[:, 4, 0, 0])
     assert np.allclose(found, [0, 0.1, 0.5, 0.8, 1, 1], atol=1e-6)
 
@@ -443,7 +441,7 @@ def test_joints_and_their_projection_belong_to_the_parameters(body):
     params = moving(body, 10)
     obs = observe(body, params)
     pts_s = np.arange(10) / 30
-    person = motion.make_person(
+    person = make_person(
         track_of(10), obs, params.rotmats, params.betas, pts_s, body, CAMERA, raw=obs
     )
     joints = body.joints(*tensors(person.body))
@@ -460,7 +458,7 @@ def test_reprojection_is_measured_on_the_landmarks_as_they_were_seen(body):
     jittery = clean.landmarks2d.copy()
     jittery[..., :2] += np.random.default_rng(0).normal(size=jittery[..., :2].shape) * 10
     raw = replace(clean, landmarks2d=jittery.astype(np.float32))
-    person = motion.make_person(
+    person = make_person(
         track_of(frames), clean, params.rotmats, params.betas, pts_s, body, CAMERA, raw=raw
     )
     # the mean length of a plane normal deviate of 10 px

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from hpsvid.common.geometry import axis_angle_to_matrix
+from hpsvid.common.weights import save_weights
 from hpsvid.evaluate import compare, hybrik_method, network_method
-from hpsvid.geometry import axis_angle_to_matrix
 from hpsvid.ik import load_solver
 from hpsvid.ik.hybrik import HybrIK, solve, twists
 from hpsvid.ik.losses import Batch, LossWeights, mmd, niki_loss
@@ -27,7 +28,6 @@ from hpsvid.ik.niki import (
     to_rest_axes,
 )
 from hpsvid.ik.solver_niki import NikiSolver, load_trained
-from hpsvid.ik.weights import save_weights
 from hpsvid.mocap import read_mocap_folder
 from hpsvid.synthetic import test_windows as windows_for_tests
 from hpsvid.types import Observations, Window

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from hpsvid import pipeline, sensitivity, video
-from hpsvid.cli import app
+from hpsvid import sensitivity
+from hpsvid.cli.common import app
 from hpsvid.errors import InputError
 from hpsvid.occlude import CUT_SHARE, largest_boxes, occluded, plan
+from hpsvid.pipeline import Options, load_chosen_body
 from hpsvid.results import read_truths
+from hpsvid.sensitivity import Sensitivity, heat_map, table
 from hpsvid.types import Clip, Track
+from hpsvid.video import probe, read_frames
 from tests.factories import write_walk
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
@@ -108,9 +111,9 @@ def test_the_command_writes_a_clip_like_the_input(clip: Path, tmp_path: Path) ->
         )
         assert ran.exit_code == 0, ran.output
     assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()
-    before, after = video.probe(clip), video.probe(tmp_path / "one.mp4")
+    before, after = probe(clip), probe(tmp_path / "one.mp4")
     assert (after.width, after.height, after.fps) == (before.width, before.height, before.fps)
-    (ours,), (theirs,) = (list(video.read_frames(c, chunk=64)) for c in (after, before))
+    (ours,), (theirs,) = (list(read_frames(c, chunk=64)) for c in (after, before))
     np.testing.assert_allclose(ours.pts_s, theirs.pts_s, atol=1e-4)
     changed = np.abs(ours.rgb.astype(int) - theirs.rgb).max(-1) > 60
     assert changed.mean((1, 2)).min() > 0.003
@@ -129,13 +132,13 @@ def test_hiding_the_person_hurts_more_than_hiding_the_wall(
         return picture
 
     monkeypatch.setattr(sensitivity, "hidden", hidden)
-    body = pipeline.load_chosen_body(None)
+    body = load_chosen_body(None)
     (truth,) = read_truths(SAMPLES / "studio_walk.npz", body, None)
-    source = video.probe(SAMPLES / "studio_walk.mp4")
+    source = probe(SAMPLES / "studio_walk.mp4")
 
-    def slid(clip: Clip, frame: int) -> sensitivity.Sensitivity:
+    def slid(clip: Clip, frame: int) -> Sensitivity:
         return sensitivity.sensitivity(
-            clip, frame, body, pipeline.Options(fast=True, solver="hybrik"), steps=3, truth=truth,
+            clip, frame, body, Options(fast=True, solver="hybrik"), steps=3, truth=truth,
             progress=lambda *_: None,
         )  # fmt: skip
 
@@ -151,9 +154,9 @@ def test_hiding_the_person_hurts_more_than_hiding_the_wall(
     corners = grid[[0, 0, 2, 2], [0, 2, 0, 2]]
     assert np.abs(corners - clean).max() < 15  # walls and floor
     assert np.nanmax(grid[:, 1]) > clean + 15  # head, hips or feet
-    picture = sensitivity.heat_map(found)
+    picture = heat_map(found)
     assert picture.shape[0] == source.height
     assert picture.shape[1] > source.width
-    assert "| left_foot |" in sensitivity.table(found)
+    assert "| left_foot |" in table(found)
     with pytest.raises(InputError, match="has 10 frames, --frame 10 is not one of them"):
-        slid(video.probe(clip), 10)
+        slid(probe(clip), 10)

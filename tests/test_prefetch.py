@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hpsvid.prefetch import prefetch
+from hpsvid.common.threads import prefetch
 
 
 def test_gives_the_same_items_in_order():

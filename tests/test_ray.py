@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from hpsvid import many
-from hpsvid.cli import app
+from hpsvid.cli.common import app
 from hpsvid.engines.cluster import RETRIES, run_on_ray
 from hpsvid.errors import InputError
 from hpsvid.jobs import Job, Row
+from hpsvid.many import jobs_for
 from tests.factories import WALK, write_walk
 
 FRAMES = 8
@@ -90,7 +90,7 @@ def test_a_killed_node_and_a_poison_clip_cost_no_other_clip(cluster: Any, tmp_pa
     for name in "abcdef":
         (source / f"{name}.mp4").write_bytes(b"no video")
     common = Job(source=source, overlay=out, options={}, renderer="auto", alpha=1, smpl=None)
-    todo = many.jobs_for(source, out, common)
+    todo = jobs_for(source, out, common)
     node = patiently(lambda: cluster.add_node(**NODE))
     (out / "weak").write_text(node.node_id)
 

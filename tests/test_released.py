@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from hpsvid.body import load_body
+from hpsvid.common.weights import load_imported, weights_path
 from hpsvid.errors import WeightsError
 from hpsvid.ik.released import MaskedFlow, ReleasedNiki, ReleasedSolver, load_released, own_name
 from hpsvid.types import Observations, Window
-from hpsvid.weights import load_imported, weights_path
 
 TINY = (4, 16)
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from hpsvid.body import Body
+from hpsvid.common.raster import rasterise, vertex_normals
 from hpsvid.errors import DependencyError, InputError
 from hpsvid.render import Mesh, Renderer, load_renderer
 from hpsvid.render.overlay import Overlay, person_colour, tinted
-from hpsvid.render.raster import rasterise, vertex_normals
 from hpsvid.types import Array, Frames
 from tests.factories import make_motion
 from tools.render_golden import GOLDEN, scenes, standing

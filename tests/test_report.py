@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from hpsvid import report
 from hpsvid.charts import bar_chart, ticks
-from hpsvid.cli import app
+from hpsvid.cli.common import app
 from hpsvid.evaluate import Comparison, Score
 from hpsvid.export.npz import read_motion, write_motion
+from hpsvid.report import write_report
 from tests.test_accuracy import part
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
@@ -98,7 +98,7 @@ def test_the_page_of_noise_marks_the_best(tmp_path: Path, body) -> None:
         acceleration={"a": np.array([1, 2, np.nan, 3, 4, 5.0]), "b": np.ones(6)},
     )  # fmt: skip
     for name in ("one.html", "two.html"):
-        report.write_report(tmp_path / name, [found], [], body)
+        write_report(tmp_path / name, [found], [], body)
     text = (tmp_path / "one.html").read_text()
     assert text == (tmp_path / "two.html").read_text()
     page = Page(text)

@@ -8,13 +8,22 @@ import numpy as np
 import pytest
 import torch
 
-from hpsvid import video
 from hpsvid.body import JOINT
+from hpsvid.common.weights import file_sha256, weights_path
 from hpsvid.export.npz import read_motion
 from hpsvid.types import Array, Motion
-from hpsvid.weights import file_sha256, weights_path
-from tools import render_samples
-from tools.render_samples import ROOT, SCRIPTS, Script, draw_frame, frame_of
+from hpsvid.video import probe, read_frames
+from tools.render_samples import (
+    ROOT,
+    SCRIPTS,
+    Script,
+    cast,
+    draw_frame,
+    footfalls,
+    frame_of,
+    render,
+    sound,
+)
 from tools.scene import SUPERSAMPLE, draw, person_mesh
 
 SAMPLES = ROOT / "samples"
@@ -34,8 +43,8 @@ def truth(script: Script) -> Motion:
 
 
 def decoded(script: Script, wanted: set[int]) -> Iterator[tuple[int, Array]]:
-    clip = video.probe(SAMPLES / f"{script.name}.mp4")
-    for frames in video.read_frames(clip):
+    clip = probe(SAMPLES / f"{script.name}.mp4")
+    for frames in read_frames(clip):
         for index, rgb in zip(frames.index, frames.rgb, strict=True):
             if int(index) in wanted:
                 yield int(index), rgb
@@ -46,7 +55,7 @@ def decoded(script: Script, wanted: set[int]) -> Iterator[tuple[int, Array]]:
 def test_clip_is_short_light_and_audible(script):
     path = SAMPLES / f"{script.name}.mp4"
     assert path.stat().st_size < 3_000_000
-    clip = video.probe(path)
+    clip = probe(path)
     assert (clip.width, clip.height, clip.fps, clip.audio) == (1280, 720, 30, True)
     assert clip.frame_count == script.frames
     assert 5 <= script.frames / 30 <= 10
@@ -144,7 +153,7 @@ def test_rendering_again_gives_the_same_bytes(shared, body, tmp_path):
     script = replace(SCRIPTS[0], frames=3)
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        render_samples.render(script, body, mocap, tmp_path / name)
+        render(script, body, mocap, tmp_path / name)
     for suffix in ("mp4", "npz"):
         first, second = (
             (tmp_path / name / f"{script.name}.{suffix}").read_bytes() for name in ("one", "two")
@@ -153,7 +162,7 @@ def test_rendering_again_gives_the_same_bytes(shared, body, tmp_path):
 
 
 def test_truth_is_the_motion_capture(shared, script, truth, body):
-    people = render_samples.cast(script, body, shared / "data/mocap/free/train")
+    people = cast(script, body, shared / "data/mocap/free/train")
     for person, made in zip(truth.people, people, strict=True):
         at = person.track.frame_index
         assert (person.body.rotmats == made.rotmats[at]).all()
@@ -162,9 +171,9 @@ def test_truth_is_the_motion_capture(shared, script, truth, body):
 
 def test_footsteps_are_heard_when_feet_come_down(shared, body):
     script = SCRIPTS[0]
-    people = render_samples.cast(script, body, shared / "data/mocap/free/train")
-    steps = render_samples.footfalls(script, body, people)
+    people = cast(script, body, shared / "data/mocap/free/train")
+    steps = footfalls(script, body, people)
     assert 6 <= len(steps) <= 20
-    track = render_samples.sound(script, body, people).astype(float)
+    track = sound(script, body, people).astype(float)
     loud = np.abs(track).reshape(script.frames, -1).max(1)
     assert loud[steps].min() > 2 * np.median(loud)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tools.build_body import look
+from tools.build_body.look import CAP, EYE, JERSEY, SHOES, SKIN, TROUSERS
 from tools.scene import (
     SUPERSAMPLE,
     Light,
@@ -15,7 +15,7 @@ from tools.scene import (
     floor_shadow,
     look_at,
     make_room,
-)  # fmt: skip
+)
 
 LIGHT = Light(towards=np.array([0.0, 1.0, 0.0]), key=0.5, fill=0.5)
 GREY = (128, 128, 128)
@@ -119,14 +119,14 @@ def test_suit_takes_the_new_colours_and_keeps_the_eyes(body):
     }  # fmt: skip
     dressed = dress(body, **fresh)
     assert body.colours is not None
-    known = (look.JERSEY, look.TROUSERS, look.SHOES, look.SKIN, look.CAP)
+    known = (JERSEY, TROUSERS, SHOES, SKIN, CAP)
     for old, new in zip(known, fresh.values(), strict=True):
         part = (body.colours == np.array(old)).all(1)
         assert part.sum() > 50
         assert np.abs(dressed[part].astype(int) - new).max() <= 2
-    eyes = (body.colours == np.array(look.EYE)).all(1)
+    eyes = (body.colours == np.array(EYE)).all(1)
     assert eyes.any()
-    assert (dressed[eyes] == look.EYE).all()
+    assert (dressed[eyes] == EYE).all()
 
 
 def test_two_pictures_are_the_same(room):

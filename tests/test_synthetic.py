@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from hpsvid.body import JOINT
+from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.errors import InputError
-from hpsvid.geometry import axis_angle_to_matrix
 from hpsvid.ik.niki import posed_joints
 from hpsvid.mocap import MotionCapture
 from hpsvid.synthetic import (

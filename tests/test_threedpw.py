@@ -10,15 +10,15 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from hpsvid import accuracy
+from hpsvid.accuracy import summary
 from hpsvid.body import Body
 from hpsvid.body_files import load_smpl
+from hpsvid.common.weights import weights_path
 from hpsvid.errors import InputError
 from hpsvid.export.npz import write_motion
 from hpsvid.results import evaluate_motions
 from hpsvid.threedpw import read_sequence
 from hpsvid.types import Motion
-from hpsvid.weights import weights_path
 from tests.factories import make_motion, make_params, make_person
 
 FRAMES = 9
@@ -100,7 +100,7 @@ def test_the_set_against_saved_motions(
         folder, [results], [], smpl=smpl.parent, progress=lambda *_: None
     )
     assert truth.name == "made_up_00"
-    woman, man = (accuracy.summary([one]) for one in errors)
+    woman, man = (summary([one]) for one in errors)
     for found in (woman, man):
         assert found["found_percent"] == 100
         assert found["mpjpe_mm"] == pytest.approx(0, abs=0.01)

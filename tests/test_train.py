@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 from hpsvid import train
+from hpsvid.common.weights import load_parameters, read_config, save_weights
 from hpsvid.errors import InputError, WeightsError
+from hpsvid.ik.losses import LossWeights
 from hpsvid.ik.niki import Niki, NikiConfig
 from hpsvid.ik.solver_niki import load_network
-from hpsvid.ik.weights import load_parameters, read_config, save_weights
 from hpsvid.synthetic import MotionBatches
-from hpsvid.train import FitConfig, fit, train_solver
+from hpsvid.train import FitConfig, fit, loss_weights, train_solver
 
 CONFIG = FitConfig(steps=60, rate=0.2, warm_up=5, every=20, average=0.8, mixed_precision=False)
 
@@ -182,9 +183,9 @@ def test_a_baseline_has_no_parts_to_leave_out(tmp_path):
 
 
 def test_loss_weights_are_the_papers_but_for_those_named():
-    weights = train.loss_weights("fwd=0.1,acceleration=1")
+    weights = loss_weights("fwd=0.1,acceleration=1")
     assert (weights.fwd, weights.acceleration, weights.inv, weights.bnd_i) == (0.1, 1.0, 1.0, 0.1)
-    assert train.loss_weights("") == train.LossWeights()
+    assert loss_weights("") == LossWeights()
     for wrong in ("fwd", "fwd=x", "fwd=-1", "fwd=nan", "forward=1"):
         with pytest.raises(InputError, match="NAME=NUMBER"):
-            train.loss_weights(wrong)
+            loss_weights(wrong)

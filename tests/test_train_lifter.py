@@ -10,12 +10,12 @@ from typer.testing import CliRunner
 
 from hpsvid import train_lifter as training
 from hpsvid.backbone.learned import HIPS, load_lifter
-from hpsvid.batches import join
 from hpsvid.body import JOINT, LANDMARK, Body
-from hpsvid.cli import app
+from hpsvid.cli.common import app
+from hpsvid.common.files import write_npz
+from hpsvid.common.geometry import axis_angle_to_matrix, matrix_to_axis_angle, project, unit
+from hpsvid.common.records import join
 from hpsvid.errors import InputError
-from hpsvid.files import write_npz
-from hpsvid.geometry import axis_angle_to_matrix, matrix_to_axis_angle, project, unit
 from hpsvid.lifter_augment import LEAN_RAD, as_on_video, augment, mirror_pairs, rolled
 from hpsvid.lifter_data import (
     KEYS,
@@ -36,6 +36,7 @@ from hpsvid.takes import SIZE, Take, chimera, choose_take, joints_of
 from hpsvid.train_lifter import train_lifter
 from tests.test_synthetic import make_clip
 from tools import render_pairs
+from tools.render_pairs import make_shard
 
 FRAMES = 12
 
@@ -294,7 +295,7 @@ def test_rendered_shards_hold_what_the_network_saw(body, source, tmp_path, monke
     monkeypatch.setattr(render_pairs, "LENGTH", 3)
     monkeypatch.setattr(render_pairs, "SEQUENCES", 1)
     short = MotionSource(source.clips, 3)
-    write_npz(tmp_path / "shard_00001.npz", render_pairs.make_shard(1, short, body))
+    write_npz(tmp_path / "shard_00001.npz", make_shard(1, short, body))
     shard = read_shard(tmp_path / "shard_00001.npz", body)
     miss = view_of(shard.pairs).flat - shard.marks[..., :2]
     assert len(shard.pairs) == 1

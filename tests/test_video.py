@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hpsvid import video, video_writer
 from hpsvid.errors import DependencyError, HpsvidError, InputError
 from hpsvid.types import Array, Clip
+from hpsvid.video import probe, read_frames
+from hpsvid.video_writer import VideoWriter, check_output, open_writer, suffix_for, write_image
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 N, WIDTH, HEIGHT, RATE = 30, 96, 64, 25
@@ -103,13 +104,13 @@ def cut(folder: Path) -> Path:
 
 def picture_folder(folder: Path) -> Path:
     for i in range(N):
-        video_writer.write_image(folder / "pictures" / f"frame{i}.png", picture(i))
+        write_image(folder / "pictures" / f"frame{i}.png", picture(i))
     (folder / "pictures" / "notes.txt").write_text("not a picture")
     return folder / "pictures"
 
 
 def single_picture(folder: Path) -> Path:
-    video_writer.write_image(folder / "photo.PNG", picture(21))
+    write_image(folder / "photo.PNG", picture(21))
     return folder / "photo.PNG"
 
 
@@ -169,7 +170,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def read(clip: Clip, chunk: int = 16) -> tuple[Array, Array]:
     """All pictures and times; fails unless the index runs from 0 without a gap."""
-    chunks = list(video.read_frames(clip, chunk=chunk))
+    chunks = list(read_frames(clip, chunk=chunk))
     assert all(len(frames) == chunk for frames in chunks[:-1])
     index = np.concatenate([frames.index for frames in chunks])
     np.testing.assert_array_equal(index, np.arange(len(index)))
@@ -180,7 +181,7 @@ def read(clip: Clip, chunk: int = 16) -> tuple[Array, Array]:
 
 
 def write(path: Path, times: Array = EVEN, audio_from: Path | None = None) -> Path:
-    with video_writer.VideoWriter(
+    with VideoWriter(
         path, width=WIDTH, height=HEIGHT, fps=Fraction(RATE), audio_from=audio_from
     ) as writer:
         for i, time_s in enumerate(times):
@@ -193,7 +194,7 @@ def write(path: Path, times: Array = EVEN, audio_from: Path | None = None) -> Pa
 
 def test_every_source_keeps_the_contract(source: tuple[Source, Path]) -> None:
     expected, path = source
-    clip = video.probe(path, image_fps=Fraction(RATE))
+    clip = probe(path, image_fps=Fraction(RATE))
     rgb, times = read(clip)
     assert (clip.width, clip.height) == expected.size
     assert rgb.shape[1:] == (clip.height, clip.width, 3)
@@ -212,7 +213,7 @@ def test_every_source_keeps_the_contract(source: tuple[Source, Path]) -> None:
 
 
 def test_chunks_and_repeats_give_the_same_frames(source: tuple[Source, Path]) -> None:
-    clip = video.probe(source[1])
+    clip = probe(source[1])
     rgb, times = read(clip)
     for chunk in (7, 64):
         again, times_again = read(clip, chunk)
@@ -224,7 +225,7 @@ def test_chunks_and_repeats_give_the_same_frames(source: tuple[Source, Path]) ->
 def test_rotation_agrees_with_ffmpeg(tmp_path: Path, degrees: int) -> None:
     path = rotated(tmp_path, degrees)
     reference = ffmpeg("-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1")
-    rgb, _ = read(video.probe(path))
+    rgb, _ = read(probe(path))
     difference = np.frombuffer(reference, np.uint8).reshape(rgb.shape).astype(int) - rgb
     assert np.abs(difference).mean() < 3  # grey levels; chroma is interpolated differently
 
@@ -237,7 +238,7 @@ def test_hd_without_a_word_on_colour_is_read_as_bt709(tmp_path: Path) -> None:
         "-vf", "scale=out_color_matrix=bt709,format=yuv420p,setparams=colorspace=unknown",
         "-c:v", "libx264", "-preset", "ultrafast", tmp_path / "a.mp4", stdin=rgb.tobytes(),
     )  # fmt: skip
-    found, _ = read(video.probe(tmp_path / "a.mp4"))
+    found, _ = read(probe(tmp_path / "a.mp4"))
     np.testing.assert_allclose(found[0, 360, 160::320], colours, atol=4)
 
 
@@ -257,7 +258,7 @@ def stamped(path: Path, stamps_ms: list[int], rate: int = RATE) -> Path:
 
 def test_repeated_times_are_repaired_and_the_others_kept(tmp_path: Path) -> None:
     path = stamped(tmp_path / "a.mkv", [0, 40, 80, 80, 120, 160, 200])
-    rgb, times = read(video.probe(path))
+    rgb, times = read(probe(path))
     assert [code(frame) for frame in rgb] == list(range(7))
     np.testing.assert_allclose(times, [0, 0.04, 0.08, 0.10, 0.12, 0.16, 0.20], atol=1e-9)
 
@@ -272,21 +273,21 @@ def test_the_clock_of_a_container_is_no_frame_rate(tmp_path: Path, said: bool) -
         length = found[at + 3] & 0x7F
         void = bytes([0xEC, 0x80 | length + 2]) + bytes(length + 2)
         path.write_bytes(found[:at] + void + found[at + len(void) :])
-    assert float(video.probe(path).fps) == pytest.approx(30, rel=0.02)
+    assert float(probe(path).fps) == pytest.approx(30, rel=0.02)
 
 
 def test_a_clock_that_starts_again_goes_on(tmp_path: Path) -> None:
     once = encode(tmp_path / "once.ts", *X264).read_bytes()
     (tmp_path / "joined.ts").write_bytes(once + once)
-    rgb, times = read(video.probe(tmp_path / "joined.ts"))
+    rgb, times = read(probe(tmp_path / "joined.ts"))
     np.testing.assert_allclose(times, np.arange(2 * N) / RATE, atol=1e-3)
     assert [code(frame) for frame in rgb] == [*range(N), *range(N)]
 
 
 def test_pictures_come_in_natural_order_and_turned_by_exif(tmp_path: Path) -> None:
     for i in (1, 2, 10, 11):
-        video_writer.write_image(tmp_path / "in" / f"shot {i}.png", picture(i))
-    rgb, _ = read(video.probe(tmp_path / "in"))
+        write_image(tmp_path / "in" / f"shot {i}.png", picture(i))
+    rgb, _ = read(probe(tmp_path / "in"))
     assert [code(frame) for frame in rgb] == [1, 2, 10, 11]
 
     jpeg = cv2.imencode(".jpg", np.rot90(picture(5))[..., ::-1])[1].tobytes()
@@ -294,7 +295,7 @@ def test_pictures_come_in_natural_order_and_turned_by_exif(tmp_path: Path) -> No
     length = (len(turn_clockwise) + 2).to_bytes(2, "big")
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(jpeg[:2] + b"\xff\xe1" + length + turn_clockwise + jpeg[2:])
-    clip = video.probe(photo)
+    clip = probe(photo)
     assert (clip.width, clip.height) == (WIDTH, HEIGHT)
     assert code(read(clip)[0][0]) == 5
 
@@ -304,7 +305,7 @@ def test_grey_and_transparent_pictures_become_rgb(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "alpha.png"), np.full((8, 10, 4), 77, np.uint8))
     cv2.imwrite(str(tmp_path / "deep.png"), np.full((8, 10), 77 << 8, np.uint16))
     for name in ("grey.png", "alpha.png", "deep.png"):
-        rgb, _ = read(video.probe(tmp_path / name))
+        rgb, _ = read(probe(tmp_path / name))
         np.testing.assert_array_equal(rgb, np.full((1, 8, 10, 3), 77, np.uint8))
 
 
@@ -341,7 +342,7 @@ def damaged_inputs(folder: Path) -> Iterator[tuple[Path, str]]:
 def test_unusable_inputs_are_refused_in_one_line(tmp_path: Path) -> None:
     for path, reason in damaged_inputs(tmp_path):
         with pytest.raises(InputError, match=reason) as caught:
-            video.probe(path)
+            probe(path)
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
 
@@ -357,13 +358,13 @@ def test_a_cut_off_file_is_refused_at_its_end(tmp_path: Path, suffix: str) -> No
         *(["-movflags", "+faststart"] if suffix == ".mp4" else []), long,
     )  # fmt: skip
     whole = long.read_bytes()
-    assert len(read(video.probe(long))[0]) == 200
+    assert len(read(probe(long))[0]) == 200
 
     broken = tmp_path / f"broken{suffix}"
     broken.write_bytes(whole[: len(whole) * 6 // 10])
     seen = 0
     with pytest.raises(InputError, match=r"(\d+) frames could be decoded, (about )?200 are"):
-        for frames in video.read_frames(video.probe(broken), chunk=1):
+        for frames in read_frames(probe(broken), chunk=1):
             seen += len(frames)
     assert 60 < seen < 140
 
@@ -373,19 +374,19 @@ def test_a_damaged_packet_does_not_end_the_clip(plain: Path, tmp_path: Path) -> 
     middle = data.index(b"mdat") + (len(data) - data.index(b"mdat")) // 2
     data[middle : middle + 40] = bytes(40)
     (tmp_path / "scratched.mp4").write_bytes(data)
-    _, times = read(video.probe(tmp_path / "scratched.mp4"))
+    _, times = read(probe(tmp_path / "scratched.mp4"))
     assert times[-1] == pytest.approx(EVEN[-1])
 
 
 def test_pictures_of_another_size_and_changed_files_are_named(tmp_path: Path, plain: Path) -> None:
-    video_writer.write_image(tmp_path / "in" / "1.png", picture(1))
-    video_writer.write_image(tmp_path / "in" / "2.png", picture(2, 80, 60))
+    write_image(tmp_path / "in" / "1.png", picture(1))
+    write_image(tmp_path / "in" / "2.png", picture(2, 80, 60))
     with pytest.raises(InputError, match=r"2\.png: 80x60 px, the others are 96x64"):
-        read(video.probe(tmp_path / "in"))
+        read(probe(tmp_path / "in"))
 
     path = tmp_path / "a.mp4"
     path.write_bytes(plain.read_bytes())
-    clip = video.probe(path)
+    clip = probe(path)
     encode(path, *X264, width=128, height=96)
     with pytest.raises(InputError, match="the file has changed"):
         read(clip)
@@ -400,7 +401,7 @@ def test_frames_come_back_as_many_and_at_their_times(
     tmp_path: Path, suffix: str, times: Array
 ) -> None:
     path = write(tmp_path / "new" / "folder" / f"out{suffix}", times)
-    rgb, found = read(video.probe(path))
+    rgb, found = read(probe(path))
     np.testing.assert_allclose(found, times, atol=1e-3)
     assert [code(frame) for frame in rgb] == list(range(len(times)))
     np.testing.assert_allclose(rgb[0], picture(0), atol=90)  # chroma bleeds over edges
@@ -410,7 +411,7 @@ def test_frames_come_back_as_many_and_at_their_times(
 
 @pytest.mark.parametrize("fps", [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(60)])
 def test_an_even_rate_stays_exactly_even(tmp_path: Path, fps: Fraction) -> None:
-    with video_writer.VideoWriter(tmp_path / "a.mp4", width=32, height=32, fps=fps) as writer:
+    with VideoWriter(tmp_path / "a.mp4", width=32, height=32, fps=fps) as writer:
         for i in range(50):
             writer.write(np.full((32, 32, 3), 5 * i, np.uint8), float(i / fps))
     with av.open(str(tmp_path / "a.mp4")) as container:
@@ -425,11 +426,9 @@ def test_an_even_rate_stays_exactly_even(tmp_path: Path, fps: Fraction) -> None:
 def test_an_odd_size_grows_by_a_repeated_edge(tmp_path: Path) -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (33, 45, 3)).astype(np.uint8)
     rgb = cv2.GaussianBlur(rgb, (0, 0), 6)
-    with video_writer.VideoWriter(
-        tmp_path / "a.mp4", width=45, height=33, fps=Fraction(5)
-    ) as writer:
+    with VideoWriter(tmp_path / "a.mp4", width=45, height=33, fps=Fraction(5)) as writer:
         writer.write(rgb, 0.0)
-    clip = video.probe(tmp_path / "a.mp4")
+    clip = probe(tmp_path / "a.mp4")
     assert (clip.width, clip.height) == (46, 34)
     found = read(clip)[0][0]
     np.testing.assert_allclose(found[:33, :45], rgb, atol=12)
@@ -463,16 +462,16 @@ def test_audio_is_copied_and_stays_in_time(tmp_path: Path, suffix: str, shift: s
     heard = with_audio(
         tmp_path / "in.mkv", *X264, "-c:a", "aac", before=("-itsoffset", shift)
     )  # starts with, after or before the pictures
-    clip = video.probe(heard)
+    clip = probe(heard)
     assert clip.audio
-    with video_writer.open_writer(tmp_path / f"out{suffix}", clip) as writer:
-        for frames in video.read_frames(clip):
+    with open_writer(tmp_path / f"out{suffix}", clip) as writer:
+        for frames in read_frames(clip):
             for rgb, time_s in zip(frames.rgb, frames.pts_s, strict=True):
                 writer.write(rgb, float(time_s))
     wanted, found = packets(heard), packets(tmp_path / f"out{suffix}")
     assert found[:2] == ("aac", wanted[1])
     np.testing.assert_allclose(found[2], wanted[2], atol=1.1e-3)
-    np.testing.assert_allclose(read(video.probe(tmp_path / f"out{suffix}"))[1], EVEN, atol=1e-3)
+    np.testing.assert_allclose(read(probe(tmp_path / f"out{suffix}"))[1], EVEN, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -500,9 +499,9 @@ def test_audio_is_reencoded_only_where_the_container_asks(
 
 
 def test_a_source_without_audio_adds_none(tmp_path: Path, plain: Path) -> None:
-    video_writer.write_image(tmp_path / "in" / "1.png", picture(1))
+    write_image(tmp_path / "in" / "1.png", picture(1))
     for silent in (plain, tmp_path / "in"):
-        assert not video.probe(write(tmp_path / "out.mp4", audio_from=silent)).audio
+        assert not probe(write(tmp_path / "out.mp4", audio_from=silent)).audio
 
 
 def test_two_writes_are_the_same_bytes(tmp_path: Path) -> None:
@@ -518,9 +517,7 @@ def test_a_crash_leaves_what_was_there(tmp_path: Path, error: type[BaseException
     (tmp_path / "out.mp4").write_text("from before")
     with (
         pytest.raises(error),
-        video_writer.VideoWriter(
-            tmp_path / "out.mp4", width=WIDTH, height=HEIGHT, fps=Fraction(25)
-        ) as writer,
+        VideoWriter(tmp_path / "out.mp4", width=WIDTH, height=HEIGHT, fps=Fraction(25)) as writer,
     ):
         for i in range(10):
             writer.write(picture(i), i / 25)
@@ -565,15 +562,13 @@ def test_ctrl_c_ends_writer_and_encoder_and_leaves_nothing(tmp_path: Path) -> No
 
 
 def test_nothing_appears_before_the_end_and_nothing_without_frames(tmp_path: Path) -> None:
-    with video_writer.VideoWriter(
-        tmp_path / "a.mp4", width=WIDTH, height=HEIGHT, fps=Fraction(25)
-    ) as w:
+    with VideoWriter(tmp_path / "a.mp4", width=WIDTH, height=HEIGHT, fps=Fraction(25)) as w:
         w.write(picture(0), 0.0)
         assert not (tmp_path / "a.mp4").exists()
     assert (tmp_path / "a.mp4").exists()
     with (
         pytest.raises(HpsvidError, match="no frame was given"),
-        video_writer.VideoWriter(tmp_path / "b.mp4", width=WIDTH, height=HEIGHT, fps=Fraction(25)),
+        VideoWriter(tmp_path / "b.mp4", width=WIDTH, height=HEIGHT, fps=Fraction(25)),
     ):
         pass
     assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"]
@@ -606,9 +601,7 @@ def test_no_encoder_says_how_to_get_one(tmp_path: Path, monkeypatch: pytest.Monk
 def test_wrong_frames_are_named(tmp_path: Path) -> None:
     with (
         pytest.raises(ValueError, match=r"frame 0: expected uint8 \(64, 96, 3\), found .*32"),
-        video_writer.VideoWriter(
-            tmp_path / "a.mp4", width=WIDTH, height=HEIGHT, fps=Fraction(25)
-        ) as w,
+        VideoWriter(tmp_path / "a.mp4", width=WIDTH, height=HEIGHT, fps=Fraction(25)) as w,
     ):
         w.write(picture(0).astype(np.float32), 0.0)
     with pytest.raises(ValueError, match=r"frame 2: its time 0\.04 s does not increase"):
@@ -620,12 +613,12 @@ def test_wrong_frames_are_named(tmp_path: Path) -> None:
 
 
 def test_outputs_are_checked_before_any_work(tmp_path: Path, plain: Path) -> None:
-    clip = video.probe(plain)
-    photo = video.probe(single_picture(tmp_path))
-    video_writer.check_output(tmp_path / "not yet" / "there" / "a.MKV", clip)
+    clip = probe(plain)
+    photo = probe(single_picture(tmp_path))
+    check_output(tmp_path / "not yet" / "there" / "a.MKV", clip)
     assert not (tmp_path / "not yet").exists()
-    video_writer.check_output(tmp_path / "a.jpg", photo)
-    video_writer.check_output(tmp_path / "a.png")
+    check_output(tmp_path / "a.jpg", photo)
+    check_output(tmp_path / "a.png")
     (tmp_path / "folder.mp4").mkdir()
     (tmp_path / "file").write_text("")
     refused = [
@@ -639,24 +632,22 @@ def test_outputs_are_checked_before_any_work(tmp_path: Path, plain: Path) -> Non
     ]
     for name, of, reason in refused:
         with pytest.raises(InputError, match=reason):
-            video_writer.check_output(tmp_path / name, of)
+            check_output(tmp_path / name, of)
     with pytest.raises(InputError, match="cannot be written"):
-        video_writer.check_output(Path("/proc/a.mp4"), clip)
+        check_output(Path("/proc/a.mp4"), clip)
 
 
 def test_a_picture_in_gives_a_picture_or_a_video_out(tmp_path: Path) -> None:
-    clip = video.probe(single_picture(tmp_path))
-    assert video_writer.suffix_for(clip) == ".png"
+    clip = probe(single_picture(tmp_path))
+    assert suffix_for(clip) == ".png"
     for name in ("out.png", "out.jpg", "out.mp4"):
-        with video_writer.open_writer(tmp_path / "out" / name, clip) as writer:
-            for frames in video.read_frames(clip):
+        with open_writer(tmp_path / "out" / name, clip) as writer:
+            for frames in read_frames(clip):
                 writer.write(frames.rgb[0], float(frames.pts_s[0]))
-        rgb, _ = read(video.probe(tmp_path / "out" / name))
+        rgb, _ = read(probe(tmp_path / "out" / name))
         assert code(rgb[0]) == 21
     assert len(list((tmp_path / "out").iterdir())) == 3
-    np.testing.assert_array_equal(
-        read(video.probe(tmp_path / "out" / "out.png"))[0][0], picture(21)
-    )
+    np.testing.assert_array_equal(read(probe(tmp_path / "out" / "out.png"))[0][0], picture(21))
 
 
 @pytest.mark.parametrize(
@@ -668,7 +659,7 @@ def test_the_suffix_follows_the_input(name: str, suffix: str) -> None:
         path=Path(name), width=2, height=2, fps=Fraction(25), rotation=0, audio=False,
         frame_count=None,
     )  # fmt: skip
-    assert video_writer.suffix_for(clip) == suffix
+    assert suffix_for(clip) == suffix
 
 
 # ---- memory
@@ -724,27 +715,27 @@ def test_memory_does_not_grow_with_the_clip(tmp_path: Path) -> None:
 def test_real_clips_are_read_whole(
     shared: Path, name: str, width: int, height: int, frames: int, rotation: int, audio: bool
 ) -> None:
-    clip = video.probe(shared / "data/clips" / name)
+    clip = probe(shared / "data/clips" / name)
     assert (clip.width, clip.height, clip.rotation, clip.audio) == (
         width, height, rotation, audio,
     )  # fmt: skip
-    times = np.concatenate([chunk.pts_s for chunk in video.read_frames(clip)])
+    times = np.concatenate([chunk.pts_s for chunk in read_frames(clip)])
     assert len(times) == frames
     assert np.diff(times).min() > 0
 
 
 def test_a_rotated_clip_shows_what_its_upright_twin_shows(shared: Path) -> None:
     clips = shared / "data/clips"
-    turned = video.probe(clips / "derived/squats_rotate_metadata.mov")
-    upright = video.probe(clips / "squats_portrait_5fps.mp4")
-    pictures = [next(video.read_frames(clip, chunk=1)).rgb for clip in (turned, upright)]
+    turned = probe(clips / "derived/squats_rotate_metadata.mov")
+    upright = probe(clips / "squats_portrait_5fps.mp4")
+    pictures = [next(read_frames(clip, chunk=1)).rgb for clip in (turned, upright)]
     assert np.abs(pictures[0].astype(int) - pictures[1]).mean() < 8
 
 
 def test_a_truncated_clip_says_how_much_is_missing(shared: Path) -> None:
-    clip = video.probe(shared / "data/clips/derived/juggle_truncated_broken.mp4")
+    clip = probe(shared / "data/clips/derived/juggle_truncated_broken.mp4")
     with pytest.raises(InputError, match="57 frames could be decoded, 247 are announced"):
-        list(video.read_frames(clip))
+        list(read_frames(clip))
 
 
 def test_the_focal_length_of_a_photograph_is_read(tmp_path: Path) -> None:
@@ -752,8 +743,8 @@ def test_the_focal_length_of_a_photograph_is_read(tmp_path: Path) -> None:
     exif.get_ifd(0x8769)[0xA405] = 26  # FocalLengthIn35mmFilm
     Image.fromarray(picture(1)).save(tmp_path / "photo.jpg", exif=exif)
     Image.fromarray(picture(1)).save(tmp_path / "plain.jpg")
-    assert video.probe(tmp_path / "photo.jpg").focal_35mm == 26
-    assert video.probe(tmp_path / "plain.jpg").focal_35mm is None
+    assert probe(tmp_path / "photo.jpg").focal_35mm == 26
+    assert probe(tmp_path / "plain.jpg").focal_35mm is None
 
 
 @pytest.mark.parametrize(("stated", "focal"), [("26", 26.0), ("0", None), ("auto", None)])
@@ -768,4 +759,4 @@ def test_the_focal_length_of_a_telephone_video_is_read(
         for i in range(3):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(i), format="rgb24")))
         container.mux(stream.encode())
-    assert video.probe(path).focal_35mm == focal
+    assert probe(path).focal_35mm == focal

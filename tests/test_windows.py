@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from hpsvid import windows
+from hpsvid.common.geometry import axis_angle_to_matrix
+from hpsvid.common.series import RATE_HZ, back_to, rate_times
 from hpsvid.errors import InputError
-from hpsvid.geometry import axis_angle_to_matrix
 from hpsvid.types import BodyParams, Observations, Window
+from hpsvid.windows import blend, split
 
 
 def observations(total: int) -> Observations:
@@ -44,7 +45,7 @@ CUTS = [(None, 0), (1, 0), (2, 1), (16, 0), (16, 8), (16, 15), (64, 0)]
 @pytest.mark.parametrize(("length", "overlap"), CUTS)
 def test_split_covers_every_frame_once_marked(total, length, overlap):
     obs = observations(total)
-    parts = windows.split(obs, length, overlap)
+    parts = split(obs, length, overlap)
     covered = np.zeros(total, int)
     for window in parts:
         assert len(window.obs) == (length or total)
@@ -63,9 +64,9 @@ def test_split_covers_every_frame_once_marked(total, length, overlap):
 @pytest.mark.parametrize(("length", "overlap"), CUTS)
 def test_a_framewise_solver_does_not_notice_windows(total, length, overlap):
     obs = observations(total)
-    whole = framewise(windows.split(obs, None)[0])
-    parts = [(window.start, framewise(window)) for window in windows.split(obs, length, overlap)]
-    blended = windows.blend(parts, total)
+    whole = framewise(split(obs, None)[0])
+    parts = [(window.start, framewise(window)) for window in split(obs, length, overlap)]
+    blended = blend(parts, total)
     assert np.abs(blended.rotmats - whole.rotmats).max() < 1e-6
     assert np.abs(blended.transl - whole.transl).max() < 1e-6
     assert np.array_equal(blended.betas, whole.betas)
@@ -82,7 +83,7 @@ def test_windows_that_disagree_fade_into_each_other():
             (16, bent, np.ones((32, 3), np.float32)),
         )
     ]
-    blended = windows.blend(parts, 48)
+    blended = blend(parts, 48)
     assert np.abs(np.diff(blended.transl[:, 0])).max() < 0.12
     angle = np.arctan2(blended.rotmats[:, 5, 0, 2], blended.rotmats[:, 5, 0, 0])
     assert np.all(np.diff(angle) > -1e-6)
@@ -93,30 +94,30 @@ def test_windows_that_disagree_fade_into_each_other():
 
 def test_bad_overlap_and_uncovered_frames_are_refused():
     with pytest.raises(InputError, match="overlap 16"):
-        windows.split(observations(20), 16, 16)
-    part = framewise(windows.split(observations(4), None)[0])
+        split(observations(20), 16, 16)
+    part = framewise(split(observations(4), None)[0])
     with pytest.raises(ValueError, match="frame 4"):
-        windows.blend([(0, part)], 6)
+        blend([(0, part)], 6)
 
 
 @pytest.mark.parametrize("fps", [5.0, 24.0, 25.0, 60.0, 120.0])
 def test_a_steady_turn_comes_back_from_the_solvers_rate(fps):
     pts_s = np.arange(round(2 * fps)) / fps + 0.7
-    times = windows.rate_times(pts_s)
+    times = rate_times(pts_s)
     assert times is not None
-    assert times[0] == pts_s[0] and 0 <= times[-1] - pts_s[-1] < 1 / windows.RATE_HZ
-    assert np.diff(times) == pytest.approx(1 / windows.RATE_HZ)
+    assert times[0] == pts_s[0] and 0 <= times[-1] - pts_s[-1] < 1 / RATE_HZ
+    assert np.diff(times) == pytest.approx(1 / RATE_HZ)
 
     def turned(when):
         vector = torch.zeros(len(when), 24, 3)
         vector[..., 1] = torch.from_numpy(3 * when).float()[:, None]
         return axis_angle_to_matrix(vector).numpy()
 
-    assert np.abs(windows.back_to(turned(times), pts_s) - turned(pts_s)).max() < 1e-5
+    assert np.abs(back_to(turned(times), pts_s) - turned(pts_s)).max() < 1e-5
 
 
 def test_clips_of_the_solvers_rate_are_left_alone():
-    assert windows.rate_times(np.arange(50) / 29.97) is None
-    assert windows.rate_times(np.array([0.4])) is None
+    assert rate_times(np.arange(50) / 29.97) is None
+    assert rate_times(np.array([0.4])) is None
     varying = np.cumsum(np.random.default_rng(0).uniform(0.01, 0.06, 50))
-    assert windows.rate_times(varying) is not None
+    assert rate_times(varying) is not None

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from hpsvid.body import Body, load_body
 from hpsvid.choices import ModelName, PartName
+from hpsvid.common.weights import weights_path
 from hpsvid.evaluate import compare, hybrik_method, network_method, noisy_windows, table
 from hpsvid.ik.losses import independence
 from hpsvid.ik.niki import Niki, Pose, posed_joints, rotmat_to_6d, to_rest_axes, turn_root
@@ -28,7 +29,6 @@ from hpsvid.metrics import MM
 from hpsvid.mocap import read_mocap_folder
 from hpsvid.synthetic import test_windows
 from hpsvid.train import FitConfig, train_solver
-from hpsvid.weights import weights_path
 
 LENGTH = 16  # frames of a training window; these models see one at a time
 

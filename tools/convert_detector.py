@@ -10,7 +10,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from hpsvid.weights import weights_dir
+from hpsvid.common.weights import weights_dir
 from tools.fetch import fetch_npm
 from tools.manifest import record
 from tools.tfjs_graph import read_tfjs, translate

@@ -22,9 +22,9 @@ import onnx
 import tflite
 from onnx import helper, numpy_helper
 
-from hpsvid.weights import weights_dir
-from tools import manifest
+from hpsvid.common.weights import weights_dir
 from tools.fetch import fetch_npm
+from tools.manifest import record
 
 PACKAGE = "@mediapipe/pose@0.5.1675469404"
 PACKAGE_SHA256 = "8bb349a7b3a3ba699df23be804ddd3b3eab810b50b15406894be257859388a84"
@@ -323,7 +323,7 @@ def main() -> None:
                 if worst > TOLERANCE:
                     target.unlink()
                     raise SystemExit(f"{target.name}: over {TOLERANCE}; removed")
-            entry = manifest.record(
+            entry = record(
                 name=f"blazepose_{variant}",
                 file=target.name,
                 licence="Apache-2.0",

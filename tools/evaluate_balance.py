@@ -15,13 +15,30 @@ from pathlib import Path
 
 import numpy as np
 
-from hpsvid import detect, ik, metrics, motion, pipeline, video
 from hpsvid.accuracy import at_root
-from hpsvid.backbone import LIFTERS, BlazePose
+from hpsvid.backbone import LIFTERS
+from hpsvid.backbone.blazepose import BlazePose
 from hpsvid.body import LIMB_LANDMARKS, Body
 from hpsvid.choices import LifterName, SolverName
-from hpsvid.truth import ROOT, Truth, image_of, points_of, read_truth
+from hpsvid.common.geometry import image_of
+from hpsvid.detect import load_detector
+from hpsvid.ik import load_solver
+from hpsvid.metrics import MM, acceleration_error, mpjpe, pa_mpjpe
+from hpsvid.motion import guess_camera
+from hpsvid.pipeline import (
+    Options,
+    StageClock,
+    find_people,
+    load_chosen_body,
+    one_torch_thread,
+    read_landmarks,
+    silent,
+    solve_track,
+    trim,
+)
+from hpsvid.truth import ROOT, Truth, points_of, read_truth
 from hpsvid.types import Array, Clip, Landmarks, Track
+from hpsvid.video import probe, read_frames
 
 CLIPS = ("balance_clean_cam01", "balance_clean_cam02", "balance_occluded_cam01",
          "balance_occluded_cam02")  # fmt: skip
@@ -43,11 +60,11 @@ def errors(points: Array, frame_index: Array, truth: Truth) -> dict[str, float]:
     """PA-MPJPE, MPJPE (mm) and acceleration error (m/s^2) of points (T, 12, 3) m."""
     (person,), root = truth.people, ROOT["limbs"]
     gt, steady = person.points[frame_index], person.steady[frame_index]
-    accel = metrics.acceleration_error(at_root(points, root), at_root(steady, root), truth.fps)
+    accel = acceleration_error(at_root(points, root), at_root(steady, root), truth.fps)
     return {
-        "PA-MPJPE mm": metrics.pa_mpjpe(points, gt),
-        "MPJPE mm": metrics.mpjpe(points, gt, root=root),
-        "accel m/s2": accel / metrics.MM,
+        "PA-MPJPE mm": pa_mpjpe(points, gt),
+        "MPJPE mm": mpjpe(points, gt, root=root),
+        "accel m/s2": accel / MM,
     }
 
 
@@ -55,29 +72,27 @@ def evaluate(
     clip: Clip, truth: Truth, fast: bool, ways: list[tuple[LifterName, SolverName]], body: Body
 ) -> None:
     """Print the rows of one clip: the network's own 3D, then each lifter with its solver."""
-    clock = pipeline.StageClock()
-    options = pipeline.Options(fast=fast)
-    detector = detect.load_detector(options.detector)
-    tracks, pts_s = pipeline.find_people(clip, detector, clock, pipeline.silent)
+    clock = StageClock()
+    options = Options(fast=fast)
+    detector = load_detector(options.detector)
+    tracks, pts_s = find_people(clip, detector, clock, silent)
     main = main_person(tracks, truth)
     network = BlazePose(tracks)
-    for frames in video.read_frames(clip):
+    for frames in read_frames(clip):
         network.observe(frames)
     each = network.landmarks()[tracks.index(main)]
     own = np.where(each.score[:, None, None] > 0, each.world[:, LIMB_LANDMARKS], np.nan)
     _print(clip, "landmarker's own 3D", errors(own, each.frame_index, truth), each)
-    landmarks, _ = pipeline.read_landmarks(clip, tracks, options, clock, pipeline.silent)
-    trimmed = pipeline.trim(main, landmarks[tracks.index(main)], float(clip.fps))
+    landmarks, _ = read_landmarks(clip, tracks, options, clock, silent)
+    trimmed = trim(main, landmarks[tracks.index(main)], float(clip.fps))
     if trimmed is None:
         raise SystemExit(f"{clip.path}: the main person was not seen")
     found, seen = trimmed
-    camera = motion.guess_camera(clip, None)
+    camera = guess_camera(clip, None)
     for lifter, name in ways:
-        solver = ik.load_solver(name, body)
-        with pipeline.one_torch_thread():
-            person = pipeline.solve_track(
-                found, seen, pts_s, body, camera, LIFTERS[lifter], solver, clock
-            )
+        solver = load_solver(name, body)
+        with one_torch_thread():
+            person = solve_track(found, seen, pts_s, body, camera, LIFTERS[lifter], solver, clock)
         row = errors(points_of(person, "limbs", body), found.frame_index, truth)
         _print(clip, f"{lifter}, {name}", row, seen)
 
@@ -97,11 +112,11 @@ def main() -> None:
     parser.add_argument("--fast", action="store_true")
     given = parser.parse_args()
     ways = list(itertools.product(given.lifter.split(","), given.ik.split(",")))
-    body = pipeline.load_chosen_body(None)
+    body = load_chosen_body(None)
     views = read_truth(given.shared / "data/gt/balance/ground_truth.npz", body)
     truths = {truth.name: truth for truth in views}
     for name in CLIPS:
-        clip = video.probe(given.shared / f"data/clips/{name}.mp4")
+        clip = probe(given.shared / f"data/clips/{name}.mp4")
         evaluate(clip, truths[name[-5:]], given.fast, ways, body)
 
 

@@ -7,7 +7,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from hpsvid.weights import file_sha256
+from hpsvid.common.weights import file_sha256
 
 
 def fetch_npm(package: str, *, sha256: str, into: Path) -> Path:

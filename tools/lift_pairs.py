@@ -14,15 +14,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hpsvid import motion, smoothing
-from hpsvid.backbone import learned
+from hpsvid.backbone.learned import Lifter, lift, load_lifter
 from hpsvid.backbone.lifter import lift_geometrically
 from hpsvid.body import Body, load_body
-from hpsvid.geometry import axis_angle_to_matrix
+from hpsvid.common.geometry import axis_angle_to_matrix
+from hpsvid.common.weights import weights_path
 from hpsvid.lifter_augment import TILT_RAD, deepened, lean, turned
+from hpsvid.motion import person_betas
+from hpsvid.smoothing import steady
 from hpsvid.synthetic import FPS, LiftedPairs
 from hpsvid.types import Array, Camera, Landmarks, Observations
-from hpsvid.weights import weights_path
 
 MIN_SEEN = 0.5  # of a sequence's frames
 # of the depth that the network gives a render: on the mean right, and as varied as on real clips
@@ -39,7 +40,7 @@ def as_on_some_video(world: Array, image: Array, K: Array, rng: torch.Generator)
 
 
 def read_shard(
-    path: Path, body: Body, lifter: learned.Lifter | None, rng: torch.Generator
+    path: Path, body: Body, lifter: Lifter | None, rng: torch.Generator
 ) -> list[tuple[Observations, Array]]:
     """Observations of a shard's sequences and their true rotations (T, 24, 3, 3)."""
     with np.load(path) as archive:
@@ -60,9 +61,9 @@ def read_shard(
         if lifter is None:
             obs = lift_geometrically(seen, camera, body)
         else:
-            obs = learned.lift(seen, times, camera, body, model=lifter)
+            obs = lift(seen, times, camera, body, model=lifter)
         rotmats = axis_angle_to_matrix(torch.from_numpy(data["rotvec"][i])).float().numpy()
-        found += [(obs, rotmats), (smoothing.steady(obs, times), rotmats)]
+        found += [(obs, rotmats), (steady(obs, times), rotmats)]
     return found
 
 
@@ -75,7 +76,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     body = load_body(weights_path("free_body"))
-    lifter = None if options.lifter is None else learned.load_lifter(options.lifter)
+    lifter = None if options.lifter is None else load_lifter(options.lifter)
     rng = torch.Generator().manual_seed(0)
     rows: dict[str, list[Array]] = {field.name: [] for field in fields(LiftedPairs)}
     with torch.inference_mode():
@@ -85,7 +86,7 @@ def main() -> None:
                 rows["sigma"].append(obs.sigma)
                 rows["twist"].append(obs.twist)
                 rows["view"].append(obs.pelvis / np.linalg.norm(obs.pelvis, axis=-1, keepdims=True))
-                rows["betas"].append(motion.person_betas(obs))
+                rows["betas"].append(person_betas(obs))
                 rows["rotmats"].append(rotmats)
             print(f"{path.name}: {len(rows['joints'])} sequences so far", flush=True)
     np.savez(options.out, allow_pickle=False, **{name: np.stack(row) for name, row in rows.items()})

@@ -1,6 +1,6 @@
 """Write one row of `weights/manifest.toml`; the build and conversion tools call this."""
 
-from hpsvid.weights import WeightsEntry, file_sha256, read_manifest, weights_dir
+from hpsvid.common.weights import WeightsEntry, file_sha256, read_manifest, weights_dir
 
 
 def record(*, name: str, file: str, licence: str, source: str) -> WeightsEntry:

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from hpsvid.body import JOINT, Body, load_body
-from hpsvid.geometry import axis_angle_to_matrix
+from hpsvid.common.geometry import axis_angle_to_matrix
+from hpsvid.common.weights import weights_path
 from hpsvid.render import Mesh, load_renderer
 from hpsvid.types import Array
-from hpsvid.weights import weights_path
 
 GOLDEN = Path(__file__).resolve().parents[1] / "samples" / "golden"
 WIDTH, HEIGHT = 240, 180  # px

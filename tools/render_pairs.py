@@ -17,13 +17,13 @@ import torch
 
 from hpsvid.backbone.blazepose import BlazePose
 from hpsvid.body import Body, load_body
-from hpsvid.files import write_npz
-from hpsvid.geometry import matrix_to_axis_angle
+from hpsvid.common.files import write_npz
+from hpsvid.common.geometry import matrix_to_axis_angle
+from hpsvid.common.weights import weights_path
 from hpsvid.mocap import read_mocap_folder
 from hpsvid.synthetic import FPS, MotionSource
 from hpsvid.takes import SIZE, Take, choose_take, joints_of
 from hpsvid.types import Array, Frames, Track
-from hpsvid.weights import weights_path
 from tools.scene import Light, Mesh, View, box_mesh, draw, dress, make_room, person_mesh
 
 LENGTH = 48  # frames a sequence

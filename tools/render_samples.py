@@ -20,11 +20,11 @@ import torch
 
 from hpsvid import __version__
 from hpsvid.body import JOINT, Body, load_body
+from hpsvid.common.geometry import project
+from hpsvid.common.weights import file_sha256, weights_path
 from hpsvid.export.npz import write_motion
-from hpsvid.geometry import project
 from hpsvid.mocap import MotionCapture, read_mocap, seen_by_camera
 from hpsvid.types import N_JOINTS, Array, BodyParams, Camera, Clip, Motion, Person, Track
-from hpsvid.weights import file_sha256, weights_path
 from tools.scene import (
     Light,
     Mesh,

@@ -14,10 +14,9 @@ import numba
 import numpy as np
 
 from hpsvid.body import Body
-from hpsvid.render import NEAR_M
-from hpsvid.render.raster import rasterise, vertex_normals
+from hpsvid.common.raster import NEAR_M, rasterise, vertex_normals
 from hpsvid.types import Array
-from tools.build_body import look
+from tools.build_body.look import CAP, EYE, IRIS, JERSEY, SHOES, SKIN, TROUSERS
 
 SUPERSAMPLE = 2  # subpixels per pixel and axis, for the room as for the people
 _TEXEL_M = 0.006  # finest texture grain; a 720p camera at 3 m sees about 3 mm a pixel
@@ -386,12 +385,12 @@ def dress(
     """
     if body.colours is None:
         raise ValueError(f"body {body.name}: has no suit to recolour")
-    known = np.array([look.JERSEY, look.TROUSERS, look.SHOES, look.SKIN, look.CAP], float)
+    known = np.array([JERSEY, TROUSERS, SHOES, SKIN, CAP], float)
     fresh = np.array([jersey, trousers, shoes, skin, hair], float)
     near = ((body.colours[:, None].astype(float) - known) ** 2).sum(-1)
     share = np.exp(-(near - near.min(1, keepdims=True)) / (2 * 6.0**2))  # 6: a blend's spread
     mixed = share @ fresh / share.sum(1, keepdims=True)
-    for kept in (look.EYE, look.IRIS):
+    for kept in (EYE, IRIS):
         same = (body.colours == np.array(kept)).all(1)
         mixed[same] = kept
     return np.round(mixed).astype(np.uint8)

@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from hpsvid.body import N_BODY, Body, forward_kinematics, load_body
-from hpsvid.ik import hybrik, ikol
+from hpsvid.common.weights import weights_path
+from hpsvid.ik import ikol
+from hpsvid.ik.hybrik import solve, twists
 from hpsvid.metrics import MM
-from hpsvid.weights import weights_path
 
 Solve = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Joints (..., 29, 3) m, rest skeleton and twists to rotations (..., 24, 3, 3)."""
@@ -36,8 +37,8 @@ PAPER = {  # Li et al., CVPR 2021, Table 3: 24-joint error in mm at LEVELS_MM
     "adaptive": "0.1/9.8/20.2/31.2",
 }
 SOLVERS: dict[str, Solve] = {
-    "HybrIK, naive": lambda *given: hybrik.solve(*given, mode="naive"),
-    "HybrIK, adaptive": hybrik.solve,
+    "HybrIK, naive": lambda *given: solve(*given, mode="naive"),
+    "HybrIK, adaptive": solve,
     "IKOL": ikol.solve,
 }
 
@@ -73,7 +74,7 @@ def twist_table(body: Body, ref: dict[str, Tensor]) -> list[str]:
     joints = body.joints(truth, betas, nowhere)
     surface = body.vertices(truth, betas, nowhere)
     generator = torch.Generator().manual_seed(SEED)
-    exact = hybrik.twists(truth, rest)
+    exact = twists(truth, rest)
     angle = torch.atan2(exact[..., 1], exact[..., 0])
     error = math.radians(TWIST_ERROR_DEG) * torch.randn(angle.shape, generator=generator)
     anything = 2 * math.pi * torch.rand(angle.shape, generator=generator)

@@ -15,9 +15,9 @@ from scipy.special import expit
 
 from hpsvid.backbone.crop import SIDE, Crop, crop_along_axis, crop_around_box
 from hpsvid.body import LANDMARK, LANDMARK_NAMES, LIMB_LANDMARKS, mirrored
-from hpsvid.boxes import areas, shared_areas
+from hpsvid.common.boxes import box_overlap
+from hpsvid.common.weights import load_onnx, read_manifest
 from hpsvid.types import N_LANDMARKS, Array, Frames, Landmarks, Track
-from hpsvid.weights import load_onnx, read_manifest
 
 N_OUTPUTS = 39  # 33 landmarks, 2 that give the next crop, 4 that are not used
 HIPS, RIM = 33, 34  # auxiliary landmarks: middle of the hips, rim of the body's circle
@@ -231,12 +231,6 @@ def hull(look: Look, width: int, height: int) -> Array:
     points = look.image[:N_LANDMARKS]
     low, high = points.min(0), points.max(0)
     return np.concatenate([low, high]).clip(0, [width, height, width, height])
-
-
-def box_overlap(one: Array, many: Array) -> Array:
-    """Intersection over union of a box (4,) with boxes (B, 4) -> (B,)."""
-    (shared,) = shared_areas(one[None], many)
-    return shared / np.maximum(areas(many) + areas(one[None]) - shared, 1e-6)
 
 
 def is_believable(look: Look, boxes: Array, own: int, width: int, height: int) -> bool:

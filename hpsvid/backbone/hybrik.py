@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from hpsvid.backbone.hybrik_cnn import DEPTH_M, HybrIKHRNet, HybrIKResNet, predict
 from hpsvid.body import JOINT, LIMB_JOINTS, LIMB_LANDMARKS, N_BODY, PARENTS, Body
-from hpsvid.geometry import rotation_about, swing_between, unit
+from hpsvid.common.geometry import rotation_about, swing_between, unit
+from hpsvid.common.weights import imported_path, load_imported
 from hpsvid.types import (
     N_BETAS,
     N_JOINTS,
@@ -26,7 +27,6 @@ from hpsvid.types import (
     Observations,
     Track,
 )
-from hpsvid.weights import imported_path, load_imported
 
 SIDE = 256  # px, of a crop
 MARGIN = 1.25  # crop side over the box's longer side

@@ -19,11 +19,7 @@ from scipy.interpolate import CubicSpline
 from scipy.ndimage import uniform_filter1d
 from torch import Tensor, nn
 
-from hpsvid.backbone.lifter import (
-    UNSEEN_SIGMA_M,
-    fit_betas,
-    place_in_camera,
-)
+from hpsvid.backbone.lifter import UNSEEN_SIGMA_M, fit_betas, place_in_camera
 from hpsvid.body import (
     JOINT_NAMES,
     LANDMARK,
@@ -34,8 +30,10 @@ from hpsvid.body import (
     Body,
     mirrored,
 )
+from hpsvid.common.geometry import rotation_to_ray, unit
+from hpsvid.common.series import held, increasing_times
+from hpsvid.common.weights import weights_path
 from hpsvid.errors import WeightsError, one_line
-from hpsvid.geometry import rotation_to_ray, unit
 from hpsvid.types import (
     N_BETAS,
     N_JOINTS,
@@ -46,7 +44,6 @@ from hpsvid.types import (
     Landmarks,
     Observations,
 )
-from hpsvid.weights import weights_path
 
 RATE_HZ = 30.0  # the network's own frame rate
 FAR_S = 0.3  # a moment further from any seen frame counts as not seen
@@ -273,7 +270,7 @@ def lift(
     seen = landmarks.score > 0
     if not seen.any():
         return _nothing(landmarks)
-    times = _increasing(pts_s)
+    times = increasing_times(pts_s)
     grid = times[0] + np.arange(int(np.ceil((times[-1] - times[0]) * RATE_HZ)) + 1) / RATE_HZ
     rays = _rays(landmarks.image, camera)
     known = times[seen]
@@ -375,19 +372,6 @@ def _rays(image: Array, camera: Camera) -> Array:
     ahead = np.concatenate([image, np.ones_like(image[..., :1])], -1)
     rays = ahead @ np.linalg.inv(camera.K).T
     return (rays[..., :2] / rays[..., 2:]).astype(np.float32)
-
-
-def _increasing(pts_s: Array) -> Array:
-    """Times (T,) s as float64; frames of the same time count as a millisecond apart."""
-    steps = np.maximum(np.diff(pts_s.astype(np.float64)), 1e-3)
-    return np.concatenate([[0.0], np.cumsum(steps)])
-
-
-def held(series: Array, seen: Array, times: Array) -> Array:
-    """A series (T, ...) with its unseen frames interpolated between the seen ones."""
-    rows = series.reshape(len(series), -1)
-    columns = np.stack([np.interp(times, times[seen], column[seen]) for column in rows.T], -1)
-    return columns.reshape(series.shape).astype(np.float32)
 
 
 def _fitted_betas(joints: Tensor, body: Body) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hpsvid.body import JOINT, JOINT_NAMES, LANDMARK, LANDMARK_NAMES, N_BODY, Body, load_body
-from hpsvid.geometry import (
+from hpsvid.common.geometry import (
     nearest_rotation,
     rotation_about,
     rotation_to_ray,
@@ -23,8 +23,8 @@ from hpsvid.geometry import (
     translation_onto,
     unit,
 )
+from hpsvid.common.weights import weights_path
 from hpsvid.types import N_LANDMARKS, Array, Camera, Landmarks, Observations
-from hpsvid.weights import weights_path
 
 SIDES = ("left", "right")
 FACE = LANDMARK_NAMES[: LANDMARK["left_shoulder"]]

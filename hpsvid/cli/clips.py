@@ -92,8 +92,10 @@ def run(
     those done already are skipped, those that fail are named in the summary.
     """
     with one_line_errors():
-        from hpsvid import many, video, video_writer
         from hpsvid.jobs import Job, perform
+        from hpsvid.many import holds_videos
+        from hpsvid.video import probe
+        from hpsvid.video_writer import suffix_for
 
         options: dict[str, Any] = {
             "detector": detector, "backbone": backbone, "lifter": lifter, "solver": solver,
@@ -107,13 +109,13 @@ def run(
         _refuse_idle_choices(context, backbone, person)
         if engine != "ray":
             refuse_idle(context, "without --engine ray", "address")
-        if many.holds_videos(input):
+        if holds_videos(input):
             _run_many(job, engine, address, jobs=jobs, again=again, quiet=quiet, as_json=as_json)
             return
         what = "a folder without videos" if input.is_dir() else "one clip"
         refuse_idle(context, f"on {input}, {what}", "jobs", "again", "engine")
         if out is None:
-            suffix = video_writer.suffix_for(video.probe(input))
+            suffix = suffix_for(probe(input))
             job = replace(job, overlay=Path(f"{stem_of(input)}_overlay{suffix}"))
         with progress_bars(shown=not quiet and not as_json) as progress:
             facts = perform(job, progress)
@@ -133,10 +135,10 @@ def _run_many(
     *, jobs: int | None, again: bool, quiet: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """All videos of a folder; what is said of each comes at once, a summary at the end."""
-    from hpsvid import many
     from hpsvid.engines.cluster import CPUS_A_CLIP, run_on_ray
     from hpsvid.engines.processes import run_in_processes
     from hpsvid.jobs import work
+    from hpsvid.many import jobs_for, line, run_many, show, summarise
 
     started = time.perf_counter()
     folder, out, threads = common.source, common.overlay, common.options["threads"]
@@ -154,14 +156,14 @@ def _run_many(
 
         common = replace(common, smpl=(find_smpl(common.smpl) or Path()).absolute())
     common = replace(common, options={**common.options, "threads": threads})
-    todo = many.jobs_for(folder, out, common)
+    todo = jobs_for(folder, out, common)
     rows = []
     try:
-        with closing(many.run_many(todo, do, again=again)) as coming:
+        with closing(run_many(todo, do, again=again)) as coming:
             for row in coming:
                 rows.append(row)
                 if row["state"] == "failed" or not (quiet or as_json):
-                    print(many.line(row), file=sys.stderr, flush=True)
+                    print(line(row), file=sys.stderr, flush=True)
     except KeyboardInterrupt:
         done = sum(row["state"] != "failed" for row in rows)
         print(
@@ -170,11 +172,11 @@ def _run_many(
             file=sys.stderr,
         )
         raise typer.Exit(130) from None
-    facts = many.summarise(todo, rows, started)
+    facts = summarise(todo, rows, started)
     if as_json:
         print(json.dumps(facts, indent=2))
     elif not quiet:
-        many.show(facts, out)
+        show(facts, out)
     if facts["failed"]:
         raise typer.Exit(1)
 
@@ -205,9 +207,11 @@ def export(
 ) -> None:
     """Write the motion of a video, or of a saved result, as files for other programs."""
     with one_line_errors():
-        from hpsvid import pipeline, summary
-        from hpsvid.export import ExportOptions, check_options
-        from hpsvid.files import check_folder
+        from hpsvid.common.files import check_folder
+        from hpsvid.export import check_options
+        from hpsvid.export.common import ExportOptions
+        from hpsvid.pipeline import Options, StageClock, load_chosen_body
+        from hpsvid.summary import summarise
 
         wanted = ExportOptions(fps=fps, rig=rig)
         chosen = check_options(format, wanted)
@@ -224,30 +228,31 @@ def export(
         result_path = out / f"{stem_of(input)}.npz"
         if format == "npz" and result_path.exists() and result_path.samefile(input):
             raise InputError(f"{result_path}: is the input itself; give another folder, --out DIR")
-        options = pipeline.Options(
+        options = Options(
             detector=detector, backbone=backbone, lifter=lifter, solver=solver, weights=weights,
             fast=fast, focal_px=focal, person=person, max_people=max_people, threads=threads,
         )  # fmt: skip
-        clock = pipeline.StageClock()
-        body = pipeline.load_chosen_body(smpl)
+        clock = StageClock()
+        body = load_chosen_body(smpl)
         with progress_bars(shown=not quiet and not as_json) as progress:
             motion = _motion_of(input, body, options, clock, progress)
         out.mkdir(parents=True, exist_ok=True)
         files = chosen.write(motion, body, out, stem_of(input), wanted)
-        show_facts(summary.summarise(motion, clock, files), quiet=quiet, as_json=as_json)
+        show_facts(summarise(motion, clock, files), quiet=quiet, as_json=as_json)
 
 
 def _motion_of(
     path: Path, body: Any, options: "Options", clock: "StageClock", progress: "Progress"
 ) -> "Motion":
-    from hpsvid import pipeline, video
-    from hpsvid.export import npz
+    from hpsvid.export.npz import read_motion
+    from hpsvid.pipeline import check_body, keep_people, make_motion
+    from hpsvid.video import probe
 
     if path.suffix.lower() == ".npz":
-        saved = npz.read_motion(path)
-        pipeline.check_body(saved, body)
-        return pipeline.keep_people(saved, options)
-    return pipeline.make_motion(video.probe(path), body, options, clock, progress)
+        saved = read_motion(path)
+        check_body(saved, body)
+        return keep_people(saved, options)
+    return make_motion(probe(path), body, options, clock, progress)
 
 
 @app.command()
@@ -278,29 +283,31 @@ def live(
 ) -> None:
     """Draw bodies over a running camera, newest frame first; Ctrl-C ends it."""
     with one_line_errors():
-        from hpsvid import pipeline
-        from hpsvid.export import npz
-        from hpsvid.files import check_folder
-        from hpsvid.live import capture, page, screen
+        from hpsvid.common.files import check_folder
+        from hpsvid.export.npz import write_motion
+        from hpsvid.live.capture import open_source
         from hpsvid.live.look import Looker
+        from hpsvid.live.page import parse_address
         from hpsvid.live.pose import Poser
+        from hpsvid.live.screen import screen
         from hpsvid.live.watch import watch
+        from hpsvid.pipeline import Options, load_chosen_body
         from hpsvid.render import load_renderer
 
         if out is not None and (out.suffix != ".npz" or out.is_dir()):
             raise InputError(f"{out}: expected the name of an .npz file")
         check_folder(Path() if out is None else out.parent)
-        address = None if serve is None else page.parse_address(serve)
-        options = pipeline.Options(
+        address = None if serve is None else parse_address(serve)
+        options = Options(
             detector=detector, lifter=lifter, solver=solver, fast=fast, focal_px=focal,
             max_people=max_people, threads=threads or max(1, (os.cpu_count() or 1) - 1),
         )  # fmt: skip
-        clip, shots = capture.open_source(source)
+        clip, shots = open_source(source)
         with ExitStack() as stack:
             stack.callback(shots.close)
-            show, url = stack.enter_context(screen.screen(address, f"hpsvid live {source}"))
+            show, url = stack.enter_context(screen(address, f"hpsvid live {source}"))
             looker = Looker(clip, options)
-            poser = Poser(looker, pipeline.load_chosen_body(smpl), options)
+            poser = Poser(looker, load_chosen_body(smpl), options)
             if url and not quiet:
                 print(f"look at {url}", flush=True)
             outcome = watch(
@@ -310,7 +317,7 @@ def live(
         wrote = ""
         if out is not None and (outcome.kept or outcome.broken is None):
             out.parent.mkdir(parents=True, exist_ok=True)
-            npz.write_motion(poser.as_motion(outcome.kept), out)
+            write_motion(poser.as_motion(outcome.kept), out)
             wrote = f"; wrote {out}"
         if not quiet:
             print(outcome.numbers.line() + wrote)
@@ -328,10 +335,10 @@ def occlude(
 ) -> None:
     """Hide parts of the people and cut the picture, as 3DPW-XOCC does, to test what holds."""
     with one_line_errors():
-        from hpsvid import video
         from hpsvid.occlude import occlude_clip
+        from hpsvid.video import probe
 
         with progress_bars(shown=not quiet) as progress:
-            occlude_clip(video.probe(input), out, seed, progress)
+            occlude_clip(probe(input), out, seed, progress)
         if not quiet:
             print(f"wrote {out}")

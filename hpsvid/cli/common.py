@@ -145,6 +145,6 @@ def show_facts(facts: dict[str, Any], *, quiet: bool, as_json: bool) -> None:
     if as_json:
         print(json.dumps(facts, indent=2))
     elif not quiet:
-        from hpsvid import summary
+        from hpsvid.summary import show
 
-        summary.show(facts)
+        show(facts)

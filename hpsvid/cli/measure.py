@@ -1,4 +1,4 @@
-"""Commands that measure: eval, bench, sensitivity."""
+"""Commands that measure: eval, bench, sensitivity, occlude."""
 
 import json
 import sys
@@ -65,9 +65,12 @@ def evaluate(
 ) -> None:
     """Measure motions against the truth, or compare solvers on noisy motion; Markdown tables."""
     with one_line_errors():
-        from hpsvid import accuracy, evaluate, pipeline, results
-        from hpsvid.files import check_file, written_whole
+        from hpsvid.accuracy import as_json, joint_table, table
+        from hpsvid.common.files import check_file, written_whole
+        from hpsvid.evaluate import compare_solvers, comparison_json, comparison_text
+        from hpsvid.pipeline import Options, load_chosen_body
         from hpsvid.report import Measured, write_report
+        from hpsvid.results import evaluate_motions, is_truth
 
         names = names_in(ik, SolverName, "--ik")
         if report is not None and report.suffix != ".html":
@@ -75,40 +78,40 @@ def evaluate(
         for path in (json_file, report):
             if path is not None:
                 check_file(path)
-        truths = [path for path in data if results.is_truth(path)]
+        truths = [path for path in data if is_truth(path)]
         _refuse_idle_eval(context, motion, noisy=len(truths) < len(data), measured=bool(truths))
         comparisons = []
         for path in data:
             if path not in truths:
-                found = evaluate.compare_solvers(path, names, mlp=mlp, windows=windows)
-                print(evaluate.comparison_text(found), end="\n\n")
+                found = compare_solvers(path, names, mlp=mlp, windows=windows)
+                print(comparison_text(found), end="\n\n")
                 comparisons.append(found)
         measured = []
         with progress_bars(shown=not quiet) as progress:
             for path in truths:
                 measured += [
                     Measured(truth=truth, motion=made, errors=errors)
-                    for truth, made, errors in results.evaluate_motions(
+                    for truth, made, errors in evaluate_motions(
                         path,
                         motion or (),
                         names,
                         smpl=smpl,
                         progress=progress,
-                        options=pipeline.Options(lifter=lifter, fast=fast),
+                        options=Options(lifter=lifter, fast=fast),
                     )
                 ]
         errors = [one for some in measured for one in some.errors]
         if errors:
-            print(accuracy.table(errors), accuracy.joint_table(errors), sep="\n\n")
+            print(table(errors), joint_table(errors), sep="\n\n")
         if json_file is not None:
-            facts = accuracy.as_json(errors)
-            facts["windows"] = [evaluate.comparison_json(found) for found in comparisons]
+            facts = as_json(errors)
+            facts["windows"] = [comparison_json(found) for found in comparisons]
             json_file.parent.mkdir(parents=True, exist_ok=True)
             with written_whole(json_file) as stream:
                 stream.write(json.dumps(facts, indent=2).encode())
         if report is not None:
             report.parent.mkdir(parents=True, exist_ok=True)
-            write_report(report, comparisons, measured, pipeline.load_chosen_body(smpl))
+            write_report(report, comparisons, measured, load_chosen_body(smpl))
 
 
 def _refuse_idle_eval(
@@ -160,30 +163,39 @@ def bench(
     could be measured.
     """
     with one_line_errors():
-        from hpsvid import bench as measuring
-        from hpsvid import bench_report, pipeline
-        from hpsvid.files import check_file, written_whole
+        from hpsvid import bench
+        from hpsvid.bench import truths_in
+        from hpsvid.bench_report import (
+            changed_settings,
+            line,
+            markdown,
+            read_report,
+            regressions,
+            report,
+        )
+        from hpsvid.common.files import check_file, written_whole
+        from hpsvid.pipeline import Options, load_chosen_body
         from hpsvid.render import load_renderer
 
         solvers = names_in(ik, SolverName, "--compare")
         if baseline is None:
             refuse_idle(context, "without --baseline, an earlier --json file", "fail_on_regress")
-        before = None if baseline is None else bench_report.read_report(baseline)
+        before = None if baseline is None else read_report(baseline)
         files = [file for file in (json_file, html_file) if file is not None]
         for file in files:
             check_file(file)
-        options = pipeline.Options(
+        options = Options(
             detector=detector, lifter=lifter, fast=fast, max_people=max_people, threads=threads
         )
-        body = pipeline.load_chosen_body(smpl)
+        body = load_chosen_body(smpl)
         renderer = load_renderer("auto", threads) if overlay else None
-        truths, unreadable = measuring.truths_in(clips, body)
+        truths, unreadable = truths_in(clips, body)
         rows = []
-        for row in measuring.bench(clips, truths, body, options, solvers, renderer):
+        for row in bench.bench(clips, truths, body, options, solvers, renderer):
             rows.append(row)
             if not quiet:
-                print(bench_report.line(row), file=sys.stderr, flush=True)
-        print(bench_report.markdown(rows, unreadable))
+                print(line(row), file=sys.stderr, flush=True)
+        print(markdown(rows, unreadable))
         for file in files:
             file.parent.mkdir(parents=True, exist_ok=True)
         settings = {
@@ -191,15 +203,15 @@ def bench(
             "max_people": max_people, "threads": threads, "body": body.name,
         }  # fmt: skip
         if json_file is not None:
-            facts = bench_report.report(rows, settings, unreadable)
+            facts = report(rows, settings, unreadable)
             with written_whole(json_file) as stream:
                 stream.write(json.dumps(facts, indent=2).encode())
-        worse = None if before is None else bench_report.regressions(rows, before)
+        worse = None if before is None else regressions(rows, before)
         if html_file is not None:
             from hpsvid.bench_page import write_bench_page
 
             write_bench_page(html_file, rows, worse, unreadable)
-        if before is not None and (changed := bench_report.changed_settings(settings, before)):
+        if before is not None and (changed := changed_settings(settings, before)):
             print("", *changed, sep="\n")
         if worse is not None:
             print("\nWorse than the baseline:", *(worse or ["nothing"]), sep="\n- ")
@@ -227,25 +239,29 @@ def sensitivity(
 ) -> None:
     """Slide a grey patch over a person and draw where it makes the pose worst."""
     with one_line_errors():
-        from hpsvid import pipeline, results, video, video_writer
-        from hpsvid import sensitivity as slide
+        from hpsvid import sensitivity
+        from hpsvid.pipeline import Options, load_chosen_body
+        from hpsvid.results import read_truths
+        from hpsvid.sensitivity import heat_map, table
+        from hpsvid.video import probe
+        from hpsvid.video_writer import PICTURE_OUT_SUFFIXES, check_output, write_image
 
-        video_writer.check_output(out)
-        if out.suffix.lower() not in video_writer.PICTURE_OUT_SUFFIXES:
+        check_output(out)
+        if out.suffix.lower() not in PICTURE_OUT_SUFFIXES:
             raise InputError(f"{out}: expected a picture, .png or .jpg")
         if out.exists() and input.exists() and out.samefile(input):
             raise InputError(f"{out}: is the input itself; name another file for the output")
-        options = pipeline.Options(
+        options = Options(
             detector=detector, lifter=lifter, solver=solver, fast=fast, focal_px=focal,
             threads=threads,
         )  # fmt: skip
-        body = pipeline.load_chosen_body(smpl)
-        known = None if truth is None else results.read_truths(truth, body, None)[0]
+        body = load_chosen_body(smpl)
+        known = None if truth is None else read_truths(truth, body, None)[0]
         with progress_bars(shown=not quiet) as progress:
-            found = slide.sensitivity(
-                video.probe(input), frame, body, options, steps=steps, truth=known,
+            found = sensitivity.sensitivity(
+                probe(input), frame, body, options, steps=steps, truth=known,
                 progress=progress,
             )  # fmt: skip
-        video_writer.write_image(out, slide.heat_map(found))
+        write_image(out, heat_map(found))
         if not quiet:
-            print(slide.table(found))
+            print(table(found))

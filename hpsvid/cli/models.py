@@ -44,7 +44,7 @@ def train(
 ) -> None:
     """Train a solver or the lifter; an interrupted run goes on where it was."""
     with one_line_errors():
-        from hpsvid.files import check_folder
+        from hpsvid.common.files import check_folder
         from hpsvid.train import FitConfig, loss_weights, train_solver
 
         if out.suffix != ".safetensors":
@@ -98,12 +98,12 @@ def import_weights(
 def doctor(as_json: JsonOpt = False) -> None:
     """Say what is installed, which weights and body models were found, and what to mend."""
     with one_line_errors():
-        from hpsvid import doctor as examination
+        from hpsvid.doctor import examine, show
 
-        findings = examination.examine()
+        findings = examine()
         if as_json:
             print(json.dumps([finding.as_dict() for finding in findings], indent=2))
         else:
-            examination.show(findings)
+            show(findings)
         if any(finding.state == "broken" for finding in findings):
             raise typer.Exit(1)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from hpsvid.boxes import areas, shared_areas
+from hpsvid.common.boxes import suppress
+from hpsvid.common.weights import load_onnx, read_manifest
 from hpsvid.types import Array, Detections, Frames
-from hpsvid.weights import load_onnx, read_manifest
 
 WEIGHTS = "nanodet"
 LONG_SIDE = 416  # px of the network's picture; trained at 416
@@ -21,7 +21,6 @@ STRIDES = (8, 16, 32)  # px per cell of the three grids
 DISTANCE_BINS = 11  # an edge lies 0..10 cells away
 PERSON = 0  # class of COCO
 MIN_SCORE = 0.1  # the floor of ByteTrack's second association (Zhang et al., ECCV 2022)
-MAX_OVERLAP = 0.6  # IoU from which the weaker of two boxes is a duplicate; NanoDet's own setting
 
 
 @dataclass(frozen=True)
@@ -104,18 +103,3 @@ def decode(
         boxes.append(np.concatenate([centre - edges[:, :2], centre + edges[:, 2:]], axis=1))
         people.append(score[cells, PERSON])
     return np.concatenate(boxes), np.concatenate(people)
-
-
-def suppress(boxes: Array, scores: Array) -> Array:
-    """Indices of the boxes that are no duplicate of a stronger one, strongest first.
-
-    boxes: (D, 4) px; scores: (D,).
-    """
-    order = np.argsort(-scores, kind="stable")
-    area, shared = areas(boxes[order]), shared_areas(boxes[order], boxes[order])
-    duplicate = shared > MAX_OVERLAP * (area[:, None] + area - shared)
-    alive = np.ones(len(order), bool)
-    for k in range(len(order)):
-        if alive[k]:
-            alive[k + 1 :] &= ~duplicate[k, k + 1 :]
-    return order[alive]

@@ -4,7 +4,6 @@ A .pt file is a pickle, which ultralytics runs when it loads it: only use files 
 """
 
 import functools
-import importlib
 import importlib.util
 import os
 import shutil
@@ -16,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from hpsvid.common.weights import file_sha256
 from hpsvid.errors import DependencyError, WeightsError, one_line
 from hpsvid.types import Array, Detections, Frames
-from hpsvid.weights import file_sha256
 
 MIN_SCORE = 0.1  # the floor of ByteTrack's second association
 MAX_OVERLAP = 0.6  # IoU from which the weaker of two boxes is a duplicate

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from hpsvid.body import JOINT, Body
+from hpsvid.common.files import write_npz
+from hpsvid.common.geometry import matrix_to_axis_angle
 from hpsvid.export.common import ExportOptions, evenly_timed, in_world_axes
-from hpsvid.files import write_npz
-from hpsvid.geometry import matrix_to_axis_angle
 from hpsvid.types import Motion
 
 # camera x right, y down, z forward -> world x right, y forward, z up

@@ -12,8 +12,8 @@ import numpy as np
 
 from hpsvid.body import N_BODY, PARENTS, Body
 from hpsvid.choices import RigName
+from hpsvid.common.files import written_whole
 from hpsvid.export.common import ExportOptions, evenly_timed, in_world_axes
-from hpsvid.files import written_whole
 from hpsvid.types import Array, Motion
 
 CAMERA_TO_Y_UP = np.diag([1.0, -1.0, -1.0])

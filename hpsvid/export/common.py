@@ -8,8 +8,8 @@ import torch
 
 from hpsvid.body import JOINT, Body
 from hpsvid.choices import RigName
+from hpsvid.common.geometry import slerp
 from hpsvid.errors import InputError
-from hpsvid.geometry import slerp
 from hpsvid.types import Array, BodyParams, Motion, Person
 
 # Matroska counts time in whole milliseconds: frames this near to an even grid lie on it

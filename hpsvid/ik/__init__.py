@@ -7,9 +7,9 @@ import numpy as np
 
 from hpsvid.body import Body
 from hpsvid.choices import WeightsName
+from hpsvid.common.weights import weights_path
 from hpsvid.errors import InputError
 from hpsvid.types import BodyParams, Window
-from hpsvid.weights import weights_path
 
 
 class Solver(Protocol):

@@ -12,7 +12,13 @@ import torch
 from torch import Tensor
 
 from hpsvid.body import JOINT, N_BODY, PARENTS, Body
-from hpsvid.geometry import nearest_rotation, rotation_about, swing_between, swing_twist, unit
+from hpsvid.common.geometry import (
+    nearest_rotation,
+    rotation_about,
+    swing_between,
+    swing_twist,
+    unit,
+)
 from hpsvid.types import BodyParams, Window
 
 Mode = Literal["adaptive", "naive", "released"]

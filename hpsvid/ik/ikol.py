@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from hpsvid.body import N_BODY, PARENTS, Body, forward_kinematics
-from hpsvid.geometry import (
+from hpsvid.common.geometry import (
     axis_angle_to_matrix,
     cross_matrix,
     nearest_rotation,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hpsvid.batches import join, take
+from hpsvid.common.records import join, take
 from hpsvid.ik.flow import fit_flow
 from hpsvid.ik.hybrik import twists
 from hpsvid.ik.niki import (

@@ -16,9 +16,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from hpsvid.batches import join
 from hpsvid.body import JOINT, N_BODY, PARENTS, forward_kinematics
-from hpsvid.geometry import nearest_rotation
+from hpsvid.common.geometry import nearest_rotation
+from hpsvid.common.records import join
 from hpsvid.ik.flow import Flow, Given, Lift, couplings
 from hpsvid.ik.hybrik import CHILDREN, solve, twists
 

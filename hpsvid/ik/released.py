@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from hpsvid.body import Body
+from hpsvid.common.weights import imported_path, load_imported
 from hpsvid.errors import WeightsError
 from hpsvid.ik.flow import mlp
 from hpsvid.ik.niki import JOINT_DIM, N_JOINTS, POSE_DIM, TWIST_DIM, rotation_6d_to_rotmat
 from hpsvid.types import N_BETAS, BodyParams, Window
-from hpsvid.weights import imported_path, load_imported
 
 Kind = Literal["niki_1stage", "niki_ts"]
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from hpsvid.body import Body
+from hpsvid.common.weights import load_parameters, read_config
 from hpsvid.ik.gik import GikNet
 from hpsvid.ik.mlp_ik import MlpIk
 from hpsvid.ik.niki import Evidence, Niki, NikiConfig, Person
-from hpsvid.ik.weights import load_parameters, read_config
 from hpsvid.types import BodyParams, Window
 
 WINDOW_FRAMES = 64  # of the temporal model, twice what it is trained on

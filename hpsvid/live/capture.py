@@ -14,10 +14,10 @@ import av
 import cv2
 from av.error import ExitError, FFmpegError, InvalidDataError
 
-from hpsvid import video
+from hpsvid.common.threads import Newest
 from hpsvid.errors import InputError
-from hpsvid.live.newest import Newest
 from hpsvid.types import Array, Clip
+from hpsvid.video import probe, read_frames
 
 FALLBACK_FPS = 30  # of a camera that does not say, or says nonsense
 MAX_FPS = 240
@@ -55,13 +55,13 @@ def open_source(source: str) -> tuple[Clip, Generator[Shot]]:
         host = address.netloc.rpartition("@")[2]  # without a password
         name = f"{address.scheme}://{host}{address.path}"
         return _opened(_stream(source, name), name)
-    clip = video.probe(Path(source))
+    clip = probe(Path(source))
     return clip, _paced(clip)
 
 
 def _paced(clip: Clip) -> Generator[Shot]:
     start = None  # the first frame's, which takes a while to come
-    for frames in video.read_frames(clip, chunk=1):
+    for frames in read_frames(clip, chunk=1):
         pts_s = float(frames.pts_s[0])
         start = start or time.monotonic()
         time.sleep(max(0.0, start + pts_s - time.monotonic()))

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpsvid import detect, pipeline, track
-from hpsvid.backbone import BlazePose
-from hpsvid.backbone.blazepose import Look, hull
+from hpsvid.backbone.blazepose import BlazePose, Look, hull
 from hpsvid.backbone.crop import Crop
-from hpsvid.boxes import areas
+from hpsvid.common.boxes import areas
 from hpsvid.cuts import CutDetector
+from hpsvid.detect import load_detector
+from hpsvid.pipeline import Options
+from hpsvid.track import PICTURE_SCORE, SURE_SCORE, Tracker
 from hpsvid.types import Array, Clip, Frames, Track, track_in_one_frame
 
 LOOKS_HZ = 5.0  # how often people are looked for; the landmark network follows them in between
@@ -39,14 +40,14 @@ class _Followed:
 class Looker:
     """Finds and follows people from frame to frame; memory does not grow with time."""
 
-    def __init__(self, clip: Clip, options: pipeline.Options) -> None:
+    def __init__(self, clip: Clip, options: Options) -> None:
         """Raises as `detect.load_detector` and `BlazePose` do."""
         self.clip = clip
-        self.detector = detect.load_detector(options.detector, threads=options.threads)
+        self.detector = load_detector(options.detector, threads=options.threads)
         self.network = BlazePose([], fast=options.fast, threads=options.threads)
         self._max_people = options.max_people
         self._every = max(1, round(float(clip.fps) / LOOKS_HZ))
-        self._tracker = track.Tracker(
+        self._tracker = Tracker(
             fps=float(clip.fps), every=self._every, picture=(clip.width, clip.height)
         )
         self._is_cut = CutDetector()
@@ -85,7 +86,7 @@ class Looker:
         frames = Frames(rgb=rgb[None], index=np.array([index]), pts_s=np.array([pts_s]))
         (found,) = self.detector(frames)
         # where nobody is followed, weak detections are tried: the landmark network tells
-        sure = track.SURE_SCORE if self._people else track.PICTURE_SCORE
+        sure = SURE_SCORE if self._people else PICTURE_SCORE
         self._tracker.update(found, cut=cut, rgb=rgb, sure=sure)
 
     def _spot(

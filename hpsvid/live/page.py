@@ -12,8 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import AF_INET6
 from typing import Any
 
+from hpsvid.common.threads import Newest
 from hpsvid.errors import InputError
-from hpsvid.live.newest import Newest
 from hpsvid.live.picture import Picture
 
 FIRST_PICTURE_S = 10.0  # how long a request waits for it

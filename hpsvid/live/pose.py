@@ -6,17 +6,23 @@ as a clip that ends there; its last pose counts. Nothing waits for a later frame
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
-from hpsvid import ik, motion, pipeline, smoothing, windows
+from hpsvid import windows
 from hpsvid.backbone import LIFTERS
 from hpsvid.backbone.blazepose import Look, unflip
 from hpsvid.body import Body
+from hpsvid.common.records import concatenate, take_frames
+from hpsvid.common.series import RATE_HZ, at_times
+from hpsvid.ik import Solver, load_solver
 from hpsvid.ik.solver_niki import NikiSolver
 from hpsvid.live.look import Looker, Spot
+from hpsvid.motion import guess_camera, person_betas, place, refine, with_joints
+from hpsvid.pipeline import Options, provenance
+from hpsvid.smoothing import FILLED_WEIGHT, smooth_path, steady_so_far
 from hpsvid.types import (
     N_BETAS,
     N_LANDMARKS,
@@ -25,11 +31,9 @@ from hpsvid.types import (
     Landmarks,
     Motion,
     Observations,
-    PerFrame,
     Person,
     Track,
     Window,
-    take_frames,
 )
 
 WINDOW_FRAMES = 32  # as many as the temporal model is trained on
@@ -63,15 +67,15 @@ class _Past:
 class Poser:
     """Solves what a `Looker` saw; memory does not grow with time."""
 
-    def __init__(self, looker: Looker, body: Body, options: pipeline.Options) -> None:
+    def __init__(self, looker: Looker, body: Body, options: Options) -> None:
         """Raises as `ik.load_solver` and `motion.guess_camera` do."""
         self.clip = looker.clip
         self.body = body
-        self.camera = motion.guess_camera(looker.clip, options.focal_px)
+        self.camera = guess_camera(looker.clip, options.focal_px)
         self._lift = LIFTERS[options.lifter]
-        self._solver = ik.load_solver(options.solver, body, options.weights)
+        self._solver = load_solver(options.solver, body, options.weights)
         self._past: dict[int, _Past] = {}
-        self.provenance = pipeline.provenance(
+        self.provenance = provenance(
             looker.detector, looker.network.provenance, self._solver, body, options
         )
 
@@ -101,10 +105,10 @@ class Poser:
     def _read(self, one: _Past) -> tuple[Observations, Observations]:
         """The last frame's evidence as seen, and the window's made steady; the shape settles."""
         pts_s = np.array(one.pts_s)
-        raw = self._lift(unflip(_joined(one.seen), pts_s), pts_s, self.camera, self.body)
-        obs = smoothing.steady_so_far(raw, pts_s)
+        raw = self._lift(unflip(concatenate(one.seen), pts_s), pts_s, self.camera, self.body)
+        obs = steady_so_far(raw, pts_s)
         one.looks += 1
-        one.betas = one.betas + (motion.person_betas(obs) - one.betas) / one.looks
+        one.betas = one.betas + (person_betas(obs) - one.betas) / one.looks
         # by a list of places, which copies: a slice would keep the whole window in memory
         return take_frames(raw, np.array([-1])), obs
 
@@ -122,19 +126,19 @@ class Poser:
             split = [windows.split(obs, WINDOW_FRAMES)[0] for obs in even]
         rotmats = newest_rotations(self._solver, split, betas)
         placed = [
-            motion.place(self.body, rotmats[i : i + 1], betas[i], now[i], self.camera)[0]
+            place(self.body, rotmats[i : i + 1], betas[i], now[i], self.camera)[0]
             for i in range(len(people))
         ]
-        rotmats, transl = motion.refine(
-            self.body, rotmats, betas, np.concatenate(placed), _joined(now), self.camera
+        rotmats, transl = refine(
+            self.body, rotmats, betas, np.concatenate(placed), concatenate(now), self.camera
         )
         pelvis = self.body.rest_joints(torch.from_numpy(betas)).numpy()[:, 0]
         params = []
         for i, one in enumerate(people):
             one.path.append(transl[i] + pelvis[i])
-            seen = steady[i].landmarks2d[..., 2].mean(1).clip(smoothing.FILLED_WEIGHT, 1)
+            seen = steady[i].landmarks2d[..., 2].mean(1).clip(FILLED_WEIGHT, 1)
             # the end of the zero-phase path lags behind no steady walk
-            path = smoothing.smooth_path(np.stack(one.path), seen, np.array(one.pts_s))
+            path = smooth_path(np.stack(one.path), seen, np.array(one.pts_s))
             params.append(
                 BodyParams(rotmats=rotmats[i : i + 1], betas=betas[i], transl=path[-1:] - pelvis[i])
             )
@@ -164,16 +168,16 @@ class Poser:
         # the tracks' frames count what was captured; a motion's, what was worked on
         found = [replace(sight.track, frame_index=np.array([place])) for place, sight in placed]
         with torch.inference_mode():
-            return motion.with_joints(
-                _joined(found),
-                _joined([sight.raw for sight in sights]),
+            return with_joints(
+                concatenate(found),
+                concatenate([sight.raw for sight in sights]),
                 params,
                 self.body,
                 self.camera,
             )
 
 
-def newest_rotations(solver: ik.Solver, split: Sequence[Window], betas: Array) -> Array:
+def newest_rotations(solver: Solver, split: Sequence[Window], betas: Array) -> Array:
     """Rotations (P, 24, 3, 3) of the last valid frame of a window of each of P people.
 
     betas: (P, 10).
@@ -185,20 +189,13 @@ def newest_rotations(solver: ik.Solver, split: Sequence[Window], betas: Array) -
     return np.stack(lasts)
 
 
-def _joined(parts: Sequence[PerFrame]) -> PerFrame:
-    """Records of single frames as one of many."""
-    last = parts[-1]
-    names = [f.name for f in fields(last) if isinstance(getattr(last, f.name), np.ndarray)]
-    return replace(last, **{n: np.concatenate([getattr(part, n) for part in parts]) for n in names})
-
-
 def _at_model_rate(obs: Observations, pts_s: Array) -> Observations:
     """The last of a window at windows.RATE_HZ, ending with it: a slow machine leaves frames out.
 
     On the studio walk at 5 fps this takes the position error from 105 to 94 mm.
     """
-    length = min(WINDOW_FRAMES, 1 + int((pts_s[-1] - pts_s[0]) * windows.RATE_HZ + 1e-6))
-    return smoothing.at_times(obs, pts_s, pts_s[-1] - np.arange(length)[::-1] / windows.RATE_HZ)
+    length = min(WINDOW_FRAMES, 1 + int((pts_s[-1] - pts_s[0]) * RATE_HZ + 1e-6))
+    return at_times(obs, pts_s, pts_s[-1] - np.arange(length)[::-1] / RATE_HZ)
 
 
 def _landmarks(found: Track, look: Look) -> Landmarks:

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import cv2
 
+from hpsvid.common.threads import Newest
 from hpsvid.errors import DependencyError
-from hpsvid.live.newest import Newest
 from hpsvid.live.page import serving
 from hpsvid.live.picture import Picture, Show
 

@@ -5,23 +5,22 @@ import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
 
-from hpsvid import pipeline
 from hpsvid.backbone.blazepose import Look
 from hpsvid.body import N_BODY
+from hpsvid.common.geometry import project
+from hpsvid.common.threads import Newest, ahead
 from hpsvid.errors import InputError
-from hpsvid.geometry import project
 from hpsvid.live.capture import Shot, capturing
 from hpsvid.live.look import Looker, Spot
-from hpsvid.live.newest import Newest
 from hpsvid.live.picture import Numbers, Picture, Show
 from hpsvid.live.pose import Kept, Poser, Sight
+from hpsvid.pipeline import one_torch_thread
 from hpsvid.render import Renderer
 from hpsvid.render.overlay import Overlay
 from hpsvid.types import N_BETAS, N_LANDMARKS, Array, Frames, Motion, track_in_one_frame
@@ -29,8 +28,6 @@ from hpsvid.types import N_BETAS, N_LANDMARKS, Array, Frames, Motion, track_in_o
 WAIT_S = 0.2  # between two looks at the clock while no frame comes
 SLACK_S = 0.01  # how long the networks may be ready before the solver is
 RECENT = 300  # frames that latency and rate are told of
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,7 +39,7 @@ class Outcome:
     broken: InputError | None  # why the source ended before its time
 
 
-@pipeline.one_torch_thread()
+@one_torch_thread()
 def watch(
     shots: Generator[Shot],
     looker: Looker,
@@ -103,17 +100,6 @@ def watch(
         finally:
             stopped.set()
     return Outcome(numbers=_numbers(newest.count, shown, delays), kept=kept, broken=broken)
-
-
-def ahead(items: Iterator[Item], pool: Executor) -> Iterator[Item]:
-    """The same items; each is made by a thread while the one before it is worked on.
-
-    At most one is in the making or waits, so that none grows old in a queue.
-    """
-    coming = pool.submit(next, items, None)
-    while (item := coming.result()) is not None:
-        coming = pool.submit(next, items, None)
-        yield item
 
 
 def _drawn(

@@ -15,7 +15,6 @@ import numpy as np
 from hpsvid.errors import InputError
 from hpsvid.types import Array
 
-NEAR_M = 0.05  # surfaces nearer to the camera than this are cut away
 ALPHA = 0.85  # default weight of the mesh against the picture
 
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from hpsvid.common.raster import NEAR_M, vertex_normals
 from hpsvid.errors import DependencyError
-from hpsvid.render import ALPHA, NEAR_M, Mesh
-from hpsvid.render.raster import lit, vertex_normals
+from hpsvid.render import ALPHA, Mesh
+from hpsvid.render.raster import lit
 from hpsvid.types import Array
 
 PLATFORMS = ("egl", "osmesa")  # as PyOpenGL's variable PYOPENGL_PLATFORM names them

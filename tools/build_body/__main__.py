@@ -28,7 +28,7 @@ def main() -> None:
 
     import numpy as np
 
-    from hpsvid.weights import weights_dir
+    from hpsvid.common.weights import weights_dir
     from tools.build_body.build import build_body, write_npz
     from tools.fetch import fetch_wheel
     from tools.manifest import record

@@ -2,8 +2,11 @@
 dimensions; rotations are matrices (..., 3, 3) acting on column vectors.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from hpsvid.types import Array
 
 _EPS = 1e-8
 _GRADIENT_EPS = 1e-5  # of a matrix of norm 1: how badly determined a rotation's gradient may be
@@ -194,3 +197,8 @@ def rotation_to_ray(ray: Tensor) -> Tensor:
     forward = torch.zeros_like(ray)
     forward[..., 2] = 1
     return swing_between(forward, ray)
+
+
+def image_of(points: Array, K: Array) -> Array:
+    """Where camera points (..., 3) m lie in the picture, (..., 2) px, in float64; K: (3, 3) px."""
+    return project(torch.from_numpy(np.float64(points)), torch.from_numpy(np.float64(K))).numpy()

@@ -1,14 +1,14 @@
-"""Dataclasses of tensors as batches: join them, take some of their rows, move them to a device.
+"""Dataclasses of arrays or tensors: join them, take some frames or rows, move them to a device."""
 
-A field may be such a dataclass itself, or None.
-"""
-
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from hpsvid.types import Array, Frames, Landmarks, Observations, Track
 
 Record = TypeVar("Record")
 
@@ -37,3 +37,19 @@ def _map(change: Callable[..., Tensor], *records: Any) -> Any:
         return change(*records)
     names = [f.name for f in fields(first)]
     return type(first)(**{n: _map(change, *(getattr(r, n) for r in records)) for n in names})
+
+
+PerFrame = TypeVar("PerFrame", Frames, Track, Landmarks, Observations)
+
+
+def take_frames(record: PerFrame, which: slice | Array) -> PerFrame:
+    """The same record of only some of its frames; which: places in 0..T-1, repeats allowed."""
+    values = {f.name: getattr(record, f.name) for f in fields(record)}
+    return replace(record, **{n: v[which] for n, v in values.items() if isinstance(v, np.ndarray)})
+
+
+def concatenate(parts: Sequence[PerFrame]) -> PerFrame:
+    """Records of single frames as one of many."""
+    last = parts[-1]
+    names = [f.name for f in fields(last) if isinstance(getattr(last, f.name), np.ndarray)]
+    return replace(last, **{n: np.concatenate([getattr(part, n) for part in parts]) for n in names})

@@ -1,0 +1,1 @@
+"""Tools that know no person and no video: geometry, series, boxes, files, weights, threads."""

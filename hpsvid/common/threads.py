@@ -1,0 +1,116 @@
+"""Work beside the caller: items made ahead in a thread, and the newest item only."""
+
+import threading
+import time
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Executor
+from contextlib import suppress
+from queue import Empty, Full, Queue
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+POLL_S = 0.1  # how long a full queue may keep a stopped thread alive
+
+
+def prefetch(items: Iterable[Item], depth: int = 1) -> Generator[Item]:
+    """The same items, made in a thread of their own, at most `depth` ahead and one in the making.
+
+    An error comes out where its item would have. Closing the iterator ends the thread and closes
+    `items`, if it is a generator.
+    """
+    ready: Queue[tuple[Item | None, BaseException | None]] = Queue(depth)
+    stopped = threading.Event()
+
+    def put(item: Item | None, error: BaseException | None) -> None:
+        while not stopped.is_set():
+            try:
+                return ready.put((item, error), timeout=POLL_S)
+            except Full:
+                continue
+
+    def work(source: Iterator[Item]) -> None:
+        try:
+            for item in source:
+                put(item, None)
+                if stopped.is_set():
+                    break
+            else:
+                put(None, StopIteration())
+        except BaseException as error:  # whoever takes the items gets to see it
+            put(None, error)
+        finally:
+            if isinstance(source, Generator):
+                source.close()
+
+    thread = threading.Thread(target=work, args=(iter(items),), name="prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            assert item is not None
+            yield item
+    finally:
+        stopped.set()
+        with suppress(Empty):
+            ready.get_nowait()  # lets a thread that waits for room go on at once
+        thread.join()
+
+
+class Newest(Generic[Item]):
+    """One place; a new item takes the place of the last. Items are numbered from 1."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._item: Item | None = None
+        self._error: BaseException | None = None
+        self._closed = False
+        self.count = 0  # items so far
+
+    def put(self, item: Item) -> None:
+        """Let `item` be the newest."""
+        with self._changed:
+            self._item = item
+            self.count += 1
+            self._changed.notify_all()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """No more items come; `error` comes out where the next item would have."""
+        with self._changed:
+            self._closed, self._error = True, error
+            self._changed.notify_all()
+
+    def after(self, number: int, timeout_s: float) -> tuple[int, Item | None]:
+        """The newest item if its number is above `number`, and that number; waits for it.
+
+        With None in its place no newer one came in time, or will come at all.
+        """
+        until = time.monotonic() + timeout_s
+        with self._changed:
+            while self.count <= number and not self._closed:
+                if not self._changed.wait(until - time.monotonic()):
+                    return number, None
+            if self.count > number:
+                return self.count, self._item
+            if self._error is not None:
+                raise self._error
+            return number, None
+
+    @property
+    def closed(self) -> bool:
+        """Whether no more items come."""
+        return self._closed
+
+
+def ahead(items: Iterator[Item], pool: Executor) -> Iterator[Item]:
+    """The same items; each is made by a thread while the one before it is worked on.
+
+    At most one is in the making or waits, so that none grows old in a queue.
+    """
+    coming = pool.submit(next, items, None)
+    while (item := coming.result()) is not None:
+        coming = pool.submit(next, items, None)
+        yield item
