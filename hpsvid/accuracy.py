@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hpsvid.body import Body
+from hpsvid.body.model import Body, posed_surface
 from hpsvid.collision import collision_ratio
 from hpsvid.common.geometry import image_of
 from hpsvid.common.series import runs
@@ -24,16 +24,7 @@ from hpsvid.metrics import (
     pck,
     skate_speeds,
 )
-from hpsvid.truth import (
-    FEET,
-    POINT_NAMES,
-    ROOT,
-    PointSet,
-    TruePerson,
-    Truth,
-    points_of,
-    posed_surface,
-)
+from hpsvid.truth import FEET, POINT_NAMES, ROOT, PointSet, TruePerson, Truth, points_of
 from hpsvid.types import Array, Motion, Person
 
 # a found person is a true one where their points lie nearer than this share of the true one's

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from hpsvid.accuracy import compare, summary
-from hpsvid.body import Body
+from hpsvid.body.model import Body
 from hpsvid.choices import SolverName
 from hpsvid.common.files import read_npz
 from hpsvid.common.series import RATE_HZ, runs

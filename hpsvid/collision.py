@@ -7,7 +7,8 @@ its triangles lie on parts of the body that are more than `NEAR_PARTS` joints ap
 
 import numpy as np
 
-from hpsvid.body import N_BODY, PARENTS, Body
+from hpsvid.body.model import Body
+from hpsvid.body.skeleton import N_BODY, PARENTS
 from hpsvid.common.raster import compiled
 from hpsvid.types import Array
 

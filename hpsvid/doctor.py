@@ -153,7 +153,7 @@ def _imported() -> list[Finding]:
 
 def _smpl() -> Finding:
     def look() -> str:
-        from hpsvid.body_files import find_smpl, load_smpl
+        from hpsvid.body.smpl import find_smpl, load_smpl
 
         path = find_smpl(None)
         return "none; the free body is used" if path is None else f"{load_smpl(path).name}: {path}"

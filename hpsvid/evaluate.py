@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpsvid.body import Body, load_body
+from hpsvid.body.model import Body, load_body
 from hpsvid.choices import SolverName
 from hpsvid.common.records import take
 from hpsvid.common.weights import weights_path

@@ -64,8 +64,9 @@ def perform(job: Job, progress: "Progress") -> Row:
     from hpsvid.video import probe
 
     clip = probe(job.source)  # a clip that cannot be read is known before torch is loaded
+    from hpsvid.body.smpl import load_chosen_body
     from hpsvid.export.npz import write_motion
-    from hpsvid.pipeline import Options, StageClock, load_chosen_body, make_motion, render_overlay
+    from hpsvid.pipeline import Options, StageClock, make_motion, render_overlay
     from hpsvid.render import load_renderer
     from hpsvid.summary import summarise
     from hpsvid.video_writer import check_output

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hpsvid.backbone.learned import HIPS, View, make_view, view_turn
-from hpsvid.body import Body
+from hpsvid.body.model import Body
 from hpsvid.common.files import read_npz
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.common.records import join

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hpsvid.body import JOINT, Body
+from hpsvid.body.model import Body
+from hpsvid.body.skeleton import JOINT
 from hpsvid.common.files import read_npz
 from hpsvid.common.geometry import axis_angle_to_matrix, slerp
 from hpsvid.errors import InputError

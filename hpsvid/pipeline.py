@@ -22,13 +22,12 @@ import hpsvid
 from hpsvid.backbone import LIFTERS, Lift
 from hpsvid.backbone.blazepose import BlazePose
 from hpsvid.backbone.hybrik import HybrIKBackbone, network_name
-from hpsvid.body import Body, load_body
-from hpsvid.body_files import find_smpl, load_smpl
+from hpsvid.body.model import Body
 from hpsvid.choices import BackboneName, LifterName, SolverName, WeightsName
 from hpsvid.common.records import take_frames
 from hpsvid.common.series import at_times, back_to, rate_times
 from hpsvid.common.threads import prefetch
-from hpsvid.common.weights import imported_source, shipped_hashes, weights_path
+from hpsvid.common.weights import imported_source, shipped_hashes
 from hpsvid.cuts import CutDetector
 from hpsvid.detect import Detector, load_detector
 from hpsvid.errors import InputError, NoPersonError
@@ -123,12 +122,6 @@ def torch_threads(count: int) -> Iterator[None]:
 # Our own tensors are small, and a second thread only makes them wait: on two free cores the
 # difference is nil, on a busy machine one thread is ten times as fast.
 one_torch_thread = partial(torch_threads, 1)
-
-
-def load_chosen_body(smpl: Path | None) -> Body:
-    """The user's own SMPL file when one is given or set, otherwise the free body."""
-    path = find_smpl(smpl)
-    return load_body(weights_path("free_body")) if path is None else load_smpl(path)
 
 
 @one_torch_thread()

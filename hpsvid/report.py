@@ -15,7 +15,7 @@ import numpy as np
 
 import hpsvid
 from hpsvid.accuracy import COLUMNS, Errors, by_method, frames_shown, per_joint, summary
-from hpsvid.body import Body
+from hpsvid.body.model import Body
 from hpsvid.charts import bar_chart, legend, line_chart
 from hpsvid.common.geometry import image_of
 from hpsvid.evaluate import Comparison, Score

@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from hpsvid.accuracy import Errors, compare
-from hpsvid.body import Body
-from hpsvid.body_files import find_smpl
+from hpsvid.body.model import Body
+from hpsvid.body.smpl import find_smpl, load_chosen_body
 from hpsvid.choices import SolverName
 from hpsvid.common.files import read_npz
 from hpsvid.errors import InputError
 from hpsvid.export.npz import read_motion
-from hpsvid.pipeline import Options, Progress, StageClock, check_body, load_chosen_body, make_motion
+from hpsvid.pipeline import Options, Progress, StageClock, check_body, make_motion
 from hpsvid.threedpw import read_sequence
 from hpsvid.truth import Truth, read_truth
 from hpsvid.types import Motion

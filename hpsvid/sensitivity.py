@@ -15,7 +15,8 @@ import numpy as np
 from hpsvid import metrics
 from hpsvid.backbone import LIFTERS
 from hpsvid.backbone.blazepose import BlazePose
-from hpsvid.body import JOINT_NAMES, N_BODY, Body
+from hpsvid.body.model import Body
+from hpsvid.body.skeleton import JOINT_NAMES, N_BODY
 from hpsvid.common.boxes import areas
 from hpsvid.common.geometry import image_of
 from hpsvid.detect import load_detector

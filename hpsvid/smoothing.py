@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from scipy.linalg import solveh_banded
 
-from hpsvid.body import JOINT, N_BODY, PARENTS
+from hpsvid.body.skeleton import JOINT, N_BODY, PARENTS
 from hpsvid.common.geometry import nearest_rotation
 from hpsvid.common.series import MIN_STEP_S, interpolate, spaced_times
 from hpsvid.types import Array, Observations

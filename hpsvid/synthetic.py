@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpsvid.body import JOINT, JOINT_NAMES, N_BODY, Body, mirrored
+from hpsvid.body.model import Body
+from hpsvid.body.skeleton import JOINT, JOINT_NAMES, N_BODY, mirrored
 from hpsvid.common.geometry import axis_angle_to_matrix, unit
 from hpsvid.common.records import join
 from hpsvid.errors import InputError

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from hpsvid.body import JOINT, N_BODY, Body
+from hpsvid.body.model import Body
+from hpsvid.body.skeleton import JOINT, N_BODY
 from hpsvid.common.geometry import axis_angle_to_matrix, matrix_to_axis_angle, swing_between
 from hpsvid.errors import InputError
 from hpsvid.mocap import MotionCapture, seen_by_camera

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from hpsvid.body import N_BODY, Body
-from hpsvid.body_files import find_gendered, load_smpl
+from hpsvid.body.model import Body
+from hpsvid.body.skeleton import N_BODY
+from hpsvid.body.smpl import find_gendered, load_smpl
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.common.pickles import read_plain_pickle
 from hpsvid.errors import InputError

@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from hpsvid.body import load_body
+from hpsvid.body.model import load_body
 from hpsvid.choices import PartName
 from hpsvid.common.records import join, to_device
 from hpsvid.common.weights import save_weights, weights_path

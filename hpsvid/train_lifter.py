@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from hpsvid.backbone.learned import Lifted, Lifter, LifterConfig, run, save_lifter
-from hpsvid.body import LIMB_JOINTS, PARENTS, Body, load_body
+from hpsvid.body.model import Body, load_body
+from hpsvid.body.skeleton import LIMB_JOINTS, PARENTS
 from hpsvid.choices import SizeName
 from hpsvid.common.files import staged
 from hpsvid.common.geometry import unit

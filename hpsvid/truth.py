@@ -13,7 +13,8 @@ import torch
 from scipy.signal import butter, filtfilt
 from scipy.spatial.transform import Rotation
 
-from hpsvid.body import JOINT, JOINT_NAMES, LIMB_LANDMARKS, LIMB_NAMES, N_BODY, Body
+from hpsvid.body.model import Body
+from hpsvid.body.skeleton import JOINT, JOINT_NAMES, LIMB_LANDMARKS, LIMB_NAMES, N_BODY
 from hpsvid.common.files import read_npz
 from hpsvid.common.series import runs
 from hpsvid.common.weights import file_sha256, weights_path
@@ -65,16 +66,6 @@ class Truth:
     people: tuple[TruePerson, ...]
     pts_s: Array | None = None  # (F,) s, of all the clip's frames, where the file says so
     solver: str | None = None  # of a saved result, which stands in for the truth; None: is one
-
-
-def posed_surface(params: BodyParams, body: Body, rows: Array) -> Array:
-    """Vertices (R, V, 3) m of these of a motion's frames."""
-    with torch.inference_mode():
-        return body.vertices(
-            torch.from_numpy(params.rotmats[rows]),
-            torch.from_numpy(params.betas),
-            torch.from_numpy(params.transl[rows]),
-        ).numpy()
 
 
 def points_of(person: Person, points: PointSet, body: Body) -> Array:

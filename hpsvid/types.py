@@ -2,7 +2,7 @@
 
 Units: metres, radians, seconds; pixels from the top-left corner of the upright image; camera
 axes are OpenCV's (x right, y down, z forward). T is a track's frame count, J=29 joints
-(SMPL's 24 and five leaves, names in `hpsvid.body`).
+(SMPL's 24 and five leaves, names in `hpsvid.body.model`).
 """
 
 from dataclasses import dataclass, field

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from hpsvid.body import Body
+    from hpsvid.body.model import Body
 
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -34,7 +34,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def body() -> "Body":
     """The free body."""
-    from hpsvid.body import load_body
+    from hpsvid.body.model import load_body
     from hpsvid.common.weights import weights_path
 
     return load_body(weights_path("free_body"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hpsvid.body import Body
+from hpsvid.body.model import Body
 from hpsvid.common.geometry import axis_angle_to_matrix, project
 from hpsvid.types import (
     N_BETAS,

@@ -12,7 +12,8 @@ from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
 from hpsvid.accuracy import Errors, compare, frames_shown, match, per_joint, summary, table
-from hpsvid.body import LIMB_LANDMARKS, Body
+from hpsvid.body.model import Body
+from hpsvid.body.skeleton import LIMB_LANDMARKS
 from hpsvid.cli.common import app
 from hpsvid.errors import InputError
 from hpsvid.export.npz import write_motion

@@ -17,7 +17,8 @@ from hpsvid.backbone.blazepose import (
     refine,
 )
 from hpsvid.backbone.crop import Crop, crop_along_axis, crop_around_box
-from hpsvid.body import JOINT, LANDMARK, LIMB_LANDMARKS, load_body
+from hpsvid.body.model import load_body
+from hpsvid.body.skeleton import JOINT, LANDMARK, LIMB_LANDMARKS
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.common.weights import weights_path
 from hpsvid.render import Mesh

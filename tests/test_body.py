@@ -8,16 +8,15 @@ import pytest
 import roma
 import torch
 
-from hpsvid.body import (
+from hpsvid.body.model import body_from_arrays, load_body
+from hpsvid.body.skeleton import (
     JOINT,
     JOINT_NAMES,
     LANDMARK,
     LANDMARK_NAMES,
     N_BODY,
     PARENTS,
-    body_from_arrays,
     forward_kinematics,
-    load_body,
     mirror_name,
     mirrored,
 )

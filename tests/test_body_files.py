@@ -14,8 +14,9 @@ import roma
 import torch
 from scipy import sparse
 
-from hpsvid.body import JOINT, LANDMARK, load_body
-from hpsvid.body_files import SMPL_LEAVES, find_smpl, load_smpl
+from hpsvid.body.model import load_body
+from hpsvid.body.skeleton import JOINT, LANDMARK
+from hpsvid.body.smpl import SMPL_LEAVES, find_smpl, load_smpl
 from hpsvid.common.weights import weights_path
 from hpsvid.errors import WeightsError
 
@@ -72,7 +73,7 @@ def test_an_smpl_file_is_not_free_and_has_every_landmark(smpl_folder: Path):
 
 def test_the_landmark_table_for_smpl_meshes_finds_the_free_bodys_landmarks():
     """The free body keeps SMPL's ids for these points, so its own landmarks judge the table."""
-    from hpsvid.body_files import _smpl_landmarks
+    from hpsvid.body.smpl import _smpl_landmarks
 
     body = load_body(weights_path("free_body"))
     rest, zero = torch.eye(3).expand(24, 3, 3), torch.zeros(10)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from hpsvid.body import JOINT, JOINT_NAMES, mirror_name
+from hpsvid.body.skeleton import JOINT, JOINT_NAMES, mirror_name
 from hpsvid.common.weights import weights_path
 from tools.build_body.build import write_npz
 from tools.build_body.correctives import DESCENDANTS, RANGES, _sample, _swing_twist

@@ -12,7 +12,8 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from hpsvid.body import N_BODY, PARENTS, Body
+from hpsvid.body.model import Body
+from hpsvid.body.skeleton import N_BODY, PARENTS
 from hpsvid.choices import RigName
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.export.bvh import RIGS, euler_zxy, write_bvh

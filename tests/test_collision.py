@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy.optimize import linprog
 
-from hpsvid.body import JOINT, Body
+from hpsvid.body.model import Body
+from hpsvid.body.skeleton import JOINT
 from hpsvid.collision import collision_ratio, crossing, near_parts
 from hpsvid.common.geometry import axis_angle_to_matrix
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpsvid.body import Body
+from hpsvid.body.model import Body
 from hpsvid.choices import FormatName
 from hpsvid.errors import InputError
 from hpsvid.export import FORMATS, check_options

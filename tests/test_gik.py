@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hpsvid.body import Body
+from hpsvid.body.model import Body
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.common.weights import save_weights
 from hpsvid.evaluate import compare, hybrik_method, network_method

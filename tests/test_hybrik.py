@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from hpsvid.body import Body, forward_kinematics
+from hpsvid.body.model import Body
+from hpsvid.body.skeleton import forward_kinematics
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.errors import InputError
 from hpsvid.ik import SOLVERS, load_solver

@@ -26,8 +26,9 @@ from hpsvid.backbone.hybrik_cnn import (
     predict,
     soft_argmax,
 )
-from hpsvid.body import LIMB_LANDMARKS, Body
-from hpsvid.body_files import load_smpl
+from hpsvid.body.model import Body
+from hpsvid.body.skeleton import LIMB_LANDMARKS
+from hpsvid.body.smpl import load_smpl
 from hpsvid.common.geometry import project
 from hpsvid.common.weights import fill, load_imported
 from hpsvid.ik.hybrik import solve, twists

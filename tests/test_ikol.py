@@ -5,7 +5,7 @@ import pytest
 import roma
 import torch
 
-from hpsvid.body import forward_kinematics
+from hpsvid.body.skeleton import forward_kinematics
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.ik import hybrik, load_solver
 from hpsvid.ik.hybrik import twists

@@ -19,7 +19,8 @@ from hpsvid.backbone.learned import (
     save_lifter,
 )
 from hpsvid.backbone.lifter import lift_geometrically
-from hpsvid.body import JOINT, LANDMARK, LIMB_JOINTS, Body
+from hpsvid.body.model import Body
+from hpsvid.body.skeleton import JOINT, LANDMARK, LIMB_JOINTS
 from hpsvid.common.geometry import project
 from hpsvid.errors import WeightsError
 from hpsvid.export.npz import read_motion

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from hpsvid.backbone.lifter import UNSEEN_SIGMA_M, camera_landmarks, fit_betas, lift_geometrically
-from hpsvid.body import JOINT, LANDMARK, Body, forward_kinematics
+from hpsvid.body.model import Body
+from hpsvid.body.skeleton import JOINT, LANDMARK, forward_kinematics
 from hpsvid.common.geometry import (
     axis_angle_to_matrix,
     matrix_to_axis_angle,

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from hpsvid.body import Body
+from hpsvid.body.model import Body
+from hpsvid.body.smpl import load_chosen_body
 from hpsvid.cli.common import app
 from hpsvid.common.threads import Newest
 from hpsvid.errors import InputError
@@ -22,7 +23,7 @@ from hpsvid.live.look import Looker
 from hpsvid.live.picture import Picture
 from hpsvid.live.pose import Poser
 from hpsvid.live.watch import watch
-from hpsvid.pipeline import Options, load_chosen_body, one_torch_thread
+from hpsvid.pipeline import Options, one_torch_thread
 from hpsvid.render import load_renderer
 from hpsvid.smoothing import one_euro
 from hpsvid.types import Array, Clip

@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 import pytest
 
+from hpsvid.body.smpl import load_chosen_body
 from hpsvid.common.threads import Newest
 from hpsvid.errors import InputError
 from hpsvid.live.capture import open_source
 from hpsvid.live.page import BOUNDARY, parse_address, serving
 from hpsvid.live.picture import Numbers, Picture
-from hpsvid.pipeline import load_chosen_body
 from hpsvid.types import Array
 from tests.factories import make_motion
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpsvid.body import Body
+from hpsvid.body.model import Body
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.errors import InputError
 from hpsvid.mocap import MotionCapture, read_mocap, read_mocap_folder, resample, seen_by_camera

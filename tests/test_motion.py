@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpsvid.body import Body
+from hpsvid.body.model import Body
 from hpsvid.common.geometry import axis_angle_to_matrix, project
 from hpsvid.common.series import fill
 from hpsvid.errors import InputError

@@ -8,10 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from hpsvid import sensitivity
+from hpsvid.body.smpl import load_chosen_body
 from hpsvid.cli.common import app
 from hpsvid.errors import InputError
 from hpsvid.occlude import CUT_SHARE, largest_boxes, occluded, plan
-from hpsvid.pipeline import Options, load_chosen_body
+from hpsvid.pipeline import Options
 from hpsvid.results import read_truths
 from hpsvid.sensitivity import Sensitivity, heat_map, table
 from hpsvid.types import Clip, Track

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hpsvid.body.smpl import load_chosen_body
 from hpsvid.errors import InputError
-from hpsvid.pipeline import Options, check_body, keep_people, load_chosen_body, trim
+from hpsvid.pipeline import Options, check_body, keep_people, trim
 from hpsvid.types import Landmarks, Track
 from tests.factories import make_motion
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hpsvid.body import load_body
+from hpsvid.body.model import load_body
 from hpsvid.common.weights import load_imported, weights_path
 from hpsvid.errors import WeightsError
 from hpsvid.ik.released import MaskedFlow, ReleasedNiki, ReleasedSolver, load_released, own_name

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpsvid.body import Body
+from hpsvid.body.model import Body
 from hpsvid.common.raster import rasterise, vertex_normals
 from hpsvid.errors import DependencyError, InputError
 from hpsvid.render import Mesh, Renderer, load_renderer

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpsvid.body import JOINT
+from hpsvid.body.skeleton import JOINT
 from hpsvid.common.weights import file_sha256, weights_path
 from hpsvid.export.npz import read_motion
 from hpsvid.types import Array, Motion

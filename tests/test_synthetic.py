@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpsvid.body import JOINT
+from hpsvid.body.skeleton import JOINT
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.errors import InputError
 from hpsvid.ik.niki import posed_joints

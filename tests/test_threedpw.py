@@ -11,8 +11,8 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from hpsvid.accuracy import summary
-from hpsvid.body import Body
-from hpsvid.body_files import load_smpl
+from hpsvid.body.model import Body
+from hpsvid.body.smpl import load_smpl
 from hpsvid.common.weights import weights_path
 from hpsvid.errors import InputError
 from hpsvid.export.npz import write_motion

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from hpsvid import train_lifter as training
 from hpsvid.backbone.learned import HIPS, load_lifter
-from hpsvid.body import JOINT, LANDMARK, Body
+from hpsvid.body.model import Body
+from hpsvid.body.skeleton import JOINT, LANDMARK
 from hpsvid.cli.common import app
 from hpsvid.common.files import write_npz
 from hpsvid.common.geometry import axis_angle_to_matrix, matrix_to_axis_angle, project, unit

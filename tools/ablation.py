@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hpsvid.body import Body, load_body
+from hpsvid.body.model import Body, load_body
 from hpsvid.choices import ModelName, PartName
 from hpsvid.common.weights import weights_path
 from hpsvid.evaluate import compare, hybrik_method, network_method, noisy_windows, table

@@ -18,7 +18,9 @@ import numpy as np
 from hpsvid.accuracy import at_root
 from hpsvid.backbone import LIFTERS
 from hpsvid.backbone.blazepose import BlazePose
-from hpsvid.body import LIMB_LANDMARKS, Body
+from hpsvid.body.model import Body
+from hpsvid.body.skeleton import LIMB_LANDMARKS
+from hpsvid.body.smpl import load_chosen_body
 from hpsvid.choices import LifterName, SolverName
 from hpsvid.common.geometry import image_of
 from hpsvid.detect import load_detector
@@ -29,7 +31,6 @@ from hpsvid.pipeline import (
     Options,
     StageClock,
     find_people,
-    load_chosen_body,
     one_torch_thread,
     read_landmarks,
     silent,

@@ -16,7 +16,7 @@ import torch
 
 from hpsvid.backbone.learned import Lifter, lift, load_lifter
 from hpsvid.backbone.lifter import lift_geometrically
-from hpsvid.body import Body, load_body
+from hpsvid.body.model import Body, load_body
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.common.weights import weights_path
 from hpsvid.lifter_augment import TILT_RAD, deepened, lean, turned

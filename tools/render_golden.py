@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import torch
 
-from hpsvid.body import JOINT, Body, load_body
+from hpsvid.body.model import Body, load_body
+from hpsvid.body.skeleton import JOINT
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.common.weights import weights_path
 from hpsvid.render import Mesh, load_renderer

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from hpsvid.backbone.blazepose import BlazePose
-from hpsvid.body import Body, load_body
+from hpsvid.body.model import Body, load_body
 from hpsvid.common.files import write_npz
 from hpsvid.common.geometry import matrix_to_axis_angle
 from hpsvid.common.weights import weights_path

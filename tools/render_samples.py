@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from hpsvid import __version__
-from hpsvid.body import JOINT, Body, load_body
+from hpsvid.body.model import Body, load_body
+from hpsvid.body.skeleton import JOINT
 from hpsvid.common.geometry import project
 from hpsvid.common.weights import file_sha256, weights_path
 from hpsvid.export.npz import write_motion

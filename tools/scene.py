@@ -13,7 +13,7 @@ import cv2
 import numba
 import numpy as np
 
-from hpsvid.body import Body
+from hpsvid.body.model import Body
 from hpsvid.common.raster import NEAR_M, rasterise, vertex_normals
 from hpsvid.types import Array
 from tools.build_body.look import CAP, EYE, IRIS, JERSEY, SHOES, SKIN, TROUSERS

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpsvid.body import N_BODY, Body, forward_kinematics, load_body
+from hpsvid.body.model import Body, load_body
+from hpsvid.body.skeleton import N_BODY, forward_kinematics
 from hpsvid.common.weights import weights_path
 from hpsvid.ik import ikol
 from hpsvid.ik.hybrik import solve, twists

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from hpsvid.backbone.blazepose import BlazePose
 from hpsvid.backbone.hybrik import HybrIKBackbone, network_name
-from hpsvid.body import Body
+from hpsvid.body.model import Body
 from hpsvid.choices import LifterName
 from hpsvid.types import Array, Camera, Landmarks, Observations
 

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import expit
 
 from hpsvid.backbone.crop import SIDE, Crop, crop_along_axis, crop_around_box
-from hpsvid.body import LANDMARK, LANDMARK_NAMES, LIMB_LANDMARKS, mirrored
+from hpsvid.body.skeleton import LANDMARK, LANDMARK_NAMES, LIMB_LANDMARKS, mirrored
 from hpsvid.common.boxes import box_overlap
 from hpsvid.common.weights import load_onnx, read_manifest
 from hpsvid.types import N_LANDMARKS, Array, Frames, Landmarks, Track

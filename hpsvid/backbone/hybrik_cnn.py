@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from hpsvid.body import JOINT_NAMES, mirrored
+from hpsvid.body.skeleton import JOINT_NAMES, mirrored
 from hpsvid.types import N_BETAS, N_JOINTS, N_TWISTS
 
 CELLS = 64  # along each axis of a joint's volume

@@ -20,14 +20,14 @@ from scipy.ndimage import uniform_filter1d
 from torch import Tensor, nn
 
 from hpsvid.backbone.lifter import UNSEEN_SIGMA_M, fit_betas, place_in_camera
-from hpsvid.body import (
+from hpsvid.body.model import Body
+from hpsvid.body.skeleton import (
     JOINT_NAMES,
     LANDMARK,
     LANDMARK_NAMES,
     LIMB_JOINTS,
     LIMB_LANDMARKS,
     N_BODY,
-    Body,
     mirrored,
 )
 from hpsvid.common.geometry import rotation_to_ray, unit

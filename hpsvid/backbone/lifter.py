@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpsvid.body import JOINT, JOINT_NAMES, LANDMARK, LANDMARK_NAMES, N_BODY, Body, load_body
+from hpsvid.body.model import Body, load_body
+from hpsvid.body.skeleton import JOINT, JOINT_NAMES, LANDMARK, LANDMARK_NAMES, N_BODY
 from hpsvid.common.geometry import (
     nearest_rotation,
     rotation_about,

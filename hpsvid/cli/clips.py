@@ -152,7 +152,7 @@ def _run_many(
         threads = threads or max(1, (os.cpu_count() or 1) // at_once)
         do = partial(run_in_processes, work=work, at_once=at_once, threads=threads)
     if common.smpl or os.environ.get("HPSVID_SMPL"):
-        from hpsvid.body_files import find_smpl
+        from hpsvid.body.smpl import find_smpl
 
         common = replace(common, smpl=(find_smpl(common.smpl) or Path()).absolute())
     common = replace(common, options={**common.options, "threads": threads})
@@ -207,10 +207,11 @@ def export(
 ) -> None:
     """Write the motion of a video, or of a saved result, as files for other programs."""
     with one_line_errors():
+        from hpsvid.body.smpl import load_chosen_body
         from hpsvid.common.files import check_folder
         from hpsvid.export import check_options
         from hpsvid.export.common import ExportOptions
-        from hpsvid.pipeline import Options, StageClock, load_chosen_body
+        from hpsvid.pipeline import Options, StageClock
         from hpsvid.summary import summarise
 
         wanted = ExportOptions(fps=fps, rig=rig)
@@ -283,6 +284,7 @@ def live(
 ) -> None:
     """Draw bodies over a running camera, newest frame first; Ctrl-C ends it."""
     with one_line_errors():
+        from hpsvid.body.smpl import load_chosen_body
         from hpsvid.common.files import check_folder
         from hpsvid.export.npz import write_motion
         from hpsvid.live.capture import open_source
@@ -291,7 +293,7 @@ def live(
         from hpsvid.live.pose import Poser
         from hpsvid.live.screen import screen
         from hpsvid.live.watch import watch
-        from hpsvid.pipeline import Options, load_chosen_body
+        from hpsvid.pipeline import Options
         from hpsvid.render import load_renderer
 
         if out is not None and (out.suffix != ".npz" or out.is_dir()):

@@ -66,9 +66,10 @@ def evaluate(
     """Measure motions against the truth, or compare solvers on noisy motion; Markdown tables."""
     with one_line_errors():
         from hpsvid.accuracy import as_json, joint_table, table
+        from hpsvid.body.smpl import load_chosen_body
         from hpsvid.common.files import check_file, written_whole
         from hpsvid.evaluate import compare_solvers, comparison_json, comparison_text
-        from hpsvid.pipeline import Options, load_chosen_body
+        from hpsvid.pipeline import Options
         from hpsvid.report import Measured, write_report
         from hpsvid.results import evaluate_motions, is_truth
 
@@ -173,8 +174,9 @@ def bench(
             regressions,
             report,
         )
+        from hpsvid.body.smpl import load_chosen_body
         from hpsvid.common.files import check_file, written_whole
-        from hpsvid.pipeline import Options, load_chosen_body
+        from hpsvid.pipeline import Options
         from hpsvid.render import load_renderer
 
         solvers = names_in(ik, SolverName, "--compare")
@@ -240,7 +242,8 @@ def sensitivity(
     """Slide a grey patch over a person and draw where it makes the pose worst."""
     with one_line_errors():
         from hpsvid import sensitivity
-        from hpsvid.pipeline import Options, load_chosen_body
+        from hpsvid.body.smpl import load_chosen_body
+        from hpsvid.pipeline import Options
         from hpsvid.results import read_truths
         from hpsvid.sensitivity import heat_map, table
         from hpsvid.video import probe

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from hpsvid.body import Body
+from hpsvid.body.model import Body
 from hpsvid.choices import FormatName
 from hpsvid.errors import InputError
 from hpsvid.export.amass import write_amass

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hpsvid.body import JOINT, Body
+from hpsvid.body.model import Body
+from hpsvid.body.skeleton import JOINT
 from hpsvid.common.files import write_npz
 from hpsvid.common.geometry import matrix_to_axis_angle
 from hpsvid.export.common import ExportOptions, evenly_timed, in_world_axes

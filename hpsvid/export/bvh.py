@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hpsvid.body import N_BODY, PARENTS, Body
+from hpsvid.body.model import Body
+from hpsvid.body.skeleton import N_BODY, PARENTS
 from hpsvid.choices import RigName
 from hpsvid.common.files import written_whole
 from hpsvid.export.common import ExportOptions, evenly_timed, in_world_axes

@@ -6,7 +6,8 @@ from typing import get_args
 import numpy as np
 import torch
 
-from hpsvid.body import JOINT, Body
+from hpsvid.body.model import Body
+from hpsvid.body.skeleton import JOINT
 from hpsvid.choices import RigName
 from hpsvid.common.geometry import slerp
 from hpsvid.errors import InputError

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from hpsvid.body import Body
+from hpsvid.body.model import Body
 from hpsvid.common.files import read_npz, write_npz
 from hpsvid.errors import InputError
 from hpsvid.export.common import MAX_FPS, ExportOptions

@@ -5,7 +5,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from hpsvid.body import Body
+from hpsvid.body.model import Body
 from hpsvid.choices import WeightsName
 from hpsvid.common.weights import weights_path
 from hpsvid.errors import InputError

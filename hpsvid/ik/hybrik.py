@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpsvid.body import JOINT, N_BODY, PARENTS, Body
+from hpsvid.body.model import Body
+from hpsvid.body.skeleton import JOINT, N_BODY, PARENTS
 from hpsvid.common.geometry import (
     nearest_rotation,
     rotation_about,

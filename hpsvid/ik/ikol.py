@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpsvid.body import N_BODY, PARENTS, Body, forward_kinematics
+from hpsvid.body.model import Body
+from hpsvid.body.skeleton import N_BODY, PARENTS, forward_kinematics
 from hpsvid.common.geometry import (
     axis_angle_to_matrix,
     cross_matrix,

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from hpsvid.body import JOINT, N_BODY, PARENTS, forward_kinematics
+from hpsvid.body.skeleton import JOINT, N_BODY, PARENTS, forward_kinematics
 from hpsvid.common.geometry import nearest_rotation
 from hpsvid.common.records import join
 from hpsvid.ik.flow import Flow, Given, Lift, couplings
@@ -108,7 +108,7 @@ def rotation_6d_to_rotmat(rotations: Tensor) -> Tensor:
 
 
 def posed_joints(rotmats: Tensor, rest: Tensor) -> Tensor:
-    """Joints (..., 29, 3) m relative to the pelvis; see `hpsvid.body.forward_kinematics`."""
+    """Joints (..., 29, 3) m relative to the pelvis; see `hpsvid.body.skeleton.forward_kinematics`."""
     joints = forward_kinematics(rotmats, rest)[0]
     return joints - joints[..., :1, :]
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hpsvid.body import Body
+from hpsvid.body.model import Body
 from hpsvid.common.weights import imported_path, load_imported
 from hpsvid.errors import WeightsError
 from hpsvid.ik.flow import mlp

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hpsvid.body import Body
+from hpsvid.body.model import Body
 from hpsvid.common.weights import load_parameters, read_config
 from hpsvid.ik.gik import GikNet
 from hpsvid.ik.mlp_ik import MlpIk

@@ -8,7 +8,7 @@ from typing import Any
 
 import cv2
 
-from hpsvid.body import JOINT_NAMES
+from hpsvid.body.skeleton import JOINT_NAMES
 from hpsvid.types import Array, Motion
 
 JPEG_QUALITY = 85

@@ -14,7 +14,7 @@ import torch
 from hpsvid import windows
 from hpsvid.backbone import LIFTERS
 from hpsvid.backbone.blazepose import Look, unflip
-from hpsvid.body import Body
+from hpsvid.body.model import Body
 from hpsvid.common.records import concatenate, take_frames
 from hpsvid.common.series import RATE_HZ, at_times
 from hpsvid.ik import Solver, load_solver

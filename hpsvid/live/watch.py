@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from hpsvid.backbone.blazepose import Look
-from hpsvid.body import N_BODY
+from hpsvid.body.skeleton import N_BODY
 from hpsvid.common.geometry import project
 from hpsvid.common.threads import Newest, ahead
 from hpsvid.errors import InputError

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
-from hpsvid.body import Body
+from hpsvid.body.model import Body
 from hpsvid.render import ALPHA, Mesh, Renderer
 from hpsvid.types import Array, Frames, Motion, Person
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hpsvid.body import JOINT, N_BODY, PARENTS
+from hpsvid.body.skeleton import JOINT, N_BODY, PARENTS
 from tools.build_body.correctives import Reference, pose_directions
 from tools.build_body.decimate import HalfMesh, decimate
 from tools.build_body.landmarks import (

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from hpsvid.body import JOINT, N_BODY, PARENTS, mirror_name
+from hpsvid.body.skeleton import JOINT, N_BODY, PARENTS, mirror_name
 from tools.build_body.shape import FLIP
 from tools.build_body.skeleton import NAMES
 from tools.build_body.tpose import blend_skin, dual_quaternions, unit

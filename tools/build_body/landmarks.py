@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.optimize import nnls
 
-from hpsvid.body import JOINT, LANDMARK_NAMES, mirror_name
+from hpsvid.body.skeleton import JOINT, LANDMARK_NAMES, mirror_name
 
 # Vertices of MakeHuman's base mesh, found by geometric rules (foremost, lowest, outermost point
 # of the bone's region) and looked at; the right side is the mirror image.

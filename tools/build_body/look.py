@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from hpsvid.body import JOINT
+from hpsvid.body.skeleton import JOINT
 
 # sRGB. Skin, hair and eyes are plain mannequin tones; the suit is neutral sports wear.
 SKIN = (205, 172, 148)

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.optimize import nnls
 
-from hpsvid.body import JOINT, N_BODY, mirror_name
+from hpsvid.body.skeleton import JOINT, N_BODY, mirror_name
 from hpsvid.types import N_BETAS
 from tools.build_body.skeleton import NAMES, SPINE_JOINTS_AND_HEAD
 

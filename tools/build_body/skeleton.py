@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hpsvid.body import JOINT, JOINT_NAMES, N_BODY, mirrored
+from hpsvid.body.skeleton import JOINT, JOINT_NAMES, N_BODY, mirrored
 
 NAMES = JOINT_NAMES[:N_BODY]
 MIRROR = mirrored(NAMES)

@@ -9,17 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hpsvid.body import (
-    ARRAY_KEYS,
-    JOINT,
-    JOINT_NAMES,
-    LANDMARK,
-    LANDMARK_NAMES,
-    Body,
-    body_from_arrays,
-    read_npz,
-)
+from hpsvid.body.model import ARRAY_KEYS, Body, body_from_arrays, load_body, read_npz
+from hpsvid.body.skeleton import JOINT, JOINT_NAMES, LANDMARK, LANDMARK_NAMES
 from hpsvid.common.pickles import plain_array, read_plain_pickle
+from hpsvid.common.weights import weights_path
 from hpsvid.errors import WeightsError, one_line
 
 FILE_NAMES = (
@@ -156,3 +149,9 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
         except Exception as error:
             raise WeightsError(f"{path}: `{key}` is damaged ({one_line(error)})") from error
     return arrays
+
+
+def load_chosen_body(smpl: Path | None) -> Body:
+    """The user's own SMPL file when one is given or set, otherwise the free body."""
+    path = find_smpl(smpl)
+    return load_body(weights_path("free_body")) if path is None else load_smpl(path)
