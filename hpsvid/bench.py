@@ -30,8 +30,9 @@ from hpsvid.render import ALPHA, Renderer
 from hpsvid.results import belongs
 from hpsvid.truth import FEET, Truth, read_truth
 from hpsvid.types import Array, Clip, Motion, Person
-from hpsvid.video import clips_in, probe, read_frames
-from hpsvid.video_writer import VideoWriter
+from hpsvid.video.probe import clips_in, probe
+from hpsvid.video.reader import read_frames
+from hpsvid.video.writer import VideoWriter
 
 Row = dict[str, Any]
 """Plain values by column; `None` where there is nothing to measure."""

@@ -61,7 +61,7 @@ def perform(job: Job, progress: "Progress") -> Row:
 
     Raises what probing, making and drawing a motion raise: HpsvidError, OSError, MemoryError.
     """
-    from hpsvid.video import probe
+    from hpsvid.video.probe import probe
 
     clip = probe(job.source)  # a clip that cannot be read is known before torch is loaded
     from hpsvid.body.smpl import load_chosen_body
@@ -69,7 +69,7 @@ def perform(job: Job, progress: "Progress") -> Row:
     from hpsvid.pipeline import Options, StageClock, make_motion, render_overlay
     from hpsvid.render import load_renderer
     from hpsvid.summary import summarise
-    from hpsvid.video_writer import check_output
+    from hpsvid.video.writer import check_output
 
     check_output(job.overlay, clip)
     if job.result.is_dir():

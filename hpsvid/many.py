@@ -14,7 +14,7 @@ from typing import Any
 from hpsvid.common.files import check_folder
 from hpsvid.errors import InputError
 from hpsvid.jobs import UNFINISHED, Job, Row, finished
-from hpsvid.video import VIDEO_SUFFIXES, clips_in
+from hpsvid.video.probe import VIDEO_SUFFIXES, clips_in
 
 Engine = Callable[[Sequence[Job]], Generator[Row]]
 

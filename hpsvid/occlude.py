@@ -15,8 +15,8 @@ from hpsvid.detect import load_detector
 from hpsvid.errors import NoPersonError
 from hpsvid.pipeline import Progress, StageClock, find_people
 from hpsvid.types import Array, Clip, Track
-from hpsvid.video import read_frames
-from hpsvid.video_writer import check_output, open_writer
+from hpsvid.video.reader import read_frames
+from hpsvid.video.writer import check_output, open_writer
 
 KEY_EVERY = 8  # frames from one key frame to the next
 CUT_CHANCE = 2 / 3  # of a key frame to have a side cut off

@@ -28,7 +28,6 @@ from hpsvid.common.records import take_frames
 from hpsvid.common.series import at_times, back_to, rate_times
 from hpsvid.common.threads import prefetch
 from hpsvid.common.weights import imported_source, shipped_hashes
-from hpsvid.cuts import CutDetector
 from hpsvid.detect import Detector, load_detector
 from hpsvid.errors import InputError, NoPersonError
 from hpsvid.ik import OFFICIAL, Solver, load_solver
@@ -38,8 +37,9 @@ from hpsvid.render.overlay import Overlay
 from hpsvid.smoothing import steady
 from hpsvid.track import MIN_SECONDS, Tracker, select_tracks
 from hpsvid.types import Camera, Clip, Frames, Landmarks, Motion, Observations, Person, Track
-from hpsvid.video import read_frames
-from hpsvid.video_writer import open_writer
+from hpsvid.video.cuts import CutDetector
+from hpsvid.video.reader import read_frames
+from hpsvid.video.writer import open_writer
 from hpsvid.windows import blend, split
 
 # A track in which the landmark network saw a person in fewer frames than this was a false alarm.

@@ -25,7 +25,8 @@ from hpsvid.render import load_renderer
 from hpsvid.render.overlay import Overlay
 from hpsvid.truth import POINT_NAMES, PointSet, Truth
 from hpsvid.types import Array, Frames, Motion
-from hpsvid.video import probe, read_frames
+from hpsvid.video.probe import probe
+from hpsvid.video.reader import read_frames
 
 SHOWN_CLIPS = 6  # clips with curves and pictures; the tables hold all
 PICTURES = (1 / 6, 1 / 2, 5 / 6)  # of the time that is known, and the worst frame

@@ -15,7 +15,7 @@ from hpsvid.pipeline import Options, Progress, StageClock, check_body, make_moti
 from hpsvid.threedpw import read_sequence
 from hpsvid.truth import Truth, read_truth
 from hpsvid.types import Motion
-from hpsvid.video import probe
+from hpsvid.video.probe import probe
 
 
 def is_truth(data: Path) -> bool:

@@ -28,7 +28,7 @@ from hpsvid.occlude import MARGIN
 from hpsvid.pipeline import Options, Progress, StageClock, one_torch_thread, solve_track
 from hpsvid.truth import Truth
 from hpsvid.types import Array, Clip, Frames, track_in_one_frame
-from hpsvid.video import read_frames
+from hpsvid.video.reader import read_frames
 
 PATCH = 40 / 224  # of the person's picture, as in PARE
 GREY = 128

@@ -21,8 +21,9 @@ from hpsvid.types import (
     Person,
     Track,
 )
-from hpsvid.video import probe, read_frames
-from hpsvid.video_writer import VideoWriter
+from hpsvid.video.probe import probe
+from hpsvid.video.reader import read_frames
+from hpsvid.video.writer import VideoWriter
 
 K = np.array([[1000.0, 0, 640], [0, 1000, 360], [0, 0, 1]])
 WALK = Path(__file__).resolve().parents[1] / "samples" / "studio_walk.mp4"

@@ -14,13 +14,14 @@ import typer
 from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
-from hpsvid import video_writer
 from hpsvid.choices import SolverName
 from hpsvid.cli.common import app, names_in, one_line_errors, progress_bars
 from hpsvid.doctor import Finding, examine, show
 from hpsvid.export.npz import read_motion
-from hpsvid.video import probe, read_frames
-from hpsvid.video_writer import VideoWriter, write_image
+from hpsvid.video import writer as video_writer
+from hpsvid.video.probe import probe
+from hpsvid.video.reader import read_frames
+from hpsvid.video.writer import VideoWriter, write_image
 from tests.factories import WALK_FIRST, write_walk
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"

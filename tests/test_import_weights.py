@@ -19,7 +19,8 @@ from hpsvid.errors import InputError, WeightsError
 from hpsvid.export.npz import read_motion
 from hpsvid.ik.released import ReleasedNiki
 from hpsvid.import_weights import CHECKPOINTS, import_weights
-from hpsvid.video import probe, read_frames
+from hpsvid.video.probe import probe
+from hpsvid.video.reader import read_frames
 
 KIND = "niki_1stage"
 

@@ -26,7 +26,8 @@ from hpsvid.errors import WeightsError
 from hpsvid.export.npz import read_motion
 from hpsvid.metrics import pa_mpjpe
 from hpsvid.types import Array, Camera, Landmarks, Observations
-from hpsvid.video import probe, read_frames
+from hpsvid.video.probe import probe
+from hpsvid.video.reader import read_frames
 from tests.factories import K, make_params
 
 CAMERA = Camera(K=K, source="given")

@@ -27,7 +27,8 @@ from hpsvid.pipeline import Options, one_torch_thread
 from hpsvid.render import load_renderer
 from hpsvid.smoothing import one_euro
 from hpsvid.types import Array, Clip
-from hpsvid.video import probe, read_frames
+from hpsvid.video.probe import probe
+from hpsvid.video.reader import read_frames
 
 WALK = Path(__file__).resolve().parents[1] / "samples" / "studio_walk.mp4"
 BLANK = Clip(

@@ -22,8 +22,8 @@ from hpsvid.engines.processes import run_in_processes
 from hpsvid.errors import InputError
 from hpsvid.jobs import UNFINISHED, Job, Row, failed
 from hpsvid.many import holds_videos, jobs_for, run_many
-from hpsvid.video import probe
-from hpsvid.video_writer import VideoWriter
+from hpsvid.video.probe import probe
+from hpsvid.video.writer import VideoWriter
 from tests.factories import write_walk
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"

@@ -16,7 +16,8 @@ from hpsvid.pipeline import Options
 from hpsvid.results import read_truths
 from hpsvid.sensitivity import Sensitivity, heat_map, table
 from hpsvid.types import Clip, Track
-from hpsvid.video import probe, read_frames
+from hpsvid.video.probe import probe
+from hpsvid.video.reader import read_frames
 from tests.factories import write_walk
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"

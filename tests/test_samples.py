@@ -12,7 +12,8 @@ from hpsvid.body.skeleton import JOINT
 from hpsvid.common.weights import file_sha256, weights_path
 from hpsvid.export.npz import read_motion
 from hpsvid.types import Array, Motion
-from hpsvid.video import probe, read_frames
+from hpsvid.video.probe import probe
+from hpsvid.video.reader import read_frames
 from tools.render_samples import (
     ROOT,
     SCRIPTS,

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from hpsvid.cuts import CutDetector
 from hpsvid.errors import InputError
 from hpsvid.track import Tracker, select_tracks
 from hpsvid.types import Detections, Track
+from hpsvid.video.cuts import CutDetector
 
 HEIGHT, WIDTH = 200.0, 80.0  # px of a scripted person
 

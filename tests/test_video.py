@@ -19,8 +19,9 @@ from PIL import Image
 
 from hpsvid.errors import DependencyError, HpsvidError, InputError
 from hpsvid.types import Array, Clip
-from hpsvid.video import probe, read_frames
-from hpsvid.video_writer import VideoWriter, check_output, open_writer, suffix_for, write_image
+from hpsvid.video.probe import probe
+from hpsvid.video.reader import read_frames
+from hpsvid.video.writer import VideoWriter, check_output, open_writer, suffix_for, write_image
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 N, WIDTH, HEIGHT, RATE = 30, 96, 64, 25

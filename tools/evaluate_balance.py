@@ -39,7 +39,8 @@ from hpsvid.pipeline import (
 )
 from hpsvid.truth import ROOT, Truth, points_of, read_truth
 from hpsvid.types import Array, Clip, Landmarks, Track
-from hpsvid.video import probe, read_frames
+from hpsvid.video.probe import probe
+from hpsvid.video.reader import read_frames
 
 CLIPS = ("balance_clean_cam01", "balance_clean_cam02", "balance_occluded_cam01",
          "balance_occluded_cam02")  # fmt: skip

@@ -94,8 +94,8 @@ def run(
     with one_line_errors():
         from hpsvid.jobs import Job, perform
         from hpsvid.many import holds_videos
-        from hpsvid.video import probe
-        from hpsvid.video_writer import suffix_for
+        from hpsvid.video.probe import probe
+        from hpsvid.video.writer import suffix_for
 
         options: dict[str, Any] = {
             "detector": detector, "backbone": backbone, "lifter": lifter, "solver": solver,
@@ -247,7 +247,7 @@ def _motion_of(
 ) -> "Motion":
     from hpsvid.export.npz import read_motion
     from hpsvid.pipeline import check_body, keep_people, make_motion
-    from hpsvid.video import probe
+    from hpsvid.video.probe import probe
 
     if path.suffix.lower() == ".npz":
         saved = read_motion(path)
@@ -338,7 +338,7 @@ def occlude(
     """Hide parts of the people and cut the picture, as 3DPW-XOCC does, to test what holds."""
     with one_line_errors():
         from hpsvid.occlude import occlude_clip
-        from hpsvid.video import probe
+        from hpsvid.video.probe import probe
 
         with progress_bars(shown=not quiet) as progress:
             occlude_clip(probe(input), out, seed, progress)

@@ -246,8 +246,8 @@ def sensitivity(
         from hpsvid.pipeline import Options
         from hpsvid.results import read_truths
         from hpsvid.sensitivity import heat_map, table
-        from hpsvid.video import probe
-        from hpsvid.video_writer import PICTURE_OUT_SUFFIXES, check_output, write_image
+        from hpsvid.video.probe import probe
+        from hpsvid.video.writer import PICTURE_OUT_SUFFIXES, check_output, write_image
 
         check_output(out)
         if out.suffix.lower() not in PICTURE_OUT_SUFFIXES:

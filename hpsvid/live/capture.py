@@ -17,7 +17,8 @@ from av.error import ExitError, FFmpegError, InvalidDataError
 from hpsvid.common.threads import Newest
 from hpsvid.errors import InputError
 from hpsvid.types import Array, Clip
-from hpsvid.video import probe, read_frames
+from hpsvid.video.probe import probe
+from hpsvid.video.reader import read_frames
 
 FALLBACK_FPS = 30  # of a camera that does not say, or says nonsense
 MAX_FPS = 240

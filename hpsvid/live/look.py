@@ -7,11 +7,11 @@ import numpy as np
 from hpsvid.backbone.blazepose import BlazePose, Look, hull
 from hpsvid.backbone.crop import Crop
 from hpsvid.common.boxes import areas
-from hpsvid.cuts import CutDetector
 from hpsvid.detect import load_detector
 from hpsvid.pipeline import Options
 from hpsvid.track import PICTURE_SCORE, SURE_SCORE, Tracker
 from hpsvid.types import Array, Clip, Frames, Track, track_in_one_frame
+from hpsvid.video.cuts import CutDetector
 
 LOOKS_HZ = 5.0  # how often people are looked for; the landmark network follows them in between
 MIN_LOOKS = 2  # of the landmark network before somebody is shown; one may be a false alarm

@@ -22,7 +22,7 @@ from av.video.frame import VideoFrame
 from hpsvid.common.files import check_file, written_whole
 from hpsvid.errors import DependencyError, HpsvidError, InputError
 from hpsvid.types import Array, Clip
-from hpsvid.video import is_pictures, is_single_picture
+from hpsvid.video.probe import is_pictures, is_single_picture
 
 VIDEO_OUT_SUFFIXES = (".mp4", ".mov", ".mkv")
 PICTURE_OUT_SUFFIXES = (".png", ".jpg")

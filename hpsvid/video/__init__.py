@@ -1,0 +1,1 @@
+"""Video in and out: probe, read, write, cuts."""
