@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from hpsvid.common.boxes import areas
-from hpsvid.detect import load_detector
 from hpsvid.errors import NoPersonError
 from hpsvid.pipeline import Progress, StageClock, find_people
+from hpsvid.tracking import load_detector
 from hpsvid.types import Array, Clip, Track
 from hpsvid.video.reader import read_frames
 from hpsvid.video.writer import check_output, open_writer

@@ -28,14 +28,14 @@ from hpsvid.common.records import take_frames
 from hpsvid.common.series import at_times, back_to, rate_times
 from hpsvid.common.threads import prefetch
 from hpsvid.common.weights import imported_source, shipped_hashes
-from hpsvid.detect import Detector, load_detector
 from hpsvid.errors import InputError, NoPersonError
 from hpsvid.ik import OFFICIAL, Solver, load_solver
 from hpsvid.motion import guess_camera, make_person, person_betas
 from hpsvid.render import Renderer
 from hpsvid.render.overlay import Overlay
 from hpsvid.smoothing import steady
-from hpsvid.track import MIN_SECONDS, Tracker, select_tracks
+from hpsvid.tracking import Detector, load_detector
+from hpsvid.tracking.tracker import MIN_SECONDS, Tracker, select_tracks
 from hpsvid.types import Camera, Clip, Frames, Landmarks, Motion, Observations, Person, Track
 from hpsvid.video.cuts import CutDetector
 from hpsvid.video.reader import read_frames

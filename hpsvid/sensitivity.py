@@ -19,13 +19,13 @@ from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT_NAMES, N_BODY
 from hpsvid.common.boxes import areas
 from hpsvid.common.geometry import image_of
-from hpsvid.detect import load_detector
 from hpsvid.errors import InputError, NoPersonError
 from hpsvid.ik import load_solver
 from hpsvid.metrics import joint_errors, joint_means, mean
 from hpsvid.motion import guess_camera
 from hpsvid.occlude import MARGIN
 from hpsvid.pipeline import Options, Progress, StageClock, one_torch_thread, solve_track
+from hpsvid.tracking import load_detector
 from hpsvid.truth import Truth
 from hpsvid.types import Array, Clip, Frames, track_in_one_frame
 from hpsvid.video.reader import read_frames

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from hpsvid.common.boxes import suppress
-from hpsvid.detect import load_detector
-from hpsvid.detect.embedded import LONG_SIDE, NanoDet, decode, letterbox
 from hpsvid.errors import DependencyError, InputError, WeightsError
+from hpsvid.tracking import load_detector
+from hpsvid.tracking.nanodet import LONG_SIDE, NanoDet, decode, letterbox
 from hpsvid.types import Detections, Frames
 
 PEOPLE_SCORE = 0.4
@@ -185,7 +185,7 @@ def random_yolo(tmp_path_factory) -> Path:
     pytest.importorskip("ultralytics", reason="needs ultralytics, which is not installed")
     import torch
 
-    from hpsvid.detect.yolo import _import_ultralytics
+    from hpsvid.tracking.yolo import _import_ultralytics
 
     torch.manual_seed(0)
     model = _import_ultralytics().YOLO("yolo11n.yaml", task="detect")
@@ -269,7 +269,7 @@ def test_non_maximum_suppression_keeps_the_best_of_each_pile() -> None:
     """The stand-in for torchvision's operator."""
     import torch
 
-    from hpsvid.detect.yolo import non_maximum_suppression
+    from hpsvid.tracking.yolo import non_maximum_suppression
 
     boxes = torch.tensor(
         [[0.0, 0, 10, 10], [1, 0, 11, 10], [5, 0, 15, 10], [50, 50, 60, 60], [1, 1, 10, 10]]

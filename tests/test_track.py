@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hpsvid.errors import InputError
-from hpsvid.track import Tracker, select_tracks
+from hpsvid.tracking.tracker import Tracker, select_tracks
 from hpsvid.types import Detections, Track
 from hpsvid.video.cuts import CutDetector
 

@@ -23,7 +23,6 @@ from hpsvid.body.skeleton import LIMB_LANDMARKS
 from hpsvid.body.smpl import load_chosen_body
 from hpsvid.choices import LifterName, SolverName
 from hpsvid.common.geometry import image_of
-from hpsvid.detect import load_detector
 from hpsvid.ik import load_solver
 from hpsvid.metrics import MM, acceleration_error, mpjpe, pa_mpjpe
 from hpsvid.motion import guess_camera
@@ -37,6 +36,7 @@ from hpsvid.pipeline import (
     solve_track,
     trim,
 )
+from hpsvid.tracking import load_detector
 from hpsvid.truth import ROOT, Truth, points_of, read_truth
 from hpsvid.types import Array, Clip, Landmarks, Track
 from hpsvid.video.probe import probe

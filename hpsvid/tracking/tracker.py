@@ -11,14 +11,23 @@ rate.
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import cv2
 import lap
 import numpy as np
 
 from hpsvid.common.boxes import areas, shared_areas
 from hpsvid.errors import InputError
+from hpsvid.tracking.follow import (
+    Follow,
+    Sighting,
+    box_corners,
+    clothes_distances,
+    clothes_histograms,
+    observe,
+    predict,
+    start_follow,
+)
 from hpsvid.types import Array, Detections, Track
 
 SURE_SCORE = 0.35  # detections from here on start tracks and take part in the first rounds
@@ -39,44 +48,9 @@ GROUP_FILLED = 0.6
 # Clothes: colour histograms of the upper and lower half of a box's middle.
 CLOTHES_WEIGHT = 0.5  # of their distance (0..1) beside 1 - IoU
 MAX_CLOTHES = 0.6  # distance from which somebody seen again after a long gap is somebody else
-LEARN_RATE = 0.1  # of the running mean, from boxes nearer than LEARN_BELOW: not from a neighbour
-LEARN_BELOW = 0.4
-
-# Kalman filter: box centre and size, constant velocity driven by white noise.
-MEASUREMENT_SD = 0.05  # heights; ByteTrack's 1/20
-START_SPEED_SD = 1.5  # heights/s
-MOVE_NOISE = 1.0  # heights^2/s^3; ByteTrack's 1/160 of a height a frame at 30 fps
-SIZE_NOISE = 0.2  # the same for width and height, which change more slowly
 
 MIN_SECONDS = 0.25  # of detections, or of sight, before somebody counts
 MIN_SURE_SHARE = 0.3  # of a track's detections; a post that looks like a person stays below
-
-
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """One detection."""
-
-    frame: int
-    box: Array  # (4,) float64 x0 y0 x1 y1 px
-    score: float
-    clothes: Array | None  # see `_clothes`; None without a picture
-
-    @property
-    def centre_size(self) -> Array:
-        """(4,) centre x, centre y, width, height, px."""
-        return np.concatenate([(self.box[:2] + self.box[2:]) / 2, self.box[2:] - self.box[:2]])
-
-
-@dataclass(eq=False)
-class _Follow:
-    """One person while being followed."""
-
-    mean: Array  # (4, 2) position and speed of centre x, centre y, width, height; px, px/s
-    covariance: Array  # (4, 2, 2)
-    clothes: Array | None
-    seen: list[_Seen]  # without clothes, which would be a kilobyte a frame
-    best_score: float
-    number: int  # the how manieth person ever started
 
 
 class Tracker:
@@ -104,11 +78,11 @@ class Tracker:
         self._max_gap = max_gap_s
         self._picture = picture
         self._brief = BRIEF_S
-        self._active: list[_Follow] = []
+        self._active: list[Follow] = []
         self._started = itertools.count()
         self._done: list[Track] = []
         self._doubtful: list[Track] = []
-        self._weak: list[_Seen] = []  # of the last frame
+        self._weak: list[Sighting] = []  # of the last frame
         self._shot_start = 0
         self._now = -1
 
@@ -135,7 +109,7 @@ class Tracker:
         self._brief = max(BRIEF_S, self._every / self._fps, step) + 1e-9
         kept = []
         for follow in self._active:
-            _predict(follow, step, lost=follow.seen[-1].frame < last)
+            predict(follow, step, lost=follow.seen[-1].frame < last)
             if self._has_ended(follow):
                 self._close(follow, self._now + 1)
             else:
@@ -152,7 +126,7 @@ class Tracker:
         whoever looks closer at them can tell.
         """
         weak = [seen for seen in self._weak if frames == 1 and seen.score >= PICTURE_SCORE]
-        maybe = [self._gap_free(_start(seen, next(self._started)), 1) for seen in weak]
+        maybe = [self._gap_free(start_follow(seen, next(self._started)), 1) for seen in weak]
         self._end_shot(frames)
         kept = self._done or self._doubtful or maybe
         kept.sort(key=lambda track: (track.frame_index[0], -areas(track.boxes)[0]))
@@ -170,7 +144,7 @@ class Tracker:
         found = {}
         for follow in self._active:
             follow.seen = follow.seen[-1:]
-            (found[follow.number],) = _corners((follow.mean @ ahead)[None])
+            (found[follow.number],) = box_corners((follow.mean @ ahead)[None])
         return found
 
     def confirm(self, number: int, box: Array, frame_index: int) -> None:
@@ -188,16 +162,16 @@ class Tracker:
                 follow.mean[:2, 0] = (box[:2] + box[2:]) / 2 - moved
                 follow.seen = [replace(follow.seen[-1], frame=self._now)]
 
-    def _has_ended(self, follow: _Follow) -> bool:
+    def _has_ended(self, follow: Follow) -> bool:
         unseen = self._unseen_s(follow) - self._every / self._fps
         centre = follow.mean[:2, 0]
         outside = self._picture and ((centre < 0) | (centre > self._picture)).any()
         return unseen > self._max_gap + 1e-9 or bool(outside and unseen > 1e-9)
 
-    def _unseen_s(self, follow: _Follow) -> float:
+    def _unseen_s(self, follow: Follow) -> float:
         return (self._now - follow.seen[-1].frame) / self._fps
 
-    def _associate(self, found: list[_Seen], limit: float) -> None:
+    def _associate(self, found: list[Sighting], limit: float) -> None:
         """Three rounds; then the sure detections that nobody took start tracks."""
         sure = [seen for seen in found if seen.score >= limit]
         weak = self._weak = [seen for seen in found if seen.score < limit]
@@ -212,18 +186,18 @@ class Tracker:
         _, sure = self._match(others, sure, _overlap_cost, 1 - MIN_IOU_WEAK)
         groups = _covers_a_group(people, sure)
         self._active += [
-            _start(seen, next(self._started))
+            start_follow(seen, next(self._started))
             for seen, group in zip(sure, groups, strict=True)
             if not group
         ]
 
     def _match(
         self,
-        follows: list[_Follow],
-        offered: list[_Seen],
-        cost: Callable[[list[_Follow], list[_Seen]], Array],
+        follows: list[Follow],
+        offered: list[Sighting],
+        cost: Callable[[list[Follow], list[Sighting]], Array],
         limit: float,
-    ) -> tuple[list[_Follow], list[_Seen]]:
+    ) -> tuple[list[Follow], list[Sighting]]:
         """Give detections to tracks at the lowest total cost; returns the rest of both.
 
         cost: (tracks, detections), of place alone; pairs above `limit` are never matched.
@@ -231,18 +205,18 @@ class Tracker:
         if not follows or not offered:
             return follows, offered
         place = cost(follows, offered)
-        clothes = _clothes_distance(follows, offered)
+        clothes = clothes_distances(follows, offered)
         long_lost = np.array([[self._unseen_s(follow) > self._brief] for follow in follows])
         possible = (place <= limit) & ~(long_lost & (clothes > MAX_CLOTHES))
         total = np.where(possible, place + CLOTHES_WEIGHT * clothes, _NEVER)
         _, column_of, row_of = lap.lapjv(total, extend_cost=True, cost_limit=_NEVER / 2)
         for follow, column in zip(follows, column_of, strict=True):
             if column >= 0:
-                _observe(follow, offered[column])
+                observe(follow, offered[column])
         left = [follow for follow, column in zip(follows, column_of, strict=True) if column < 0]
         return left, [seen for seen, row in zip(offered, row_of, strict=True) if row < 0]
 
-    def _distance_cost(self, follows: list[_Follow], offered: list[_Seen]) -> Array:
+    def _distance_cost(self, follows: list[Follow], offered: list[Sighting]) -> Array:
         """Distance of the centres as a share of what a person can cover."""
         expected = np.stack([follow.mean[:, 0] for follow in follows])[:, None]
         found = np.stack([seen.centre_size for seen in offered])[None]
@@ -261,7 +235,7 @@ class Tracker:
         self._active = []
         self._shot_start = end
 
-    def _close(self, follow: _Follow, end: int) -> None:
+    def _close(self, follow: Follow, end: int) -> None:
         """Keep a finished track if enough of it was surely a person, or may have been one."""
         scores = np.array([seen.score for seen in follow.seen])
         share = np.mean(scores >= SURE_SCORE)
@@ -276,7 +250,7 @@ class Tracker:
         elif share >= MIN_SURE_SHARE and len(scores) >= needed:
             self._doubtful.append(self._gap_free(follow, end))
 
-    def _gap_free(self, follow: _Follow, end: int) -> Track:
+    def _gap_free(self, follow: Follow, end: int) -> Track:
         """The track with a box for each frame, those between detections on straight lines.
 
         Frames up to the looks before and after are in it, where the person may have been.
@@ -301,49 +275,22 @@ class Tracker:
 _NEVER = 1e6  # a cost above every limit
 
 
-def _read(detections: Detections, rgb: Array | None) -> list[_Seen]:
+def _read(detections: Detections, rgb: Array | None) -> list[Sighting]:
     """The detections that have an area, with their clothes when there is a picture."""
     boxes = detections.boxes.astype(np.float64)
     return [
-        _Seen(
-            detections.frame_index, box, float(score), None if rgb is None else _clothes(rgb, box)
+        Sighting(
+            detections.frame_index,
+            box,
+            float(score),
+            None if rgb is None else clothes_histograms(rgb, box),
         )
         for box, score in zip(boxes, detections.scores, strict=True)
         if (box[2:] > box[:2]).all()
     ]
 
 
-def _clothes(rgb: Array, box: Array) -> Array | None:
-    """Histograms in CIE Lab of the upper and lower half of a box's middle; each sums to 1/2.
-
-    None when the box lies outside the picture.
-    """
-    inset = (box[2] - box[0]) / 4
-    x0, x1 = int(max(box[0] + inset, 0)), math.ceil(box[2] - inset)
-    y0, y1 = int(max(box[1], 0)), math.ceil(box[3])
-    step = max(1, (y1 - y0) // 64)  # finer detail only costs time
-    part = rgb[y0:y1:step, x0:x1:step]
-    if not part.size:
-        return None
-    lab = cv2.cvtColor(cv2.resize(part, (16, 32), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB)
-    halves = (lab[3:16], lab[16:30])  # without hair and ground
-    lab[..., 1:] = lab[..., 1:].clip(80, 175)  # few clothes are more colourful than that
-    ranges = [0, 256, 80, 176, 80, 176]
-    counts = [cv2.calcHist([half], [0, 1, 2], None, [4, 6, 6], ranges) for half in halves]
-    return np.concatenate([count.ravel() / (2 * count.sum()) for count in counts])
-
-
-def _clothes_distance(follows: list[_Follow], offered: list[_Seen]) -> Array:
-    """(tracks, detections) in 0..1: 1 - the histograms' intersection; 0 where unknown."""
-    distance = np.zeros((len(follows), len(offered)))
-    for row, follow in enumerate(follows):
-        for column, seen in enumerate(offered):
-            if follow.clothes is not None and seen.clothes is not None:
-                distance[row, column] = 1 - np.minimum(follow.clothes, seen.clothes).sum()
-    return distance
-
-
-def _covers_a_group(follows: list[_Follow], offered: list[_Seen]) -> list[bool]:
+def _covers_a_group(follows: list[Follow], offered: list[Sighting]) -> list[bool]:
     """For each detection whether it is one box around two or more people already followed."""
     if not follows or not offered:
         return [False] * len(offered)
@@ -353,65 +300,19 @@ def _covers_a_group(follows: list[_Follow], offered: list[_Seen]) -> list[bool]:
     return list((inside.sum(axis=0) >= 2) & filled)
 
 
-def _overlap_cost(follows: list[_Follow], offered: list[_Seen]) -> Array:
+def _overlap_cost(follows: list[Follow], offered: list[Sighting]) -> Array:
     """1 - IoU of expected and found boxes."""
     expected, boxes, shared = _expected_and_found(follows, offered)
     return 1 - shared / (areas(expected)[:, None] + areas(boxes) - shared)
 
 
-def _expected_and_found(follows: list[_Follow], offered: list[_Seen]) -> tuple[Array, Array, Array]:
+def _expected_and_found(
+    follows: list[Follow], offered: list[Sighting]
+) -> tuple[Array, Array, Array]:
     """Expected boxes (F, 4), found boxes (D, 4) and the areas that they share (F, D), px."""
-    expected = _corners(np.stack([follow.mean[:, 0] for follow in follows]))
+    expected = box_corners(np.stack([follow.mean[:, 0] for follow in follows]))
     boxes = np.stack([seen.box for seen in offered])
     return expected, boxes, shared_areas(expected, boxes)
-
-
-def _corners(centre_size: Array) -> Array:
-    half = centre_size[:, 2:].clip(1) / 2
-    return np.concatenate([centre_size[:, :2] - half, centre_size[:, :2] + half], axis=1)
-
-
-def _start(seen: _Seen, number: int) -> _Follow:
-    box = seen.centre_size
-    mean = np.stack([box, np.zeros(4)], axis=1)
-    spread = np.array([MEASUREMENT_SD, START_SPEED_SD]) * box[3]
-    covariance = np.broadcast_to(np.diag(spread**2), (4, 2, 2)).copy()
-    kept = replace(seen, clothes=None)
-    return _Follow(mean, covariance, seen.clothes, [kept], seen.score, number)
-
-
-def _predict(follow: _Follow, seconds: float, *, lost: bool) -> None:
-    """Kalman prediction; x, y, width and height are independent of each other.
-
-    lost: the person was not seen at the last look, and shrinks no more: it was what hides them
-    that cut their box.
-    """
-    if lost:
-        follow.mean[2:, 1] = follow.mean[2:, 1].clip(min=0)
-    step = np.array([[1, seconds], [0, 1]])
-    noise = np.array([[seconds**3 / 3, seconds**2 / 2], [seconds**2 / 2, seconds]])
-    strength = np.array([MOVE_NOISE, MOVE_NOISE, SIZE_NOISE, SIZE_NOISE]) * follow.mean[3, 0] ** 2
-    follow.mean = follow.mean @ step.T
-    follow.covariance = step @ follow.covariance @ step.T + strength[:, None, None] * noise
-
-
-def _observe(follow: _Follow, seen: _Seen) -> None:
-    """Kalman update, and the running mean of the clothes."""
-    measured = seen.centre_size
-    variance = (MEASUREMENT_SD * measured[3]) ** 2
-    gain = follow.covariance[:, :, 0] / (follow.covariance[:, :1, 0] + variance)
-    follow.mean = follow.mean + gain * (measured - follow.mean[:, 0])[:, None]
-    follow.covariance = follow.covariance - gain[:, :, None] * follow.covariance[:, :1, :]
-    if _clothes_distance([follow], [seen]) < LEARN_BELOW:
-        follow.clothes = _learn(follow.clothes, seen.clothes)
-    follow.seen.append(replace(seen, clothes=None))
-    follow.best_score = max(follow.best_score, seen.score)
-
-
-def _learn(known: Array | None, seen: Array | None) -> Array | None:
-    if known is None or seen is None:
-        return seen if known is None else known
-    return known + LEARN_RATE * (seen - known)
 
 
 def select_tracks(

@@ -24,7 +24,7 @@ class Detector(Protocol):
 
 
 def _embedded(spec: str, threads: int | None) -> Detector:
-    from hpsvid.detect.embedded import NanoDet
+    from hpsvid.tracking.nanodet import NanoDet
 
     return NanoDet(threads=threads)
 
@@ -35,7 +35,7 @@ def _yolo(spec: str, threads: int | None) -> Detector:
             f"--detector {spec}: expected 'embedded', the name of an ultralytics model such as "
             "yolo11n.pt, or the path of a .pt or .onnx file"
         )
-    from hpsvid.detect.yolo import Yolo
+    from hpsvid.tracking.yolo import Yolo
 
     return Yolo(spec, threads=threads)
 

@@ -33,7 +33,7 @@ class Letterbox:
 
 
 class NanoDet:
-    """The embedded detector; `hpsvid.detect.Detector`."""
+    """The embedded detector; `hpsvid.tracking.Detector`."""
 
     name = "nanodet_416"
 
@@ -42,7 +42,7 @@ class NanoDet:
         self.provenance = {"name": self.name, "sha256": read_manifest()[WEIGHTS].sha256}
 
     def __call__(self, frames: Frames) -> list[Detections]:
-        """See `hpsvid.detect.Detector`. One frame at a time: a CPU gains nothing from batches."""
+        """See `hpsvid.tracking.Detector`. One frame at a time: a CPU gains nothing from batches."""
         return [
             self._detect(rgb, int(index))
             for rgb, index in zip(frames.rgb, frames.index, strict=True)

@@ -27,7 +27,7 @@ REACH_TIMEOUT_S = 3.0
 
 
 class Yolo:
-    """An ultralytics model as `hpsvid.detect.Detector`."""
+    """An ultralytics model as `hpsvid.tracking.Detector`."""
 
     def __init__(self, spec: str, *, threads: int | None = None) -> None:
         """spec: "yolo11n.pt" and the like, fetched once from ultralytics, or a .pt or .onnx path.
@@ -64,7 +64,7 @@ class Yolo:
         }
 
     def __call__(self, frames: Frames) -> list[Detections]:
-        """See `hpsvid.detect.Detector`. One frame at a time: exported models have a fixed batch."""
+        """See `hpsvid.tracking.Detector`. One frame at a time: exported models have a fixed batch."""
         return [
             self._detect(rgb, int(index))
             for rgb, index in zip(frames.rgb, frames.index, strict=True)
