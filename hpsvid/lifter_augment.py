@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpsvid.backbone.learned import HIPS, OTHER_JOINT, OTHER_LANDMARK, OTHER_TWIST
+from hpsvid.backbone.lifter_network import HIPS, OTHER_JOINT, OTHER_LANDMARK, OTHER_TWIST
 from hpsvid.body.skeleton import LANDMARK
 from hpsvid.common.geometry import axis_angle_to_matrix, unit
 from hpsvid.lifter_data import Pairs

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpsvid.backbone.learned import HIPS, View, make_view, view_turn
+from hpsvid.backbone.lifter_network import HIPS, View, make_view, view_turn
 from hpsvid.body.model import Body
 from hpsvid.common.files import read_npz
 from hpsvid.common.geometry import axis_angle_to_matrix

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpsvid.backbone.learned import Lifted, Lifter, LifterConfig, run, save_lifter
+from hpsvid.backbone.lifter_network import Lifted, Lifter, LifterConfig, run, save_lifter
 from hpsvid.body.model import Body, load_body
 from hpsvid.body.skeleton import LIMB_JOINTS, PARENTS
 from hpsvid.choices import SizeName

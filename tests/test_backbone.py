@@ -7,16 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from hpsvid.backbone.blazepose import (
-    MIRROR,
-    BlazePose,
-    Look,
-    drop_doubles,
-    find_flips,
-    is_believable,
-    refine,
-)
+from hpsvid.backbone.blazepose import BlazePose, Look, drop_doubles, is_believable, refine
 from hpsvid.backbone.crop import Crop, crop_along_axis, crop_around_box
+from hpsvid.backbone.flips import MIRROR, find_flips
 from hpsvid.body.model import load_body
 from hpsvid.body.skeleton import JOINT, LANDMARK, LIMB_LANDMARKS
 from hpsvid.common.geometry import axis_angle_to_matrix

@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from hpsvid.backbone.blazepose import BlazePose
-from hpsvid.backbone.learned import (
+from hpsvid.backbone.geometric import lift_geometrically
+from hpsvid.backbone.learned import lift
+from hpsvid.backbone.lifter_network import (
     OTHER_LANDMARK,
     Lifter,
     LifterConfig,
     View,
-    lift,
     load_lifter,
     mirror_view,
     save_lifter,
 )
-from hpsvid.backbone.lifter import lift_geometrically
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT, LANDMARK, LIMB_JOINTS
 from hpsvid.common.geometry import project

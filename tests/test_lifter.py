@@ -8,7 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from hpsvid.backbone.lifter import UNSEEN_SIGMA_M, camera_landmarks, fit_betas, lift_geometrically
+from hpsvid.backbone.geometric import (
+    UNSEEN_SIGMA_M,
+    camera_landmarks,
+    fit_betas,
+    lift_geometrically,
+)
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT, LANDMARK, forward_kinematics
 from hpsvid.common.geometry import (

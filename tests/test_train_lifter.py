@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from hpsvid import train_lifter as training
-from hpsvid.backbone.learned import HIPS, load_lifter
+from hpsvid.backbone.lifter_network import HIPS, load_lifter
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT, LANDMARK
 from hpsvid.cli.common import app

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hpsvid.backbone.learned import Lifter, lift, load_lifter
-from hpsvid.backbone.lifter import lift_geometrically
+from hpsvid.backbone.geometric import lift_geometrically
+from hpsvid.backbone.learned import lift
+from hpsvid.backbone.lifter_network import Lifter, load_lifter
 from hpsvid.body.model import Body, load_body
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.common.weights import weights_path

@@ -21,7 +21,7 @@ def _learned(landmarks: Landmarks, pts_s: Array, camera: Camera, body: Body) -> 
 
 
 def _geometric(landmarks: Landmarks, pts_s: Array, camera: Camera, body: Body) -> Observations:
-    from hpsvid.backbone.lifter import lift_geometrically
+    from hpsvid.backbone.geometric import lift_geometrically
 
     return lift_geometrically(landmarks, camera, body)
 

@@ -14,7 +14,8 @@ import numpy as np
 from scipy.special import expit
 
 from hpsvid.backbone.crop import SIDE, Crop, crop_along_axis, crop_around_box
-from hpsvid.body.skeleton import LANDMARK, LANDMARK_NAMES, LIMB_LANDMARKS, mirrored
+from hpsvid.backbone.flips import unflip
+from hpsvid.body.skeleton import LIMB_LANDMARKS
 from hpsvid.common.boxes import box_overlap
 from hpsvid.common.weights import load_onnx, read_manifest
 from hpsvid.types import N_LANDMARKS, Array, Frames, Landmarks, Track
@@ -26,13 +27,6 @@ MIN_SCORE = 0.5  # MediaPipe's min_detection_confidence
 MIN_OVERLAP = 0.3  # IoU of landmarks and own box; people cut off by the picture reach 0.4
 NEIGHBOUR_MARGIN = 0.15  # IoU by which another track's box may fit better: boxes that cross
 SAME_PERSON = 0.1  # of the box's height: mean distance of two tracks' landmarks on one person
-FLIP_MEMORY_S = 0.3  # nobody turns round faster, so older frames say nothing about left and right
-FLIP_RATIO = 0.5  # swapped landmarks must be twice as near to the past, in picture and in space
-
-MIRROR = np.array(mirrored(LANDMARK_NAMES))
-TORSO = np.array(
-    [LANDMARK[name] for name in ("left_shoulder", "right_shoulder", "left_hip", "right_hip")]
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,65 +302,3 @@ def fill_between_looks(seen: Landmarks, looked: Array, pts_s: Array) -> Landmark
         presence=filled(seen.presence),
         score=score,
     )
-
-
-def unflip(seen: Landmarks, pts_s: Array) -> Landmarks:
-    """Undo the network's swaps of left and right.
-
-    pts_s: (T,) s. A frame is a swap against the frames of the last 0.3 s when the mirrored
-    labels lie twice as near to them both in the picture and, for shoulders and hips, in space:
-    legs that pass each other keep their order in depth. Whichever labelling most frames of an
-    unbroken stretch have is taken for the right one.
-    """
-    swapped = find_flips(seen.image, seen.world, seen.score, pts_s)
-    order = np.where(swapped[:, None], MIRROR, np.arange(N_LANDMARKS))
-    rows = np.arange(len(seen))[:, None]
-    return Landmarks(
-        track_id=seen.track_id,
-        frame_index=seen.frame_index,
-        image=seen.image[rows, order],
-        world=seen.world[rows, order],
-        visibility=seen.visibility[rows, order],
-        presence=seen.presence[rows, order],
-        score=seen.score,
-    )
-
-
-def find_flips(image: Array, world: Array, score: Array, pts_s: Array) -> Array:
-    """Frames (T,) bool whose left and right are swapped against the rest of their stretch.
-
-    image: (T, 33, 2) px; world: (T, 33, 3) m; score: (T,), 0 = not seen; pts_s: (T,) s.
-    """
-    swapped = np.zeros(len(score), bool)
-    start = None  # first frame of the unbroken stretch
-    past: list[int] = []
-    centred = image - image[:, TORSO].mean(1, keepdims=True)
-    for now in np.flatnonzero(score > 0).tolist():
-        past = [t for t in past if pts_s[now] - pts_s[t] <= FLIP_MEMORY_S]
-        if not past:
-            if start is not None:
-                _settle(swapped[start:now], score[start:now])
-            start = now
-        else:
-            swapped[now] = _is_swap(centred, LIMB_LANDMARKS, now, past, swapped) and _is_swap(
-                world, TORSO, now, past, swapped
-            )
-        past.append(now)
-    if start is not None:
-        _settle(swapped[start:], score[start:])
-    return swapped
-
-
-def _is_swap(
-    points: Array, which: Array | list[int], now: int, past: list[int], swapped: Array
-) -> bool:
-    before = np.mean([points[t][MIRROR[which] if swapped[t] else which] for t in past], axis=0)
-    keep = np.linalg.norm(points[now][which] - before, axis=-1).mean()
-    swap = np.linalg.norm(points[now][MIRROR[which]] - before, axis=-1).mean()
-    return bool(swap < FLIP_RATIO * keep)
-
-
-def _settle(swapped: Array, score: Array) -> None:
-    """Let the labelling that most seen frames of a stretch have count as unswapped."""
-    if swapped[score > 0].mean() > 0.5:
-        swapped[:] = ~swapped

@@ -13,7 +13,8 @@ import torch
 
 from hpsvid import windows
 from hpsvid.backbone import LIFTERS
-from hpsvid.backbone.blazepose import Look, unflip
+from hpsvid.backbone.blazepose import Look
+from hpsvid.backbone.flips import unflip
 from hpsvid.body.model import Body
 from hpsvid.common.records import concatenate, take_frames
 from hpsvid.common.series import RATE_HZ, at_times
