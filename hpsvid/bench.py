@@ -23,7 +23,7 @@ from hpsvid.choices import SolverName
 from hpsvid.common.files import read_npz
 from hpsvid.common.series import RATE_HZ, runs
 from hpsvid.errors import HpsvidError, InputError, NoPersonError, reason
-from hpsvid.ik.solver_niki import WINDOW_FRAMES
+from hpsvid.ik.networks import WINDOW_FRAMES
 from hpsvid.metrics import MM, acceleration_errors, jerk_sizes, mean
 from hpsvid.pipeline import Options, StageClock, make_motion, render_overlay, silent
 from hpsvid.render import ALPHA, Renderer

@@ -17,8 +17,8 @@ from hpsvid.common.weights import weights_path
 from hpsvid.errors import InputError
 from hpsvid.ik import ikol, load_solver
 from hpsvid.ik.hybrik import solve
-from hpsvid.ik.niki import Evidence, Person, posed_joints
-from hpsvid.ik.solver_niki import Network, NetworkSolver, load_network
+from hpsvid.ik.networks import Network, NetworkSolver, load_network
+from hpsvid.ik.tensors import Evidence, Person, posed_joints
 from hpsvid.metrics import MM, acceleration_error, acceleration_errors, mpjpe, pa_mpjpe
 from hpsvid.mocap import read_mocap_folder
 from hpsvid.synthetic import Noise, hidden_joints, observe, test_windows

@@ -25,11 +25,11 @@ from hpsvid.backbone.hybrik import HybrIKBackbone, network_name
 from hpsvid.body.model import Body
 from hpsvid.choices import BackboneName, LifterName, SolverName, WeightsName
 from hpsvid.common.records import take_frames
-from hpsvid.common.series import at_times, back_to, rate_times
 from hpsvid.common.threads import prefetch
 from hpsvid.common.weights import imported_source, shipped_hashes
 from hpsvid.errors import InputError, NoPersonError
 from hpsvid.ik import OFFICIAL, Solver, load_solver
+from hpsvid.ik.windows import solve
 from hpsvid.motion import guess_camera, make_person, person_betas
 from hpsvid.render import Renderer
 from hpsvid.render.overlay import Overlay
@@ -40,7 +40,6 @@ from hpsvid.types import Camera, Clip, Frames, Landmarks, Motion, Observations, 
 from hpsvid.video.cuts import CutDetector
 from hpsvid.video.reader import read_frames
 from hpsvid.video.writer import open_writer
-from hpsvid.windows import blend, split
 
 # A track in which the landmark network saw a person in fewer frames than this was a false alarm.
 MIN_SEEN_SHARE = 0.2
@@ -294,21 +293,6 @@ def solve_track(
         rotmats = solve(obs, times, betas, solver)
     with clock.stage("place", len(found)), torch.inference_mode():
         return make_person(found, obs, rotmats, betas, times, body, camera, raw=raw)
-
-
-def solve(obs: Observations, times: np.ndarray, betas: np.ndarray, solver: Solver) -> np.ndarray:
-    """Rotations (T, 24, 3, 3) of one track; a solver of windows sees them at its own frame rate.
-
-    times: (T,) s; betas: (10,).
-    """
-    even = rate_times(times) if solver.window_length else None
-    seen = obs if even is None else at_times(obs, times, even)
-    parts = [
-        (window.start, solver(window, betas))
-        for window in split(seen, solver.window_length, (solver.window_length or 0) // 2)
-    ]
-    rotmats = blend(parts, len(seen)).rotmats
-    return rotmats if even is None else back_to(rotmats, times)
 
 
 def _nobody(clip: Clip, frames: int, options: Options) -> str:

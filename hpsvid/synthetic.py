@@ -20,7 +20,7 @@ from hpsvid.common.records import join
 from hpsvid.errors import InputError
 from hpsvid.ik.hybrik import twists
 from hpsvid.ik.losses import Batch
-from hpsvid.ik.niki import (
+from hpsvid.ik.tensors import (
     BONE_ENDS,
     FLOOR_M,
     TWIST_ERROR,

@@ -27,9 +27,9 @@ from hpsvid.errors import InputError
 from hpsvid.evaluate import compare, network_method
 from hpsvid.ik.gik import gik_loss
 from hpsvid.ik.losses import Batch, LossWeights, fit_by_least_squares, niki_loss
-from hpsvid.ik.mlp_ik import MlpIk, mlp_loss
+from hpsvid.ik.mlp import MlpIk, mlp_loss
+from hpsvid.ik.networks import make_network
 from hpsvid.ik.niki import Niki
-from hpsvid.ik.solver_niki import make_network
 from hpsvid.mocap import read_mocap_folder
 from hpsvid.synthetic import LiftedPairs, MotionBatches, MotionSource, test_windows
 

@@ -6,7 +6,7 @@ import torch
 from hpsvid.common.weights import save_weights
 from hpsvid.errors import InputError
 from hpsvid.evaluate import Score, compare_solvers, comparison_text, ratios
-from hpsvid.ik.mlp_ik import MlpIk
+from hpsvid.ik.mlp import MlpIk
 from hpsvid.ik.niki import Niki, NikiConfig
 from hpsvid.mocap import read_mocap_folder
 from hpsvid.synthetic import test_windows as windows_for_tests

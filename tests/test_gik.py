@@ -13,8 +13,8 @@ from hpsvid.ik import load_solver
 from hpsvid.ik.gik import MISSING_M, GikNet, gik_loss
 from hpsvid.ik.hybrik import twists
 from hpsvid.ik.losses import Batch
-from hpsvid.ik.niki import Evidence, Person, posed_joints
-from hpsvid.ik.solver_niki import NetworkSolver, load_trained
+from hpsvid.ik.networks import NetworkSolver, load_trained
+from hpsvid.ik.tensors import Evidence, Person, posed_joints
 from hpsvid.mocap import read_mocap_folder
 from hpsvid.synthetic import test_windows as windows_for_tests
 

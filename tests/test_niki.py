@@ -13,12 +13,11 @@ from hpsvid.evaluate import compare, hybrik_method, network_method
 from hpsvid.ik import load_solver
 from hpsvid.ik.hybrik import HybrIK, solve, twists
 from hpsvid.ik.losses import Batch, LossWeights, mmd, niki_loss
-from hpsvid.ik.mlp_ik import MlpIk
-from hpsvid.ik.niki import (
+from hpsvid.ik.mlp import MlpIk
+from hpsvid.ik.networks import NikiSolver, load_trained
+from hpsvid.ik.niki import Kind, Niki, NikiConfig
+from hpsvid.ik.tensors import (
     Evidence,
-    Kind,
-    Niki,
-    NikiConfig,
     Person,
     Pose,
     posed_joints,
@@ -27,7 +26,6 @@ from hpsvid.ik.niki import (
     swings_of,
     to_rest_axes,
 )
-from hpsvid.ik.solver_niki import NikiSolver, load_trained
 from hpsvid.mocap import read_mocap_folder
 from hpsvid.synthetic import test_windows as windows_for_tests
 from hpsvid.types import Observations, Window

@@ -7,7 +7,7 @@ import torch
 from hpsvid.body.skeleton import JOINT
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.errors import InputError
-from hpsvid.ik.niki import posed_joints
+from hpsvid.ik.tensors import posed_joints
 from hpsvid.mocap import MotionCapture
 from hpsvid.synthetic import (
     MIRRORED,

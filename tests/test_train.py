@@ -14,8 +14,8 @@ from hpsvid import train
 from hpsvid.common.weights import load_parameters, read_config, save_weights
 from hpsvid.errors import InputError, WeightsError
 from hpsvid.ik.losses import LossWeights
+from hpsvid.ik.networks import load_network
 from hpsvid.ik.niki import Niki, NikiConfig
-from hpsvid.ik.solver_niki import load_network
 from hpsvid.synthetic import MotionBatches
 from hpsvid.train import FitConfig, fit, loss_weights, train_solver
 

@@ -9,8 +9,8 @@ import torch
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.common.series import RATE_HZ, back_to, rate_times
 from hpsvid.errors import InputError
+from hpsvid.ik.windows import blend, split
 from hpsvid.types import BodyParams, Observations, Window
-from hpsvid.windows import blend, split
 
 
 def observations(total: int) -> Observations:

@@ -23,8 +23,9 @@ from hpsvid.choices import ModelName, PartName
 from hpsvid.common.weights import weights_path
 from hpsvid.evaluate import compare, hybrik_method, network_method, noisy_windows, table
 from hpsvid.ik.losses import independence
-from hpsvid.ik.niki import Niki, Pose, posed_joints, rotmat_to_6d, to_rest_axes, turn_root
-from hpsvid.ik.solver_niki import load_network
+from hpsvid.ik.networks import load_network
+from hpsvid.ik.niki import Niki
+from hpsvid.ik.tensors import Pose, posed_joints, rotmat_to_6d, to_rest_axes, turn_root
 from hpsvid.metrics import MM
 from hpsvid.mocap import read_mocap_folder
 from hpsvid.synthetic import test_windows

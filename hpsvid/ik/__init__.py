@@ -53,7 +53,7 @@ def _ikol(body: Body) -> Solver:
 
 def _trained(name: str) -> Callable[[Body], Solver]:
     def load(body: Body) -> Solver:
-        from hpsvid.ik.solver_niki import load_trained
+        from hpsvid.ik.networks import load_trained
 
         return load_trained(weights_path(name.replace("-", "_")), name, body)
 

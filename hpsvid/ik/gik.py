@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from hpsvid.ik.losses import Batch
-from hpsvid.ik.mlp_ik import ResidualMlp, frame_betas, frame_condition, upright
-from hpsvid.ik.niki import (
+from hpsvid.ik.mlp import ResidualMlp, frame_betas, frame_condition, upright
+from hpsvid.ik.tensors import (
     CEILING_M,
     CONDITION_DIM,
     JOINT_DIM,

@@ -11,10 +11,10 @@ from torch import Tensor
 from hpsvid.common.records import join, take
 from hpsvid.ik.flow import fit_flow
 from hpsvid.ik.hybrik import twists
-from hpsvid.ik.niki import (
+from hpsvid.ik.niki import Niki
+from hpsvid.ik.tensors import (
     UNIT_M,
     Evidence,
-    Niki,
     Person,
     Pose,
     posed_joints,

@@ -11,15 +11,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from hpsvid import windows
 from hpsvid.backbone import LIFTERS
 from hpsvid.backbone.blazepose import Look
 from hpsvid.backbone.flips import unflip
 from hpsvid.body.model import Body
 from hpsvid.common.records import concatenate, take_frames
 from hpsvid.common.series import RATE_HZ, at_times
-from hpsvid.ik import Solver, load_solver
-from hpsvid.ik.solver_niki import NikiSolver
+from hpsvid.ik import Solver, load_solver, windows
+from hpsvid.ik.networks import NikiSolver
 from hpsvid.live.look import Looker, Spot
 from hpsvid.motion import guess_camera, person_betas, place, refine, with_joints
 from hpsvid.pipeline import Options, provenance

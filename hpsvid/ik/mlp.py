@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hpsvid.ik.losses import Batch
-from hpsvid.ik.niki import (
+from hpsvid.ik.tensors import (
     BETA_SCALE,
     CEILING_M,
     CONDITION_DIM,

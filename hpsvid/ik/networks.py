@@ -11,8 +11,9 @@ import torch
 from hpsvid.body.model import Body
 from hpsvid.common.weights import load_parameters, read_config
 from hpsvid.ik.gik import GikNet
-from hpsvid.ik.mlp_ik import MlpIk
-from hpsvid.ik.niki import Evidence, Niki, NikiConfig, Person
+from hpsvid.ik.mlp import MlpIk
+from hpsvid.ik.niki import Niki, NikiConfig
+from hpsvid.ik.tensors import Evidence, Person
 from hpsvid.types import BodyParams, Window
 
 WINDOW_FRAMES = 64  # of the temporal model, twice what it is trained on

@@ -7,7 +7,9 @@ import torch
 
 from hpsvid.common.geometry import nearest_rotation
 from hpsvid.common.records import take_frames
+from hpsvid.common.series import at_times, back_to, rate_times
 from hpsvid.errors import InputError
+from hpsvid.ik import Solver
 from hpsvid.types import BodyParams, Observations, Window
 
 
@@ -65,3 +67,18 @@ def blend(parts: Sequence[tuple[int, BodyParams]], total: int) -> BodyParams:
         betas=betas.astype(np.float32),
         transl=(transl / weight[:, None]).astype(np.float32),
     )
+
+
+def solve(obs: Observations, times: np.ndarray, betas: np.ndarray, solver: Solver) -> np.ndarray:
+    """Rotations (T, 24, 3, 3) of one track; a solver of windows sees them at its own frame rate.
+
+    times: (T,) s; betas: (10,).
+    """
+    even = rate_times(times) if solver.window_length else None
+    seen = obs if even is None else at_times(obs, times, even)
+    parts = [
+        (window.start, solver(window, betas))
+        for window in split(seen, solver.window_length, (solver.window_length or 0) // 2)
+    ]
+    rotmats = blend(parts, len(seen)).rotmats
+    return rotmats if even is None else back_to(rotmats, times)
