@@ -30,10 +30,11 @@ from hpsvid.common.weights import imported_source, shipped_hashes
 from hpsvid.errors import InputError, NoPersonError
 from hpsvid.ik import OFFICIAL, Solver, load_solver
 from hpsvid.ik.windows import solve
-from hpsvid.motion import guess_camera, make_person, person_betas
+from hpsvid.motion.camera import guess_camera
+from hpsvid.motion.person import make_person, person_betas
+from hpsvid.motion.smoothing import steady
 from hpsvid.render import Renderer
 from hpsvid.render.overlay import Overlay
-from hpsvid.smoothing import steady
 from hpsvid.tracking import Detector, load_detector
 from hpsvid.tracking.tracker import MIN_SECONDS, Tracker, select_tracks
 from hpsvid.types import Camera, Clip, Frames, Landmarks, Motion, Observations, Person, Track

@@ -22,7 +22,7 @@ from hpsvid.common.geometry import image_of
 from hpsvid.errors import InputError, NoPersonError
 from hpsvid.ik import load_solver
 from hpsvid.metrics import joint_errors, joint_means, mean
-from hpsvid.motion import guess_camera
+from hpsvid.motion.camera import guess_camera
 from hpsvid.occlude import MARGIN
 from hpsvid.pipeline import Options, Progress, StageClock, one_torch_thread, solve_track
 from hpsvid.tracking import load_detector

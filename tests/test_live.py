@@ -23,9 +23,9 @@ from hpsvid.live.look import Looker
 from hpsvid.live.picture import Picture
 from hpsvid.live.pose import Poser
 from hpsvid.live.watch import watch
+from hpsvid.motion.smoothing import one_euro
 from hpsvid.pipeline import Options, one_torch_thread
 from hpsvid.render import load_renderer
-from hpsvid.smoothing import one_euro
 from hpsvid.types import Array, Clip
 from hpsvid.video.probe import probe
 from hpsvid.video.reader import read_frames

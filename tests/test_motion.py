@@ -14,8 +14,11 @@ from hpsvid.common.series import fill
 from hpsvid.errors import InputError
 from hpsvid.ik.hybrik import solve, twists
 from hpsvid.metrics import acceleration_error, mpjpe
-from hpsvid.motion import guess_camera, make_person, person_betas, place, refine
-from hpsvid.smoothing import FEET, hold_feet, smooth_series, steady
+from hpsvid.motion.camera import guess_camera
+from hpsvid.motion.feet import FEET, hold_feet
+from hpsvid.motion.person import make_person, person_betas
+from hpsvid.motion.placing import place, refine
+from hpsvid.motion.smoothing import smooth_series, steady
 from hpsvid.types import BodyParams, Camera, Clip, Observations, Track
 from tests.factories import make_params
 

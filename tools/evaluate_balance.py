@@ -25,7 +25,7 @@ from hpsvid.choices import LifterName, SolverName
 from hpsvid.common.geometry import image_of
 from hpsvid.ik import load_solver
 from hpsvid.metrics import MM, acceleration_error, mpjpe, pa_mpjpe
-from hpsvid.motion import guess_camera
+from hpsvid.motion.camera import guess_camera
 from hpsvid.pipeline import (
     Options,
     StageClock,

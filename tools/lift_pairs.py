@@ -21,8 +21,8 @@ from hpsvid.body.model import Body, load_body
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.common.weights import weights_path
 from hpsvid.lifter_augment import TILT_RAD, deepened, lean, turned
-from hpsvid.motion import person_betas
-from hpsvid.smoothing import steady
+from hpsvid.motion.person import person_betas
+from hpsvid.motion.smoothing import steady
 from hpsvid.synthetic import FPS, LiftedPairs
 from hpsvid.types import Array, Camera, Landmarks, Observations
 

@@ -20,9 +20,11 @@ from hpsvid.common.series import RATE_HZ, at_times
 from hpsvid.ik import Solver, load_solver, windows
 from hpsvid.ik.networks import NikiSolver
 from hpsvid.live.look import Looker, Spot
-from hpsvid.motion import guess_camera, person_betas, place, refine, with_joints
+from hpsvid.motion.camera import guess_camera
+from hpsvid.motion.person import person_betas, with_joints
+from hpsvid.motion.placing import place, refine
+from hpsvid.motion.smoothing import FILLED_WEIGHT, smooth_path, steady_so_far
 from hpsvid.pipeline import Options, provenance
-from hpsvid.smoothing import FILLED_WEIGHT, smooth_path, steady_so_far
 from hpsvid.types import (
     N_BETAS,
     N_LANDMARKS,

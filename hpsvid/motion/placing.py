@@ -1,7 +1,4 @@
-"""From a solved track to a person in front of a camera: camera, shape, placement, refinement.
-
-Everything here is batched over the frames of one track.
-"""
+"""Place a body in front of the camera so that it reprojects onto its evidence."""
 
 import numpy as np
 import torch
@@ -16,23 +13,8 @@ from hpsvid.common.geometry import (
     project,
     translation_onto,
 )
-from hpsvid.common.series import fill, interpolate
-from hpsvid.errors import InputError
-from hpsvid.smoothing import (
-    FILLED_WEIGHT,
-    certainty,
-    hold_feet,
-    of_bones,
-    smooth_path,
-    smooth_rotations,
-)
-from hpsvid.types import Array, BodyParams, Camera, CameraSource, Clip, Observations, Person, Track
-
-# Focal length over the picture's longer side where nobody says. 1.0 is a view of 53 degrees:
-# phones film at 0.75-0.95 (26-32 mm of a 36 mm frame after stabilisation's crop), cinema and
-# stock at 1.0-1.4; the two calibrated cameras of Pose2Sim's balance clip have 0.876 and 0.872.
-GUESSED_FOCAL = 1.0
-FILM_DIAGONAL_MM = 43.27  # of a 36 x 24 mm frame, which 35 mm equivalents refer to (CIPA DCG-001)
+from hpsvid.common.series import interpolate
+from hpsvid.types import Array, Camera, Observations
 
 # How much a landmark counts in placement. The network puts 11 of its 33 points on the face and
 # 6 on the fingers; at full weight they would outvote the trunk, which carries depth best.
@@ -58,44 +40,6 @@ REFINE_STEPS = 4
 CHUNK = 128  # frames at a time: 30 MB
 
 
-def guess_camera(clip: Clip, focal: float | None) -> Camera:
-    """A camera with square pixels and its axis through the picture's middle.
-
-    focal: px; None takes what the file states (35 mm equivalent, over the picture's diagonal), or
-    guesses the picture's longer side. A wrong focal length scales the distance to the person by
-    the same ratio and leaves the overlay in place. Raises InputError unless > 0.
-    """
-    if focal is not None and not (np.isfinite(focal) and focal > 0):
-        raise InputError(f"focal length {focal}: expected a positive number of pixels")
-    source: CameraSource
-    if focal is not None:
-        px, source = focal, "given"
-    elif clip.focal_35mm is not None:
-        px = clip.focal_35mm / FILM_DIAGONAL_MM * float(np.hypot(clip.width, clip.height))
-        source = "metadata"
-    else:
-        px, source = GUESSED_FOCAL * max(clip.width, clip.height), "guessed"
-    K = np.array([[px, 0, clip.width / 2], [0, px, clip.height / 2], [0, 0, 1]], np.float64)
-    return Camera(K=K, source=source)
-
-
-def person_betas(obs: Observations) -> Array:
-    """One shape (10,) float32 for a track: the median over its frames, weighted by certainty.
-
-    Frames without evidence do not count; without any, the mean shape (zeros).
-    """
-    if not obs.valid.any():
-        return np.zeros(obs.betas.shape[1], np.float32)
-    betas = obs.betas[obs.valid].astype(np.float64)
-    weight = 1 / np.maximum(obs.sigma[obs.valid].astype(np.float64) ** 2, 1e-6).mean(1)
-    order = np.argsort(betas, axis=0, kind="stable")
-    mass = np.cumsum(weight[order], axis=0)
-    middle = (mass >= mass[-1:] / 2).argmax(0)
-    return np.take_along_axis(betas, np.take_along_axis(order, middle[None], 0), 0)[0].astype(
-        np.float32
-    )
-
-
 def place(
     body: Body, rotmats: Array, betas: Array, obs: Observations, camera: Camera
 ) -> tuple[Array, Array]:
@@ -107,8 +51,8 @@ def place(
     with too few are held near the path between their neighbours in the track; with no frame
     that has enough, near `obs.pelvis`. All points end up in front of the camera.
     """
-    posed = _landmarks(body, rotmats, betas)
-    seen, weight = _evidence(obs)
+    posed = posed_landmarks(body, rotmats, betas)
+    seen, weight = landmark_evidence(obs)
     good = (weight.sum(1) >= MIN_EVIDENCE) & torch.from_numpy(obs.valid)
     if good.any():
         K = torch.from_numpy(camera.K)
@@ -124,7 +68,7 @@ def place(
         for at in _chunks(len(posed))
     ]
     transl = torch.cat(pieces)
-    distance = _reprojection(posed + transl[:, None], seen, weight, camera)
+    distance = reprojection_error(posed + transl[:, None], seen, weight, camera)
     return transl.float().numpy(), distance
 
 
@@ -132,7 +76,7 @@ def _chunks(frames: int) -> list[slice]:
     return [slice(i, i + CHUNK) for i in range(0, frames, CHUNK)]
 
 
-def _landmarks(body: Body, rotmats: Array, betas: Array) -> Tensor:
+def posed_landmarks(body: Body, rotmats: Array, betas: Array) -> Tensor:
     """The body's landmarks (T, 33, 3) m with transl at zero, float64."""
     turned = torch.from_numpy(np.ascontiguousarray(rotmats, np.float32))
     shape = torch.from_numpy(betas)
@@ -144,7 +88,7 @@ def _landmarks(body: Body, rotmats: Array, betas: Array) -> Tensor:
     return torch.cat(pieces)
 
 
-def _evidence(obs: Observations) -> tuple[Tensor, Tensor]:
+def landmark_evidence(obs: Observations) -> tuple[Tensor, Tensor]:
     """Observed landmarks (T, 33, 2) px and their weights (T, 33), float64."""
     seen = torch.from_numpy(obs.landmarks2d[..., :2]).double()
     visibility = obs.landmarks2d[..., 2].astype(np.float64)
@@ -202,7 +146,7 @@ def _size_px(points: Tensor, K: Tensor) -> Tensor:
     return (image.amax(1) - image.amin(1)).norm(dim=-1).clamp_min(1.0)
 
 
-def _reprojection(points: Tensor, seen: Tensor, weight: Tensor, camera: Camera) -> Array:
+def reprojection_error(points: Tensor, seen: Tensor, weight: Tensor, camera: Camera) -> Array:
     """Weighted mean distance (T,) float32 px between camera points and the observed ones."""
     distance = (project(points, torch.from_numpy(camera.K)) - seen).norm(dim=-1)
     mean = (weight * distance).sum(1) / weight.sum(1)  # 0 / 0 is NaN: nothing seen
@@ -220,7 +164,7 @@ def refine(
     pelvis as solved, the joints' rotations as solved. rotmats: (T, 24, 3, 3); transl: (T, 3) m.
     Returns both, float32. Frames without evidence stay as they are.
     """
-    seen, weight = _evidence(obs)
+    seen, weight = landmark_evidence(obs)
     K = torch.from_numpy(camera.K)
     pieces = [
         _refine_frames(body, rotmats[at], betas, transl[at], seen[at], weight[at], K)
@@ -247,9 +191,9 @@ def _refine_frames(
     spread = torch.tensor([ROTATION_ERROR] * 3 * len(REFINED_JOINTS) + [*ROOT_ERROR_M])
     prior = 1 / spread.double() ** 2
     moved = torch.zeros(len(turned), len(prior), dtype=torch.float64)
-    depth = _landmarks(body, rotmats, betas)[..., 2]
+    depth = posed_landmarks(body, rotmats, betas)[..., 2]
     for _ in range(REFINE_STEPS):
-        posed = _landmarks(body, turned.float().numpy(), betas)
+        posed = posed_landmarks(body, turned.float().numpy(), betas)
         joints, global_turns = forward_kinematics(turned, rest)
         # a turn w of joint j moves landmark x that it carries by w x (x - j)
         arms = (posed[:, :, None] - joints[:, None, REFINED_JOINTS]) * carried[..., None]
@@ -292,65 +236,3 @@ def _carried(body: Body) -> Tensor:
     for joint in range(N_BODY - 1, 0, -1):
         own[:, PARENTS[joint]] += own[:, joint]
     return own[:, REFINED_JOINTS]
-
-
-def make_person(
-    track: Track,
-    obs: Observations,
-    rotmats: Array,
-    betas: Array,
-    pts_s: Array,
-    body: Body,
-    camera: Camera,
-    *,
-    raw: Observations,
-) -> Person:
-    """Place, refine, fill and smooth one solved track.
-
-    obs: the evidence as `steady` left it; raw: as it was seen. rotmats: (T, 24, 3, 3) as solved;
-    betas: (10,); pts_s: (T,) s of the track's own frames. `reprojection_px` of the result is that
-    of the finished body, which the overlay shows, on the landmarks as they were seen.
-    """
-    transl, _ = place(body, rotmats, betas, obs, camera)
-    rotmats, transl = refine(body, rotmats, betas, transl, obs, camera)
-    rotmats = fill(rotmats, obs.valid, pts_s)
-    if obs.valid.any():
-        moved, valid = torch.from_numpy(transl).double(), torch.from_numpy(obs.valid)
-        transl = interpolate(moved, valid, pts_s).numpy()
-    known = certainty(obs.sigma.astype(np.float64) ** 2, obs.valid)
-    rotmats = smooth_rotations(rotmats, of_bones(known), pts_s)
-    rest = body.rest_joints(torch.from_numpy(betas)).numpy()
-    _, evidence = _evidence(obs)
-    weight = np.clip(evidence.sum(1).numpy() / LANDMARK_WEIGHT.sum(), FILLED_WEIGHT, 1)
-    transl = smooth_path(transl + rest[0], weight, pts_s) - rest[0]
-    turned, shape = torch.from_numpy(rotmats), torch.from_numpy(betas).expand(len(rotmats), -1)
-    joints = body.joints(turned, shape, torch.from_numpy(transl)).numpy()
-    transl = transl + hold_feet(joints, pts_s)
-    params = BodyParams(rotmats=rotmats, betas=betas, transl=transl)
-    return with_joints(track, raw, params, body, camera)
-
-
-def with_joints(
-    track: Track, raw: Observations, params: BodyParams, body: Body, camera: Camera
-) -> Person:
-    """The person that these parameters describe, its joints, and how far they miss the evidence.
-
-    What a solver finds wrong in a joint's evidence it explains away (NIKI's error embedding), so
-    that distance says with sigma how far the joint can be trusted.
-    """
-    turned, moved = torch.from_numpy(params.rotmats), torch.from_numpy(params.transl)
-    joints = body.joints(turned, torch.from_numpy(params.betas).expand(len(turned), -1), moved)
-    seen, evidence = _evidence(raw)
-    posed = _landmarks(body, params.rotmats, params.betas) + moved.double()[:, None]
-    joints2d = project(joints, torch.from_numpy(camera.K).float())
-    error = (joints - joints[:, :1] - torch.from_numpy(raw.joints)).norm(dim=-1).numpy()
-    return Person(
-        track=track,
-        body=params,
-        joints=joints.numpy(),
-        joints2d=joints2d.numpy(),
-        sigma=raw.sigma,
-        valid=raw.valid,
-        reprojection_px=_reprojection(posed, seen, evidence, camera),
-        evidence_error=np.where(raw.valid[:, None], error, np.float32(np.nan)),
-    )

@@ -1,0 +1,1 @@
+"""One person's motion: camera, placing, smoothing, feet."""

@@ -1,0 +1,107 @@
+"""From a solved track to a person in front of a camera: camera, shape, placement, refinement.
+
+Everything here is batched over the frames of one track.
+"""
+
+import numpy as np
+import torch
+
+from hpsvid.body.model import Body
+from hpsvid.common.geometry import project
+from hpsvid.common.series import fill, interpolate
+from hpsvid.motion.feet import hold_feet
+from hpsvid.motion.placing import (
+    LANDMARK_WEIGHT,
+    landmark_evidence,
+    place,
+    posed_landmarks,
+    refine,
+    reprojection_error,
+)
+from hpsvid.motion.smoothing import (
+    FILLED_WEIGHT,
+    certainty,
+    of_bones,
+    smooth_path,
+    smooth_rotations,
+)
+from hpsvid.types import Array, BodyParams, Camera, Observations, Person, Track
+
+
+def person_betas(obs: Observations) -> Array:
+    """One shape (10,) float32 for a track: the median over its frames, weighted by certainty.
+
+    Frames without evidence do not count; without any, the mean shape (zeros).
+    """
+    if not obs.valid.any():
+        return np.zeros(obs.betas.shape[1], np.float32)
+    betas = obs.betas[obs.valid].astype(np.float64)
+    weight = 1 / np.maximum(obs.sigma[obs.valid].astype(np.float64) ** 2, 1e-6).mean(1)
+    order = np.argsort(betas, axis=0, kind="stable")
+    mass = np.cumsum(weight[order], axis=0)
+    middle = (mass >= mass[-1:] / 2).argmax(0)
+    return np.take_along_axis(betas, np.take_along_axis(order, middle[None], 0), 0)[0].astype(
+        np.float32
+    )
+
+
+def make_person(
+    track: Track,
+    obs: Observations,
+    rotmats: Array,
+    betas: Array,
+    pts_s: Array,
+    body: Body,
+    camera: Camera,
+    *,
+    raw: Observations,
+) -> Person:
+    """Place, refine, fill and smooth one solved track.
+
+    obs: the evidence as `steady` left it; raw: as it was seen. rotmats: (T, 24, 3, 3) as solved;
+    betas: (10,); pts_s: (T,) s of the track's own frames. `reprojection_px` of the result is that
+    of the finished body, which the overlay shows, on the landmarks as they were seen.
+    """
+    transl, _ = place(body, rotmats, betas, obs, camera)
+    rotmats, transl = refine(body, rotmats, betas, transl, obs, camera)
+    rotmats = fill(rotmats, obs.valid, pts_s)
+    if obs.valid.any():
+        moved, valid = torch.from_numpy(transl).double(), torch.from_numpy(obs.valid)
+        transl = interpolate(moved, valid, pts_s).numpy()
+    known = certainty(obs.sigma.astype(np.float64) ** 2, obs.valid)
+    rotmats = smooth_rotations(rotmats, of_bones(known), pts_s)
+    rest = body.rest_joints(torch.from_numpy(betas)).numpy()
+    _, evidence = landmark_evidence(obs)
+    weight = np.clip(evidence.sum(1).numpy() / LANDMARK_WEIGHT.sum(), FILLED_WEIGHT, 1)
+    transl = smooth_path(transl + rest[0], weight, pts_s) - rest[0]
+    turned, shape = torch.from_numpy(rotmats), torch.from_numpy(betas).expand(len(rotmats), -1)
+    joints = body.joints(turned, shape, torch.from_numpy(transl)).numpy()
+    transl = transl + hold_feet(joints, pts_s)
+    params = BodyParams(rotmats=rotmats, betas=betas, transl=transl)
+    return with_joints(track, raw, params, body, camera)
+
+
+def with_joints(
+    track: Track, raw: Observations, params: BodyParams, body: Body, camera: Camera
+) -> Person:
+    """The person that these parameters describe, its joints, and how far they miss the evidence.
+
+    What a solver finds wrong in a joint's evidence it explains away (NIKI's error embedding), so
+    that distance says with sigma how far the joint can be trusted.
+    """
+    turned, moved = torch.from_numpy(params.rotmats), torch.from_numpy(params.transl)
+    joints = body.joints(turned, torch.from_numpy(params.betas).expand(len(turned), -1), moved)
+    seen, evidence = landmark_evidence(raw)
+    posed = posed_landmarks(body, params.rotmats, params.betas) + moved.double()[:, None]
+    joints2d = project(joints, torch.from_numpy(camera.K).float())
+    error = (joints - joints[:, :1] - torch.from_numpy(raw.joints)).norm(dim=-1).numpy()
+    return Person(
+        track=track,
+        body=params,
+        joints=joints.numpy(),
+        joints2d=joints2d.numpy(),
+        sigma=raw.sigma,
+        valid=raw.valid,
+        reprojection_px=reprojection_error(posed, seen, evidence, camera),
+        evidence_error=np.where(raw.valid[:, None], error, np.float32(np.nan)),
+    )
