@@ -65,7 +65,7 @@ def perform(job: Job, progress: "Progress") -> Row:
 
     clip = probe(job.source)  # a clip that cannot be read is known before torch is loaded
     from hpsvid.body.smpl import load_chosen_body
-    from hpsvid.export.npz import write_motion
+    from hpsvid.formats.npz import write_motion
     from hpsvid.pipeline import Options, StageClock, make_motion, render_overlay
     from hpsvid.render import load_renderer
     from hpsvid.summary import summarise

@@ -10,7 +10,7 @@ from hpsvid.body.smpl import find_smpl, load_chosen_body
 from hpsvid.choices import SolverName
 from hpsvid.common.files import read_npz
 from hpsvid.errors import InputError
-from hpsvid.export.npz import read_motion
+from hpsvid.formats.npz import read_motion
 from hpsvid.pipeline import Options, Progress, StageClock, check_body, make_motion
 from hpsvid.threedpw import read_sequence
 from hpsvid.truth import Truth, read_truth

@@ -19,7 +19,7 @@ from hpsvid.common.files import read_npz
 from hpsvid.common.series import runs
 from hpsvid.common.weights import file_sha256, weights_path
 from hpsvid.errors import InputError
-from hpsvid.export.npz import read_motion
+from hpsvid.formats.npz import read_motion
 from hpsvid.types import Array, BodyParams, Motion, Person
 
 PointSet = Literal["joints", "limbs"]

@@ -16,7 +16,7 @@ from hpsvid.body.model import Body
 from hpsvid.body.skeleton import LIMB_LANDMARKS
 from hpsvid.cli.common import app
 from hpsvid.errors import InputError
-from hpsvid.export.npz import write_motion
+from hpsvid.formats.npz import write_motion
 from hpsvid.metrics import mpjpe, pa_mpjpe
 from hpsvid.results import evaluate_motions
 from hpsvid.truth import Truth, read_truth

@@ -4,8 +4,8 @@ from typing import get_args
 
 from hpsvid.backbone import LIFTERS
 from hpsvid.choices import FormatName, LifterName, RendererName, RigName, SolverName
-from hpsvid.export import FORMATS
-from hpsvid.export.bvh import RIGS
+from hpsvid.formats import FORMATS
+from hpsvid.formats.rig import RIGS
 from hpsvid.ik import SOLVERS
 from hpsvid.render import RENDERERS
 

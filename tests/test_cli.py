@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from hpsvid.choices import SolverName
 from hpsvid.cli.common import app, names_in, one_line_errors, progress_bars
 from hpsvid.doctor import Finding, examine, show
-from hpsvid.export.npz import read_motion
+from hpsvid.formats.npz import read_motion
 from hpsvid.video import writer as video_writer
 from hpsvid.video.probe import probe
 from hpsvid.video.reader import read_frames

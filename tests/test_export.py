@@ -13,10 +13,10 @@ import pytest
 from hpsvid.body.model import Body
 from hpsvid.choices import FormatName
 from hpsvid.errors import InputError
-from hpsvid.export import FORMATS, check_options
-from hpsvid.export.amass import write_amass
-from hpsvid.export.common import ExportOptions
-from hpsvid.export.npz import read_motion, write_motion
+from hpsvid.formats import FORMATS, check_options
+from hpsvid.formats.amass import write_amass
+from hpsvid.formats.npz import read_motion, write_motion
+from hpsvid.formats.rig import ExportOptions
 from hpsvid.mocap import read_mocap
 from hpsvid.types import BodyParams
 from tests.factories import make_motion, make_params, make_person, posed_joints

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from hpsvid.cli.common import app
 from hpsvid.common.weights import file_sha256, imported_path, imported_source, load_imported
 from hpsvid.errors import InputError, WeightsError
-from hpsvid.export.npz import read_motion
+from hpsvid.formats.npz import read_motion
 from hpsvid.ik.released import ReleasedNiki
 from hpsvid.import_weights import CHECKPOINTS, import_weights
 from hpsvid.video.probe import probe

@@ -17,7 +17,7 @@ from hpsvid.body.smpl import load_chosen_body
 from hpsvid.cli.common import app
 from hpsvid.common.threads import Newest
 from hpsvid.errors import InputError
-from hpsvid.export.npz import read_motion, write_motion
+from hpsvid.formats.npz import read_motion, write_motion
 from hpsvid.live.capture import Shot, capturing, open_source
 from hpsvid.live.look import Looker
 from hpsvid.live.picture import Picture

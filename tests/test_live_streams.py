@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hpsvid.cli.common import app
-from hpsvid.export.npz import read_motion
+from hpsvid.formats.npz import read_motion
 from hpsvid.live.capture import open_source
 from hpsvid.types import Array
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from hpsvid.charts import bar_chart, ticks
 from hpsvid.cli.common import app
 from hpsvid.evaluate import Comparison, Score
-from hpsvid.export.npz import read_motion, write_motion
+from hpsvid.formats.npz import read_motion, write_motion
 from hpsvid.report import write_report
 from tests.test_accuracy import part
 

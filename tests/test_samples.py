@@ -10,7 +10,7 @@ import torch
 
 from hpsvid.body.skeleton import JOINT
 from hpsvid.common.weights import file_sha256, weights_path
-from hpsvid.export.npz import read_motion
+from hpsvid.formats.npz import read_motion
 from hpsvid.types import Array, Motion
 from hpsvid.video.probe import probe
 from hpsvid.video.reader import read_frames

@@ -15,7 +15,7 @@ from hpsvid.body.model import Body
 from hpsvid.body.smpl import load_smpl
 from hpsvid.common.weights import weights_path
 from hpsvid.errors import InputError
-from hpsvid.export.npz import write_motion
+from hpsvid.formats.npz import write_motion
 from hpsvid.results import evaluate_motions
 from hpsvid.threedpw import read_sequence
 from hpsvid.types import Motion

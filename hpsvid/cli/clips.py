@@ -209,8 +209,8 @@ def export(
     with one_line_errors():
         from hpsvid.body.smpl import load_chosen_body
         from hpsvid.common.files import check_folder
-        from hpsvid.export import check_options
-        from hpsvid.export.common import ExportOptions
+        from hpsvid.formats import check_options
+        from hpsvid.formats.rig import ExportOptions
         from hpsvid.pipeline import Options, StageClock
         from hpsvid.summary import summarise
 
@@ -245,7 +245,7 @@ def export(
 def _motion_of(
     path: Path, body: Any, options: "Options", clock: "StageClock", progress: "Progress"
 ) -> "Motion":
-    from hpsvid.export.npz import read_motion
+    from hpsvid.formats.npz import read_motion
     from hpsvid.pipeline import check_body, keep_people, make_motion
     from hpsvid.video.probe import probe
 
@@ -286,7 +286,7 @@ def live(
     with one_line_errors():
         from hpsvid.body.smpl import load_chosen_body
         from hpsvid.common.files import check_folder
-        from hpsvid.export.npz import write_motion
+        from hpsvid.formats.npz import write_motion
         from hpsvid.live.capture import open_source
         from hpsvid.live.look import Looker
         from hpsvid.live.page import parse_address

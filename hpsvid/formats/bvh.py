@@ -12,9 +12,8 @@ import numpy as np
 
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import N_BODY, PARENTS
-from hpsvid.choices import RigName
 from hpsvid.common.files import written_whole
-from hpsvid.export.common import ExportOptions, evenly_timed, in_world_axes
+from hpsvid.formats.rig import RIGS, ExportOptions, evenly_timed, in_world_axes
 from hpsvid.types import Array, Motion
 
 CAMERA_TO_Y_UP = np.diag([1.0, -1.0, -1.0])
@@ -23,30 +22,6 @@ _CM_PER_M = 100
 _ROTATION_CHANNELS = "Zrotation Xrotation Yrotation"
 # below this cosine of the middle angle the outer two cannot be told apart in float32 matrices
 _GIMBAL_COSINE = 1e-5
-
-_HIK = (
-    "Hips", "LeftUpLeg", "RightUpLeg", "Spine", "LeftLeg", "RightLeg", "Spine1", "LeftFoot",
-    "RightFoot", "Spine2", "LeftToeBase", "RightToeBase", "Neck", "LeftShoulder",
-    "RightShoulder", "Head", "LeftArm", "RightArm", "LeftForeArm", "RightForeArm", "LeftHand",
-    "RightHand", "LeftHandMiddle1", "RightHandMiddle1",
-)  # fmt: skip
-# names of SMPL's 24 joints, in SMPL's order, as other programs expect them
-RIGS: dict[RigName, tuple[str, ...]] = {
-    "smpl": (
-        "Pelvis", "L_Hip", "R_Hip", "Spine1", "L_Knee", "R_Knee", "Spine2", "L_Ankle",
-        "R_Ankle", "Spine3", "L_Foot", "R_Foot", "Neck", "L_Collar", "R_Collar", "Head",
-        "L_Shoulder", "R_Shoulder", "L_Elbow", "R_Elbow", "L_Wrist", "R_Wrist", "L_Hand",
-        "R_Hand",
-    ),
-    "hik": _HIK,  # Autodesk HumanIK
-    "mixamo": tuple(f"mixamorig:{name}" for name in _HIK),
-    "cmu": (  # the MotionBuilder-friendly conversion of the CMU database
-        "Hips", "LeftUpLeg", "RightUpLeg", "LowerBack", "LeftLeg", "RightLeg", "Spine",
-        "LeftFoot", "RightFoot", "Spine1", "LeftToeBase", "RightToeBase", "Neck",
-        "LeftShoulder", "RightShoulder", "Head", "LeftArm", "RightArm", "LeftForeArm",
-        "RightForeArm", "LeftHand", "RightHand", "LeftFingerBase", "RightFingerBase",
-    ),
-}  # fmt: skip
 
 
 def write_bvh(

@@ -1,4 +1,4 @@
-"""What the writers share: options, even timing, y-up or z-up axes."""
+"""Joint names and rest axes of the rigs that files are written for, and resampling."""
 
 from dataclasses import dataclass
 from typing import get_args
@@ -75,3 +75,28 @@ def in_world_axes(params: BodyParams, body: Body, axes: Array) -> tuple[Array, A
     rotmats[:, 0] = axes @ rotmats[:, 0]
     pelvis = (rest[JOINT["pelvis"]] + params.transl) @ axes.T
     return rotmats, pelvis, rest
+
+
+_HIK = (
+    "Hips", "LeftUpLeg", "RightUpLeg", "Spine", "LeftLeg", "RightLeg", "Spine1", "LeftFoot",
+    "RightFoot", "Spine2", "LeftToeBase", "RightToeBase", "Neck", "LeftShoulder",
+    "RightShoulder", "Head", "LeftArm", "RightArm", "LeftForeArm", "RightForeArm", "LeftHand",
+    "RightHand", "LeftHandMiddle1", "RightHandMiddle1",
+)  # fmt: skip
+# names of SMPL's 24 joints, in SMPL's order, as other programs expect them
+RIGS: dict[RigName, tuple[str, ...]] = {
+    "smpl": (
+        "Pelvis", "L_Hip", "R_Hip", "Spine1", "L_Knee", "R_Knee", "Spine2", "L_Ankle",
+        "R_Ankle", "Spine3", "L_Foot", "R_Foot", "Neck", "L_Collar", "R_Collar", "Head",
+        "L_Shoulder", "R_Shoulder", "L_Elbow", "R_Elbow", "L_Wrist", "R_Wrist", "L_Hand",
+        "R_Hand",
+    ),
+    "hik": _HIK,  # Autodesk HumanIK
+    "mixamo": tuple(f"mixamorig:{name}" for name in _HIK),
+    "cmu": (  # the MotionBuilder-friendly conversion of the CMU database
+        "Hips", "LeftUpLeg", "RightUpLeg", "LowerBack", "LeftLeg", "RightLeg", "Spine",
+        "LeftFoot", "RightFoot", "Spine1", "LeftToeBase", "RightToeBase", "Neck",
+        "LeftShoulder", "RightShoulder", "Head", "LeftArm", "RightArm", "LeftForeArm",
+        "RightForeArm", "LeftHand", "RightHand", "LeftFingerBase", "RightFingerBase",
+    ),
+}  # fmt: skip

@@ -7,10 +7,10 @@ from pathlib import Path
 from hpsvid.body.model import Body
 from hpsvid.choices import FormatName
 from hpsvid.errors import InputError
-from hpsvid.export.amass import write_amass
-from hpsvid.export.bvh import write_bvh
-from hpsvid.export.common import ExportOptions
-from hpsvid.export.npz import read_motion, write_motion, write_result
+from hpsvid.formats.amass import write_amass
+from hpsvid.formats.bvh import write_bvh
+from hpsvid.formats.npz import read_motion, write_motion, write_result
+from hpsvid.formats.rig import ExportOptions
 from hpsvid.types import Motion
 
 __all__ = [
