@@ -21,7 +21,6 @@ import torch
 import hpsvid
 from hpsvid.backbone import LIFTERS, Lift
 from hpsvid.backbone.blazepose import BlazePose
-from hpsvid.backbone.hybrik import HybrIKBackbone, network_name
 from hpsvid.body.model import Body
 from hpsvid.choices import BackboneName, LifterName, SolverName, WeightsName
 from hpsvid.common.records import take_frames
@@ -33,6 +32,7 @@ from hpsvid.ik.windows import solve
 from hpsvid.motion.camera import guess_camera
 from hpsvid.motion.person import make_person, person_betas
 from hpsvid.motion.smoothing import steady
+from hpsvid.official.hybrik_evidence import HybrIKBackbone, network_name
 from hpsvid.render import Renderer
 from hpsvid.render.overlay import Overlay
 from hpsvid.tracking import Detector, load_detector

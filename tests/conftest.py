@@ -74,7 +74,7 @@ def imported(
     import torch
 
     from hpsvid.common.weights import imported_path
-    from hpsvid.import_weights import import_weights
+    from hpsvid.official.importing import import_weights
 
     monkeypatch.setenv("HPSVID_WEIGHTS", os.fspath(official_folder / "imported"))
 

@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from hpsvid.backbone.hybrik import (
+from hpsvid.body.model import Body
+from hpsvid.body.skeleton import LIMB_LANDMARKS
+from hpsvid.body.smpl import load_smpl
+from hpsvid.common.geometry import project
+from hpsvid.common.weights import fill, load_imported
+from hpsvid.ik.hybrik import solve, twists
+from hpsvid.official.hybrik_evidence import (
     FOCAL,
     HybrIKBackbone,
     back_project,
@@ -16,7 +22,7 @@ from hpsvid.backbone.hybrik import (
     second_scale,
     square_around,
 )
-from hpsvid.backbone.hybrik_cnn import (
+from hpsvid.official.hybrik_network import (
     CELLS,
     DEPTH_M,
     MIRROR,
@@ -26,13 +32,7 @@ from hpsvid.backbone.hybrik_cnn import (
     predict,
     soft_argmax,
 )
-from hpsvid.body.model import Body
-from hpsvid.body.skeleton import LIMB_LANDMARKS
-from hpsvid.body.smpl import load_smpl
-from hpsvid.common.geometry import project
-from hpsvid.common.weights import fill, load_imported
-from hpsvid.ik.hybrik import solve, twists
-from hpsvid.import_weights import LEFT_OUT
+from hpsvid.official.importing import LEFT_OUT
 from hpsvid.types import Camera, Frames, Track
 from tests.factories import make_params
 

@@ -17,8 +17,8 @@ from hpsvid.cli.common import app
 from hpsvid.common.weights import file_sha256, imported_path, imported_source, load_imported
 from hpsvid.errors import InputError, WeightsError
 from hpsvid.formats.npz import read_motion
-from hpsvid.ik.released import ReleasedNiki
-from hpsvid.import_weights import CHECKPOINTS, import_weights
+from hpsvid.official.importing import CHECKPOINTS, import_weights
+from hpsvid.official.niki_network import ReleasedNiki
 from hpsvid.video.probe import probe
 from hpsvid.video.reader import read_frames
 

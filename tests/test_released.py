@@ -11,7 +11,13 @@ from torch import Tensor
 from hpsvid.body.model import load_body
 from hpsvid.common.weights import load_imported, weights_path
 from hpsvid.errors import WeightsError
-from hpsvid.ik.released import MaskedFlow, ReleasedNiki, ReleasedSolver, load_released, own_name
+from hpsvid.official.niki_network import (
+    MaskedFlow,
+    ReleasedNiki,
+    ReleasedSolver,
+    load_released,
+    own_name,
+)
 from hpsvid.types import Observations, Window
 
 TINY = (4, 16)

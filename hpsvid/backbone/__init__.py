@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from hpsvid.backbone.blazepose import BlazePose
-from hpsvid.backbone.hybrik import HybrIKBackbone, network_name
 from hpsvid.body.model import Body
 from hpsvid.choices import LifterName
+from hpsvid.official.hybrik_evidence import HybrIKBackbone, network_name
 from hpsvid.types import Array, Camera, Landmarks, Observations
 
 __all__ = ["LIFTERS", "BlazePose", "HybrIKBackbone", "Lift", "network_name"]

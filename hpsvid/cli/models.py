@@ -88,7 +88,7 @@ def import_weights(
 ) -> None:
     """Check a checkpoint of NIKI's or HybrIK's authors and keep what `run` needs of it."""
     with one_line_errors():
-        from hpsvid.import_weights import import_weights as bring_in
+        from hpsvid.official.importing import import_weights as bring_in
 
         kind, written = bring_in(file)
         print(f"{kind}: wrote {written}")

@@ -91,6 +91,6 @@ def load_solver(name: str, body: Body, weights: WeightsName = "hpsvid") -> Solve
         )
     if weights == "hpsvid":
         return SOLVERS[name](body)
-    from hpsvid.ik.released import load_released
+    from hpsvid.official.niki_network import load_released
 
     return load_released(OFFICIAL[name], name, body)

@@ -12,11 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from hpsvid.backbone.hybrik_cnn import HybrIKHRNet, HybrIKResNet
 from hpsvid.common.files import check_folder, staged
 from hpsvid.common.weights import file_sha256, fill, imported_path
 from hpsvid.errors import InputError, WeightsError, one_line
-from hpsvid.ik.released import ReleasedNiki, own_name
+from hpsvid.official.hybrik_network import HybrIKHRNet, HybrIKResNet
+from hpsvid.official.niki_network import ReleasedNiki, own_name
 
 # SMPL's arrays belong to its licence and come from the user's own SMPL file; NIKI's camera network
 # is not used: a body is placed by its landmarks, whatever solved it.

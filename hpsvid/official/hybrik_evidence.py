@@ -12,11 +12,11 @@ import torch
 from scipy.ndimage import maximum_filter1d
 from torch import Tensor, nn
 
-from hpsvid.backbone.hybrik_cnn import DEPTH_M, HybrIKHRNet, HybrIKResNet, predict
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT, LIMB_JOINTS, LIMB_LANDMARKS, N_BODY, PARENTS
 from hpsvid.common.geometry import rotation_about, swing_between, unit
 from hpsvid.common.weights import imported_path, load_imported
+from hpsvid.official.hybrik_network import DEPTH_M, HybrIKHRNet, HybrIKResNet, predict
 from hpsvid.types import (
     N_BETAS,
     N_JOINTS,

@@ -27,7 +27,7 @@ COUPLINGS, HIDDEN = 16, 512
 # pads with noise of a thousandth; zeros make the result repeatable.
 PADDING = 60
 EVIDENCE_DIM = JOINT_DIM + N_JOINTS + PADDING
-SIGMA_M = 2.2  # of 1 in their sigma: the range of depth of `hpsvid.backbone.hybrik_cnn`
+SIGMA_M = 2.2  # of 1 in their sigma: the range of depth of `hpsvid.official.hybrik_network`
 
 
 class MaskedFlow(nn.Module):

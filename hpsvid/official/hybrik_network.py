@@ -266,7 +266,7 @@ class HybrIKNet(nn.Module, ABC):
         """Crops (N, 3, 256, 256) -> joints' volumes (N, 29 * 64, 64, 64), features (N, F)."""
 
     def forward(self, crops: Tensor) -> Prediction:
-        """Crops (N, 3, 256, 256), normalised (see `hpsvid.backbone.hybrik`)."""
+        """Crops (N, 3, 256, 256), normalised (see `hpsvid.official.hybrik_evidence`)."""
         volumes, features = self._look(crops)
         return Prediction(
             uvd=soft_argmax(volumes),

@@ -1,0 +1,1 @@
+"""All that belongs to the authors' own checkpoints of HybrIK and NIKI."""
