@@ -19,13 +19,14 @@ import numpy as np
 
 from hpsvid.accuracy import compare, summary
 from hpsvid.body.model import Body
-from hpsvid.choices import SolverName
 from hpsvid.common.files import read_npz
 from hpsvid.common.series import RATE_HZ, runs
 from hpsvid.errors import HpsvidError, InputError, NoPersonError, reason
 from hpsvid.ik.networks import WINDOW_FRAMES
 from hpsvid.metrics import MM, acceleration_errors, jerk_sizes, mean
-from hpsvid.pipeline import Options, StageClock, make_motion, render_overlay, silent
+from hpsvid.options import Options, SolverName
+from hpsvid.pipeline.make import make_motion, render_overlay
+from hpsvid.pipeline.stages import StageClock, silent
 from hpsvid.render import ALPHA, Renderer
 from hpsvid.results import belongs
 from hpsvid.truth import FEET, Truth, read_truth

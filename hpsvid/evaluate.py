@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from hpsvid.body.model import Body, load_body
-from hpsvid.choices import SolverName
 from hpsvid.common.records import take
 from hpsvid.common.weights import weights_path
 from hpsvid.errors import InputError
@@ -21,6 +20,7 @@ from hpsvid.ik.networks import Network, NetworkSolver, load_network
 from hpsvid.ik.tensors import Evidence, Person, posed_joints
 from hpsvid.metrics import MM, acceleration_error, acceleration_errors, mpjpe, pa_mpjpe
 from hpsvid.mocap import read_mocap_folder
+from hpsvid.options import SolverName
 from hpsvid.synthetic import Noise, hidden_joints, observe, test_windows
 
 NOISE_LEVELS_MM = (0, 10, 20, 30, 50, 80)  # NIKI supplement D

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hpsvid
-from hpsvid.choices import RendererName
 from hpsvid.common.files import staged
 from hpsvid.errors import HpsvidError, InputError, one_line, reason
+from hpsvid.options import RendererName
 
 if TYPE_CHECKING:
-    from hpsvid.pipeline import Progress
+    from hpsvid.pipeline.stages import Progress
 
 
 Row = dict[str, Any]
@@ -66,9 +66,11 @@ def perform(job: Job, progress: "Progress") -> Row:
     clip = probe(job.source)  # a clip that cannot be read is known before torch is loaded
     from hpsvid.body.smpl import load_chosen_body
     from hpsvid.formats.npz import write_motion
-    from hpsvid.pipeline import Options, StageClock, make_motion, render_overlay
+    from hpsvid.options import Options
+    from hpsvid.pipeline.make import make_motion, render_overlay
+    from hpsvid.pipeline.stages import StageClock
+    from hpsvid.pipeline.summary import summarise
     from hpsvid.render import load_renderer
-    from hpsvid.summary import summarise
     from hpsvid.video.writer import check_output
 
     check_output(job.overlay, clip)

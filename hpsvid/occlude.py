@@ -12,7 +12,7 @@ import numpy as np
 
 from hpsvid.common.boxes import areas
 from hpsvid.errors import NoPersonError
-from hpsvid.pipeline import Progress, StageClock, find_people
+from hpsvid.pipeline.stages import Progress, StageClock, find_people
 from hpsvid.tracking import load_detector
 from hpsvid.types import Array, Clip, Track
 from hpsvid.video.reader import read_frames

@@ -24,7 +24,8 @@ from hpsvid.ik import load_solver
 from hpsvid.metrics import joint_errors, joint_means, mean
 from hpsvid.motion.camera import guess_camera
 from hpsvid.occlude import MARGIN
-from hpsvid.pipeline import Options, Progress, StageClock, one_torch_thread, solve_track
+from hpsvid.options import Options
+from hpsvid.pipeline.stages import Progress, StageClock, one_torch_thread, solve_track
 from hpsvid.tracking import load_detector
 from hpsvid.truth import Truth
 from hpsvid.types import Array, Clip, Frames, track_in_one_frame

@@ -20,7 +20,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from hpsvid.body.model import load_body
-from hpsvid.choices import PartName
 from hpsvid.common.records import join, to_device
 from hpsvid.common.weights import save_weights, weights_path
 from hpsvid.errors import InputError
@@ -31,6 +30,7 @@ from hpsvid.ik.mlp import MlpIk, mlp_loss
 from hpsvid.ik.networks import make_network
 from hpsvid.ik.niki import Niki
 from hpsvid.mocap import read_mocap_folder
+from hpsvid.options import PartName
 from hpsvid.synthetic import LiftedPairs, MotionBatches, MotionSource, test_windows
 
 LEAST_SQUARES_WINDOWS = 1200

@@ -11,7 +11,6 @@ from torch import Tensor
 from hpsvid.backbone.lifter_network import Lifted, Lifter, LifterConfig, run, save_lifter
 from hpsvid.body.model import Body, load_body
 from hpsvid.body.skeleton import LIMB_JOINTS, PARENTS
-from hpsvid.choices import SizeName
 from hpsvid.common.files import staged
 from hpsvid.common.geometry import unit
 from hpsvid.common.records import join, take, to_device
@@ -30,6 +29,7 @@ from hpsvid.lifter_data import (
 )
 from hpsvid.metrics import mpjpe, pa_mpjpe
 from hpsvid.mocap import read_mocap_folder
+from hpsvid.options import SizeName
 from hpsvid.synthetic import FPS, MotionSource
 from hpsvid.train import FitConfig, fit
 from hpsvid.truth import ROOT

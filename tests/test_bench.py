@@ -16,7 +16,7 @@ from hpsvid.bench_page import write_bench_page
 from hpsvid.bench_report import changed_settings, markdown, read_report, regressions, report, totals
 from hpsvid.errors import InputError
 from hpsvid.formats.npz import write_motion
-from hpsvid.pipeline import Options
+from hpsvid.options import Options
 from hpsvid.render import load_renderer
 from tests.factories import make_motion, write_walk
 

@@ -14,10 +14,10 @@ from scipy.spatial.transform import Rotation
 
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import N_BODY, PARENTS
-from hpsvid.choices import RigName
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.formats.bvh import euler_zxy, write_bvh
-from hpsvid.formats.rig import RIGS, ExportOptions
+from hpsvid.formats.rig import RIGS
+from hpsvid.options import ExportOptions, RigName
 from hpsvid.types import Array, BodyParams
 from tests.factories import make_motion, make_params, make_person
 

@@ -3,10 +3,10 @@
 from typing import get_args
 
 from hpsvid.backbone import LIFTERS
-from hpsvid.choices import FormatName, LifterName, RendererName, RigName, SolverName
 from hpsvid.formats import FORMATS
 from hpsvid.formats.rig import RIGS
 from hpsvid.ik import SOLVERS
+from hpsvid.options import FormatName, LifterName, RendererName, RigName, SolverName
 from hpsvid.render import RENDERERS
 
 

@@ -24,7 +24,8 @@ from hpsvid.live.picture import Picture
 from hpsvid.live.pose import Poser
 from hpsvid.live.watch import watch
 from hpsvid.motion.smoothing import one_euro
-from hpsvid.pipeline import Options, one_torch_thread
+from hpsvid.options import Options
+from hpsvid.pipeline.stages import one_torch_thread
 from hpsvid.render import load_renderer
 from hpsvid.types import Array, Clip
 from hpsvid.video.probe import probe

@@ -12,7 +12,7 @@ from hpsvid.body.smpl import load_chosen_body
 from hpsvid.cli.common import app
 from hpsvid.errors import InputError
 from hpsvid.occlude import CUT_SHARE, largest_boxes, occluded, plan
-from hpsvid.pipeline import Options
+from hpsvid.options import Options
 from hpsvid.results import read_truths
 from hpsvid.sensitivity import Sensitivity, heat_map, table
 from hpsvid.types import Clip, Track

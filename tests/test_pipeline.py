@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from hpsvid.body.smpl import load_chosen_body
+from hpsvid.edit import check_body, keep_people
 from hpsvid.errors import InputError
-from hpsvid.pipeline import Options, check_body, keep_people, trim
+from hpsvid.options import Options
+from hpsvid.pipeline.stages import trim
 from hpsvid.types import Landmarks, Track
 from tests.factories import make_motion
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from hpsvid.edit import select_tracks
 from hpsvid.errors import InputError
-from hpsvid.tracking.tracker import Tracker, select_tracks
+from hpsvid.tracking.tracker import Tracker
 from hpsvid.types import Detections, Track
 from hpsvid.video.cuts import CutDetector
 

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from hpsvid.body.model import Body, load_body
-from hpsvid.choices import ModelName, PartName
 from hpsvid.common.weights import weights_path
 from hpsvid.evaluate import compare, hybrik_method, network_method, noisy_windows, table
 from hpsvid.ik.losses import independence
@@ -28,6 +27,7 @@ from hpsvid.ik.niki import Niki
 from hpsvid.ik.tensors import Pose, posed_joints, rotmat_to_6d, to_rest_axes, turn_root
 from hpsvid.metrics import MM
 from hpsvid.mocap import read_mocap_folder
+from hpsvid.options import ModelName, PartName
 from hpsvid.synthetic import test_windows
 from hpsvid.train import FitConfig, train_solver
 

@@ -21,13 +21,12 @@ from hpsvid.backbone.blazepose import BlazePose
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import LIMB_LANDMARKS
 from hpsvid.body.smpl import load_chosen_body
-from hpsvid.choices import LifterName, SolverName
 from hpsvid.common.geometry import image_of
 from hpsvid.ik import load_solver
 from hpsvid.metrics import MM, acceleration_error, mpjpe, pa_mpjpe
 from hpsvid.motion.camera import guess_camera
-from hpsvid.pipeline import (
-    Options,
+from hpsvid.options import LifterName, Options, SolverName
+from hpsvid.pipeline.stages import (
     StageClock,
     find_people,
     one_torch_thread,

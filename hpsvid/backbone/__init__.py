@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from hpsvid.backbone.blazepose import BlazePose
 from hpsvid.body.model import Body
-from hpsvid.choices import LifterName
 from hpsvid.official.hybrik_evidence import HybrIKBackbone, network_name
+from hpsvid.options import LifterName
 from hpsvid.types import Array, Camera, Landmarks, Observations
 
 __all__ = ["LIFTERS", "BlazePose", "HybrIKBackbone", "Lift", "network_name"]

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpsvid.choices import EngineName, FormatName, RendererName, RigName
 from hpsvid.cli.common import (
     BackboneOpt,
     DetectorOpt,
@@ -36,10 +35,12 @@ from hpsvid.cli.common import (
     stem_of,
 )
 from hpsvid.errors import InputError
+from hpsvid.options import EngineName, FormatName, RendererName, RigName
 
 if TYPE_CHECKING:
     from hpsvid.jobs import Job
-    from hpsvid.pipeline import Options, Progress, StageClock
+    from hpsvid.options import Options
+    from hpsvid.pipeline.stages import Progress, StageClock
     from hpsvid.types import Motion
 
 
@@ -210,9 +211,9 @@ def export(
         from hpsvid.body.smpl import load_chosen_body
         from hpsvid.common.files import check_folder
         from hpsvid.formats import check_options
-        from hpsvid.formats.rig import ExportOptions
-        from hpsvid.pipeline import Options, StageClock
-        from hpsvid.summary import summarise
+        from hpsvid.options import ExportOptions, Options
+        from hpsvid.pipeline.stages import StageClock
+        from hpsvid.pipeline.summary import summarise
 
         wanted = ExportOptions(fps=fps, rig=rig)
         chosen = check_options(format, wanted)
@@ -245,8 +246,9 @@ def export(
 def _motion_of(
     path: Path, body: Any, options: "Options", clock: "StageClock", progress: "Progress"
 ) -> "Motion":
+    from hpsvid.edit import check_body, keep_people
     from hpsvid.formats.npz import read_motion
-    from hpsvid.pipeline import check_body, keep_people, make_motion
+    from hpsvid.pipeline.make import make_motion
     from hpsvid.video.probe import probe
 
     if path.suffix.lower() == ".npz":
@@ -293,7 +295,7 @@ def live(
         from hpsvid.live.pose import Poser
         from hpsvid.live.screen import screen
         from hpsvid.live.watch import watch
-        from hpsvid.pipeline import Options
+        from hpsvid.options import Options
         from hpsvid.render import load_renderer
 
         if out is not None and (out.suffix != ".npz" or out.is_dir()):

@@ -9,8 +9,8 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from hpsvid.choices import BackboneName, LifterName, SolverName, WeightsName
 from hpsvid.errors import HpsvidError, InputError, one_line
+from hpsvid.options import BackboneName, LifterName, SolverName, WeightsName
 
 app = typer.Typer(
     help="Video of people in, smooth 3D human motion out.",
@@ -145,6 +145,6 @@ def show_facts(facts: dict[str, Any], *, quiet: bool, as_json: bool) -> None:
     if as_json:
         print(json.dumps(facts, indent=2))
     elif not quiet:
-        from hpsvid.summary import show
+        from hpsvid.pipeline.summary import show
 
         show(facts)

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from hpsvid.choices import SolverName
 from hpsvid.cli.common import (
     DetectorOpt,
     FastOpt,
@@ -26,6 +25,7 @@ from hpsvid.cli.common import (
     refuse_idle,
 )
 from hpsvid.errors import InputError
+from hpsvid.options import SolverName
 
 
 @app.command("eval")
@@ -69,7 +69,7 @@ def evaluate(
         from hpsvid.body.smpl import load_chosen_body
         from hpsvid.common.files import check_file, written_whole
         from hpsvid.evaluate import compare_solvers, comparison_json, comparison_text
-        from hpsvid.pipeline import Options
+        from hpsvid.options import Options
         from hpsvid.report import Measured, write_report
         from hpsvid.results import evaluate_motions, is_truth
 
@@ -176,7 +176,7 @@ def bench(
         )
         from hpsvid.body.smpl import load_chosen_body
         from hpsvid.common.files import check_file, written_whole
-        from hpsvid.pipeline import Options
+        from hpsvid.options import Options
         from hpsvid.render import load_renderer
 
         solvers = names_in(ik, SolverName, "--compare")
@@ -243,7 +243,7 @@ def sensitivity(
     with one_line_errors():
         from hpsvid import sensitivity
         from hpsvid.body.smpl import load_chosen_body
-        from hpsvid.pipeline import Options
+        from hpsvid.options import Options
         from hpsvid.results import read_truths
         from hpsvid.sensitivity import heat_map, table
         from hpsvid.video.probe import probe

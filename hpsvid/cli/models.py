@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from hpsvid.choices import ModelName, PartName, SizeName
 from hpsvid.cli.common import JsonOpt, app, names_in, one_line_errors, refuse_idle
 from hpsvid.errors import InputError
+from hpsvid.options import ModelName, PartName, SizeName
 
 
 @app.command()

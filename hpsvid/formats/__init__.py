@@ -5,12 +5,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from hpsvid.body.model import Body
-from hpsvid.choices import FormatName
 from hpsvid.errors import InputError
 from hpsvid.formats.amass import write_amass
 from hpsvid.formats.bvh import write_bvh
 from hpsvid.formats.npz import read_motion, write_motion, write_result
-from hpsvid.formats.rig import ExportOptions
+from hpsvid.options import ExportOptions, FormatName
 from hpsvid.types import Motion
 
 __all__ = [

@@ -14,7 +14,8 @@ from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT
 from hpsvid.common.files import write_npz
 from hpsvid.common.geometry import matrix_to_axis_angle
-from hpsvid.formats.rig import ExportOptions, evenly_timed, in_world_axes
+from hpsvid.formats.rig import evenly_timed, in_world_axes
+from hpsvid.options import ExportOptions
 from hpsvid.types import Motion
 
 # camera x right, y down, z forward -> world x right, y forward, z up

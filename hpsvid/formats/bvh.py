@@ -13,7 +13,8 @@ import numpy as np
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import N_BODY, PARENTS
 from hpsvid.common.files import written_whole
-from hpsvid.formats.rig import RIGS, ExportOptions, evenly_timed, in_world_axes
+from hpsvid.formats.rig import RIGS, evenly_timed, in_world_axes
+from hpsvid.options import ExportOptions
 from hpsvid.types import Array, Motion
 
 CAMERA_TO_Y_UP = np.diag([1.0, -1.0, -1.0])

@@ -15,7 +15,7 @@ import numpy as np
 from hpsvid.body.model import Body
 from hpsvid.common.files import read_npz, write_npz
 from hpsvid.errors import InputError
-from hpsvid.formats.rig import MAX_FPS, ExportOptions
+from hpsvid.options import MAX_FPS, ExportOptions
 from hpsvid.types import (
     SCHEMA_VERSION,
     Array,

@@ -1,35 +1,16 @@
 """Joint names and rest axes of the rigs that files are written for, and resampling."""
 
-from dataclasses import dataclass
-from typing import get_args
-
 import numpy as np
 import torch
 
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT
-from hpsvid.choices import RigName
 from hpsvid.common.geometry import slerp
-from hpsvid.errors import InputError
+from hpsvid.options import RigName
 from hpsvid.types import Array, BodyParams, Motion, Person
 
 # Matroska counts time in whole milliseconds: frames this near to an even grid lie on it
 _CLOCK_TICK_S = 1e-3
-MAX_FPS = 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportOptions:
-    """The user's wishes about a file. Raises InputError when a value cannot be used."""
-
-    fps: int | None = None  # Hz, evenly resampled; None: the clip's own rate
-    rig: RigName = "smpl"  # whose joint names
-
-    def __post_init__(self) -> None:
-        if self.rig not in get_args(RigName):
-            raise InputError(f"--rig {self.rig!r}: expected {', '.join(get_args(RigName))}")
-        if self.fps is not None and not 1 <= self.fps <= MAX_FPS:
-            raise InputError(f"--fps {self.fps}: expected 1 to {MAX_FPS}; most tools take 30 or 60")
 
 
 def evenly_timed(motion: Motion, person: Person, fps: int | None) -> tuple[BodyParams, float]:

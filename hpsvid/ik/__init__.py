@@ -6,9 +6,9 @@ from typing import Literal, Protocol
 import numpy as np
 
 from hpsvid.body.model import Body
-from hpsvid.choices import WeightsName
 from hpsvid.common.weights import weights_path
 from hpsvid.errors import InputError
+from hpsvid.options import WeightsName
 from hpsvid.types import BodyParams, Window
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from hpsvid.backbone.blazepose import BlazePose, Look, hull
 from hpsvid.backbone.crop import Crop
 from hpsvid.common.boxes import areas
-from hpsvid.pipeline import Options
+from hpsvid.options import Options
 from hpsvid.tracking import load_detector
 from hpsvid.tracking.tracker import PICTURE_SCORE, SURE_SCORE, Tracker
 from hpsvid.types import Array, Clip, Frames, Track, track_in_one_frame

@@ -24,7 +24,8 @@ from hpsvid.motion.camera import guess_camera
 from hpsvid.motion.person import person_betas, with_joints
 from hpsvid.motion.placing import place, refine
 from hpsvid.motion.smoothing import FILLED_WEIGHT, smooth_path, steady_so_far
-from hpsvid.pipeline import Options, provenance
+from hpsvid.options import Options
+from hpsvid.pipeline.make import provenance
 from hpsvid.types import (
     N_BETAS,
     N_LANDMARKS,

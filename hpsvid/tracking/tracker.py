@@ -313,23 +313,3 @@ def _expected_and_found(
     expected = box_corners(np.stack([follow.mean[:, 0] for follow in follows]))
     boxes = np.stack([seen.box for seen in offered])
     return expected, boxes, shared_areas(expected, boxes)
-
-
-def select_tracks(
-    tracks: list[Track], *, person: int | None = None, max_people: int | None = None
-) -> list[Track]:
-    """The tracks that the user asked for, in the order of their ids.
-
-    person: keep only this id. max_people: keep those who cover the most picture over time.
-    Raises InputError when there is no such person or max_people is below 1.
-    """
-    if max_people is not None and max_people < 1:
-        raise InputError(f"--max-people {max_people}: must be at least 1")
-    if person is not None:
-        chosen = [track for track in tracks if track.id == person]
-        if tracks and not chosen:
-            known = ", ".join(str(track.id) for track in tracks)
-            raise InputError(f"--person {person}: no such person; the clip has {known}")
-        return chosen
-    by_cover = sorted(tracks, key=lambda track: -areas(track.boxes.astype(np.float64)).sum())
-    return sorted(by_cover[:max_people], key=lambda track: track.id)

@@ -11,7 +11,7 @@ from rich.table import Table
 from hpsvid.types import Motion
 
 if TYPE_CHECKING:
-    from hpsvid.pipeline import StageClock
+    from hpsvid.pipeline.stages import StageClock
 
 
 def summarise(motion: Motion, clock: "StageClock", files: list[Path]) -> dict[str, Any]:

@@ -1,0 +1,61 @@
+"""Motion in, Motion out: keep some of the people."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from hpsvid.body.model import Body
+from hpsvid.common.boxes import areas
+from hpsvid.errors import InputError, NoPersonError
+from hpsvid.options import Options
+from hpsvid.types import Motion, Track
+
+
+def check_body(result: Motion, body: Body) -> None:
+    """Refuse to give a saved motion another body than it was made with.
+
+    Betas of one body say nothing on another. A motion that does not name its body passes.
+    Raises InputError.
+    """
+    made_with = result.provenance.get("body")
+    if isinstance(made_with, dict) and made_with.get("sha256") != body.sha256:
+        raise InputError(
+            f"{result.clip.path}: the result was made with the body {made_with.get('name')}, the "
+            f"body chosen now is {body.name}; choose the same one with --smpl or $HPSVID_SMPL"
+        )
+
+
+def keep_people(result: Motion, options: Options) -> Motion:
+    """A saved motion with only the people that `options` ask for.
+
+    Raises InputError when there is no such person, NoPersonError when there is nobody at all.
+    """
+    if not result.people:
+        raise NoPersonError(f"{result.clip.path}: the result holds no person; nothing to write")
+    kept = select_tracks(
+        [person.track for person in result.people],
+        person=options.person,
+        max_people=options.max_people,
+    )
+    ids = {found.id for found in kept}
+    return replace(result, people=tuple(p for p in result.people if p.track.id in ids))
+
+
+def select_tracks(
+    tracks: list[Track], *, person: int | None = None, max_people: int | None = None
+) -> list[Track]:
+    """The tracks that the user asked for, in the order of their ids.
+
+    person: keep only this id. max_people: keep those who cover the most picture over time.
+    Raises InputError when there is no such person or max_people is below 1.
+    """
+    if max_people is not None and max_people < 1:
+        raise InputError(f"--max-people {max_people}: must be at least 1")
+    if person is not None:
+        chosen = [track for track in tracks if track.id == person]
+        if tracks and not chosen:
+            known = ", ".join(str(track.id) for track in tracks)
+            raise InputError(f"--person {person}: no such person; the clip has {known}")
+        return chosen
+    by_cover = sorted(tracks, key=lambda track: -areas(track.boxes.astype(np.float64)).sum())
+    return sorted(by_cover[:max_people], key=lambda track: track.id)

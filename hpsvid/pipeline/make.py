@@ -1,0 +1,156 @@
+"""The only file that strings the stages together: video -> Motion -> overlay or files.
+
+Pass 1 decodes, detects and tracks; pass 2 decodes again and reads landmarks inside the tracks;
+then each track is lifted, solved, placed and smoothed. Pixels are held a chunk at a time.
+"""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import hpsvid
+from hpsvid.backbone import LIFTERS
+from hpsvid.body.model import Body
+from hpsvid.common.weights import imported_source, shipped_hashes
+from hpsvid.edit import select_tracks
+from hpsvid.errors import InputError, NoPersonError
+from hpsvid.ik import OFFICIAL, Solver, load_solver
+from hpsvid.motion.camera import guess_camera
+from hpsvid.official.hybrik_evidence import network_name
+from hpsvid.options import Options
+from hpsvid.pipeline.stages import (
+    Progress,
+    StageClock,
+    find_people,
+    one_torch_thread,
+    read_evidence,
+    solve_track,
+    trim,
+)
+from hpsvid.render import Renderer
+from hpsvid.render.overlay import Overlay
+from hpsvid.tracking import Detector, load_detector
+from hpsvid.types import Clip, Motion
+from hpsvid.video.writer import open_writer
+
+
+@one_torch_thread()
+def make_motion(
+    clip: Clip, body: Body, options: Options, clock: StageClock, progress: Progress
+) -> Motion:
+    """Every person of the clip as a smooth track.
+
+    Raises InputError when the clip cannot be read to its end, NoPersonError when nobody is in
+    it, WeightsError when a network's file is missing or damaged.
+    """
+    check_official(body, options)
+    camera = guess_camera(clip, options.focal_px)
+    detector = load_detector(options.detector, threads=options.threads)
+    lift = LIFTERS[options.lifter]
+    solver = load_solver(options.solver, body, options.weights)
+    tracks, pts_s = find_people(clip, detector, clock, progress)
+    tracks = select_tracks(tracks, person=options.person, max_people=options.max_people)
+    if not tracks:
+        raise NoPersonError(_nobody(clip, len(pts_s), options))
+    evidence, network = read_evidence(clip, tracks, camera, body, options, clock, progress)
+    people = []
+    for found, seen in zip(tracks, evidence, strict=True):
+        trimmed = trim(found, seen, float(clip.fps))
+        if trimmed is not None:
+            people.append(solve_track(*trimmed, pts_s, body, camera, lift, solver, clock))
+    if not people:
+        raise NoPersonError(_nobody(clip, len(pts_s), options))
+    return Motion(
+        clip=clip,
+        pts_s=pts_s,
+        camera=camera,
+        people=tuple(people),
+        provenance=provenance(detector, network, solver, body, options),
+    )
+
+
+def provenance(
+    detector: Detector,
+    backbone: dict[str, str],
+    solver: Solver,
+    body: Body,
+    options: Options,
+) -> dict[str, Any]:
+    """What a motion is made with; backbone: the landmark network's own provenance."""
+    return {
+        "hpsvid_version": hpsvid.__version__,
+        "detector": detector.provenance,
+        "backbone": backbone,
+        "lifter": options.lifter if options.backbone == "blazepose" else None,
+        "solver": solver.name,
+        "weights": _hashes(solver, options),
+        "body": {"name": body.name, "sha256": body.sha256},
+        "seed": 0,  # nothing in the pipeline is random
+    }
+
+
+def _nobody(clip: Clip, frames: int, options: Options) -> str:
+    asked = "" if options.person is None else f" with --person {options.person}"
+    return (
+        f"{clip.path}: no person found{asked} in {frames} frames of {clip.width}x{clip.height} "
+        "px; expected at least one person of about 40 px height or more"
+    )
+
+
+def _hashes(solver: Solver, options: Options) -> dict[str, str]:
+    """The sha256 of the weights of lifter and solver; of the authors', that of their file."""
+    lifter = "lifter" if options.lifter == "learned" and options.backbone == "blazepose" else ""
+    if options.weights == "official":
+        name = OFFICIAL[solver.name]
+        return shipped_hashes(lifter) | {name: imported_source(name)["sha256"]}
+    return shipped_hashes(lifter, solver.name.replace("-", "_"))
+
+
+def check_official(body: Body, options: Options) -> None:
+    """Refuse, before any work, to run the authors' networks without a SMPL body or weights.
+
+    Their shapes are SMPL's, which mean nothing on another body, and their twists and rotations
+    are about its rest pose: on another the person would come out bent, and nobody would know.
+    Raises InputError, WeightsError.
+    """
+    if body.free and (options.backbone == "hybrik" or options.weights == "official"):
+        raise InputError(
+            f"body {body.name}: the authors' networks (--backbone hybrik, --weights official) "
+            "speak of SMPL's skeleton; give your own SMPL file with --smpl or $HPSVID_SMPL"
+        )
+    if options.backbone == "hybrik":
+        imported_source(network_name(fast=options.fast))
+
+
+@one_torch_thread()
+def render_overlay(
+    result: Motion,
+    body: Body,
+    out: Path,
+    *,
+    renderer: Renderer,
+    alpha: float,
+    clock: StageClock,
+    progress: Progress,
+) -> None:
+    """Draw every person's mesh over the clip and write it to `out`, whole or not at all.
+
+    Raises InputError when the clip no longer matches the motion.
+    """
+    clip = result.clip
+    overlay = Overlay(result, body, renderer, alpha=alpha)
+    done = 0
+    with closing(clock.read(clip)) as chunks, open_writer(out, clip) as writer:
+        for frames in chunks:
+            with clock.stage("render", len(frames)):
+                pictures = list(overlay.draw(frames))
+            with clock.stage("encode", len(frames)):
+                for picture, pts in zip(pictures, frames.pts_s, strict=True):
+                    writer.write(picture, float(pts))
+            done += len(frames)
+            progress("render", done, len(result.pts_s))
+        if done != len(result.pts_s):
+            raise InputError(
+                f"{clip.path}: has {done} frames, the motion was made from {len(result.pts_s)}; "
+                "give the clip that the motion came from"
+            )
