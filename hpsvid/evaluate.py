@@ -19,9 +19,10 @@ from hpsvid.ik.hybrik import solve
 from hpsvid.ik.networks import Network, NetworkSolver, load_network
 from hpsvid.ik.tensors import Evidence, Person, posed_joints
 from hpsvid.metrics import MM, acceleration_error, acceleration_errors, mpjpe, pa_mpjpe
-from hpsvid.mocap import read_mocap_folder
+from hpsvid.mocap.amass import read_mocap_folder
+from hpsvid.mocap.noise import Noise, hidden_joints, observe
+from hpsvid.mocap.sources import test_windows
 from hpsvid.options import SolverName
-from hpsvid.synthetic import Noise, hidden_joints, observe, test_windows
 
 NOISE_LEVELS_MM = (0, 10, 20, 30, 50, 80)  # NIKI supplement D
 SEEN_MM, HIDDEN_MM = 20, 150  # what a joint that is seen, and one that is not, is off by

@@ -22,8 +22,8 @@ from hpsvid.common.records import join
 from hpsvid.common.series import held
 from hpsvid.errors import InputError
 from hpsvid.ik.hybrik import twists
-from hpsvid.synthetic import MotionSource
-from hpsvid.takes import chimera, choose_take, joints_of
+from hpsvid.mocap.sources import MotionSource
+from hpsvid.mocap.takes import chimera, choose_take, joints_of
 
 KEYS = ("image", "world", "visibility", "presence", "score", "rotvec", "betas", "transl", "K")
 START_RIDGE = 1e-2  # landmarks move together, which leaves the sums of them that are joints open

@@ -17,7 +17,7 @@ from hpsvid.body.smpl import find_gendered, load_smpl
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.common.pickles import read_plain_pickle
 from hpsvid.errors import InputError
-from hpsvid.mocap import MotionCapture, seen_by_camera
+from hpsvid.mocap.amass import MotionCapture, seen_by_camera
 from hpsvid.truth import TruePerson, Truth
 from hpsvid.types import N_BETAS, Array
 

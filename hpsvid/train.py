@@ -29,9 +29,10 @@ from hpsvid.ik.losses import Batch, LossWeights, fit_by_least_squares, niki_loss
 from hpsvid.ik.mlp import MlpIk, mlp_loss
 from hpsvid.ik.networks import make_network
 from hpsvid.ik.niki import Niki
-from hpsvid.mocap import read_mocap_folder
+from hpsvid.mocap.amass import read_mocap_folder
+from hpsvid.mocap.noise import LiftedPairs, MotionBatches
+from hpsvid.mocap.sources import MotionSource, test_windows
 from hpsvid.options import PartName
-from hpsvid.synthetic import LiftedPairs, MotionBatches, MotionSource, test_windows
 
 LEAST_SQUARES_WINDOWS = 1200
 VALIDATION_LEVELS = (0, 20, 50, None)

@@ -28,9 +28,9 @@ from hpsvid.lifter_data import (
     with_errors,
 )
 from hpsvid.metrics import mpjpe, pa_mpjpe
-from hpsvid.mocap import read_mocap_folder
+from hpsvid.mocap.amass import read_mocap_folder
+from hpsvid.mocap.sources import FPS, MotionSource
 from hpsvid.options import SizeName
-from hpsvid.synthetic import FPS, MotionSource
 from hpsvid.train import FitConfig, fit
 from hpsvid.truth import ROOT
 

@@ -8,8 +8,8 @@ from hpsvid.errors import InputError
 from hpsvid.evaluate import Score, compare_solvers, comparison_text, ratios
 from hpsvid.ik.mlp import MlpIk
 from hpsvid.ik.niki import Niki, NikiConfig
-from hpsvid.mocap import read_mocap_folder
-from hpsvid.synthetic import test_windows as windows_for_tests
+from hpsvid.mocap.amass import read_mocap_folder
+from hpsvid.mocap.sources import test_windows as windows_for_tests
 from tools.ablation import HEADS, probe
 
 

@@ -15,7 +15,7 @@ from hpsvid.errors import InputError
 from hpsvid.formats import FORMATS, check_options
 from hpsvid.formats.amass import write_amass
 from hpsvid.formats.npz import read_motion, write_motion
-from hpsvid.mocap import read_mocap
+from hpsvid.mocap.amass import read_mocap
 from hpsvid.options import ExportOptions, FormatName
 from hpsvid.types import BodyParams
 from tests.factories import make_motion, make_params, make_person, posed_joints

@@ -15,8 +15,8 @@ from hpsvid.ik.hybrik import twists
 from hpsvid.ik.losses import Batch
 from hpsvid.ik.networks import NetworkSolver, load_trained
 from hpsvid.ik.tensors import Evidence, Person, posed_joints
-from hpsvid.mocap import read_mocap_folder
-from hpsvid.synthetic import test_windows as windows_for_tests
+from hpsvid.mocap.amass import read_mocap_folder
+from hpsvid.mocap.sources import test_windows as windows_for_tests
 
 SMALL = {"refine_hidden": 16, "refine_blocks": 1, "hidden": 16, "blocks": 1}
 HIDDEN = [7, 18, 20]  # left ankle, left elbow, left wrist

@@ -23,7 +23,7 @@ from hpsvid.common.geometry import (
     rotation_to_ray,
 )
 from hpsvid.ik.hybrik import solve
-from hpsvid.mocap import read_mocap
+from hpsvid.mocap.amass import read_mocap
 from hpsvid.types import Array, Camera, Landmarks
 
 K = torch.tensor([[1000.0, 0, 640], [0, 1000.0, 360], [0, 0, 1]])

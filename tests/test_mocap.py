@@ -10,7 +10,13 @@ import torch
 from hpsvid.body.model import Body
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.errors import InputError
-from hpsvid.mocap import MotionCapture, read_mocap, read_mocap_folder, resample, seen_by_camera
+from hpsvid.mocap.amass import (
+    MotionCapture,
+    read_mocap,
+    read_mocap_folder,
+    resample,
+    seen_by_camera,
+)
 
 
 def save(path: Path, **arrays: Any) -> None:

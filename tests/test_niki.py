@@ -26,8 +26,8 @@ from hpsvid.ik.tensors import (
     swings_of,
     to_rest_axes,
 )
-from hpsvid.mocap import read_mocap_folder
-from hpsvid.synthetic import test_windows as windows_for_tests
+from hpsvid.mocap.amass import read_mocap_folder
+from hpsvid.mocap.sources import test_windows as windows_for_tests
 from hpsvid.types import Observations, Window
 
 KINDS = pytest.mark.parametrize("kind", ["one-stage", "twist-and-swing"])

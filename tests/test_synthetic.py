@@ -8,20 +8,18 @@ from hpsvid.body.skeleton import JOINT
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.errors import InputError
 from hpsvid.ik.tensors import posed_joints
-from hpsvid.mocap import MotionCapture
-from hpsvid.synthetic import (
-    MIRRORED,
+from hpsvid.mocap.amass import MotionCapture
+from hpsvid.mocap.noise import (
     LiftedPairs,
     MotionBatches,
-    MotionSource,
     Noise,
     correlated,
     hidden_joints,
-    mirror,
     observe,
     random_batch,
 )
-from hpsvid.synthetic import test_windows as windows_for_tests
+from hpsvid.mocap.sources import MIRRORED, MotionSource, mirror
+from hpsvid.mocap.sources import test_windows as windows_for_tests
 
 UP = torch.tensor([0.0, 1.0, 0.0])
 

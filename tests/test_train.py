@@ -16,7 +16,7 @@ from hpsvid.errors import InputError, WeightsError
 from hpsvid.ik.losses import LossWeights
 from hpsvid.ik.networks import load_network
 from hpsvid.ik.niki import Niki, NikiConfig
-from hpsvid.synthetic import MotionBatches
+from hpsvid.mocap.noise import MotionBatches
 from hpsvid.train import FitConfig, fit, loss_weights, train_solver
 
 CONFIG = FitConfig(steps=60, rate=0.2, warm_up=5, every=20, average=0.8, mixed_precision=False)

@@ -31,9 +31,9 @@ from hpsvid.lifter_data import (
     view_of,
     with_errors,
 )
-from hpsvid.mocap import MotionCapture
-from hpsvid.synthetic import MotionSource
-from hpsvid.takes import SIZE, Take, chimera, choose_take, joints_of
+from hpsvid.mocap.amass import MotionCapture
+from hpsvid.mocap.sources import MotionSource
+from hpsvid.mocap.takes import SIZE, Take, chimera, choose_take, joints_of
 from hpsvid.train_lifter import train_lifter
 from tests.test_synthetic import make_clip
 from tools import render_pairs

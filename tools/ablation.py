@@ -26,9 +26,9 @@ from hpsvid.ik.networks import load_network
 from hpsvid.ik.niki import Niki
 from hpsvid.ik.tensors import Pose, posed_joints, rotmat_to_6d, to_rest_axes, turn_root
 from hpsvid.metrics import MM
-from hpsvid.mocap import read_mocap_folder
+from hpsvid.mocap.amass import read_mocap_folder
+from hpsvid.mocap.sources import test_windows
 from hpsvid.options import ModelName, PartName
-from hpsvid.synthetic import test_windows
 from hpsvid.train import FitConfig, train_solver
 
 LENGTH = 16  # frames of a training window; these models see one at a time

@@ -21,9 +21,10 @@ from hpsvid.body.model import Body, load_body
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.common.weights import weights_path
 from hpsvid.lifter_augment import TILT_RAD, deepened, lean, turned
+from hpsvid.mocap.noise import LiftedPairs
+from hpsvid.mocap.sources import FPS
 from hpsvid.motion.person import person_betas
 from hpsvid.motion.smoothing import steady
-from hpsvid.synthetic import FPS, LiftedPairs
 from hpsvid.types import Array, Camera, Landmarks, Observations
 
 MIN_SEEN = 0.5  # of a sequence's frames

@@ -2,7 +2,7 @@
 
     python -m tools.render_pairs --mocap ../shared/data/mocap/free/train --out DIR --shards 0:200
 
-Each shard holds `SEQUENCES` takes of `hpsvid.takes`: what the network says of the pictures (the
+Each shard holds `SEQUENCES` takes of `hpsvid.mocap.takes`: what the network says of the pictures (the
 real crop-and-track code) beside the exact truth. A shard is a function of its number alone; shards
 that exist are skipped, so a stopped run goes on where it was. Nothing made here is committed.
 """
@@ -20,9 +20,9 @@ from hpsvid.body.model import Body, load_body
 from hpsvid.common.files import write_npz
 from hpsvid.common.geometry import matrix_to_axis_angle
 from hpsvid.common.weights import weights_path
-from hpsvid.mocap import read_mocap_folder
-from hpsvid.synthetic import FPS, MotionSource
-from hpsvid.takes import SIZE, Take, choose_take, joints_of
+from hpsvid.mocap.amass import read_mocap_folder
+from hpsvid.mocap.sources import FPS, MotionSource
+from hpsvid.mocap.takes import SIZE, Take, choose_take, joints_of
 from hpsvid.types import Array, Frames, Track
 from tools.scene import Light, Mesh, View, box_mesh, draw, dress, make_room, person_mesh
 

@@ -24,7 +24,7 @@ from hpsvid.body.skeleton import JOINT
 from hpsvid.common.geometry import project
 from hpsvid.common.weights import file_sha256, weights_path
 from hpsvid.formats.npz import write_motion
-from hpsvid.mocap import MotionCapture, read_mocap, seen_by_camera
+from hpsvid.mocap.amass import MotionCapture, read_mocap, seen_by_camera
 from hpsvid.types import N_JOINTS, Array, BodyParams, Camera, Clip, Motion, Person, Track
 from tools.scene import (
     Light,

@@ -5,7 +5,7 @@ that truth with errors that are larger in depth than across, correlated in time 
 something hides the body. Nothing here needs a picture.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from hpsvid.body.model import Body
-from hpsvid.body.skeleton import JOINT, JOINT_NAMES, N_BODY, mirrored
-from hpsvid.common.geometry import axis_angle_to_matrix, unit
+from hpsvid.body.skeleton import JOINT_NAMES
+from hpsvid.common.geometry import unit
 from hpsvid.common.records import join
-from hpsvid.errors import InputError
 from hpsvid.ik.hybrik import twists
 from hpsvid.ik.losses import Batch
 from hpsvid.ik.tensors import (
@@ -30,87 +29,18 @@ from hpsvid.ik.tensors import (
     to_rest_axes,
     turn_root,
 )
-from hpsvid.mocap import MotionCapture, resample
-from hpsvid.types import Array
+from hpsvid.mocap.sources import MotionSource
 
-FPS = 30.0
 LIFTED_SHARE = 0.5  # of a batch's windows, where there are lifted pairs
 KEY_FRAMES = 8  # frames between the key frames of an occlusion (NIKI supplement I)
 TRUNCATED = 0.75  # of the key frames; the protocol asks for more than 2/3
 MAX_HIDDEN_AREA = 0.3  # of the picture
-UPPER = [JOINT[name] for name in ("spine1", "spine2", "spine3", "neck", "head")] + [
-    joint for joint in range(JOINT["left_collar"], N_BODY) if JOINT_NAMES[joint] != "head"
-]
-ARMS = tuple(
-    [JOINT[f"{side}_{part}"] for part in ("collar", "shoulder", "elbow", "wrist", "hand")]
-    for side in ("left", "right")
-)
-MIRRORED = mirrored(JOINT_NAMES[:N_BODY])
 # how much worse than the trunk a joint is seen, as measured on the landmark network
 FARNESS = torch.tensor(
     [1.7 if any(part in name for part in ("wrist", "hand", "tip", "ankle", "foot", "toe"))
      else 1.3 if any(part in name for part in ("elbow", "knee", "head")) else 1.0
      for name in JOINT_NAMES]
 )  # fmt: skip
-
-
-def mirror(rotmats: Array) -> Array:
-    """The motion (T, 24, 3, 3) with left and right exchanged."""
-    flip = np.diag([-1.0, 1, 1])
-    return (flip @ rotmats[:, MIRRORED] @ flip).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class MotionSource:
-    """Draws windows of motion from clips, varied in speed, limbs, stiffness and handedness."""
-
-    clips: Sequence[MotionCapture]
-    length: int
-
-    def plain(self, rng: np.random.Generator) -> MotionCapture:
-        """A window of one clip at 30 Hz and a random speed; long clips are drawn more often.
-
-        Raises InputError when no clip is long enough.
-        """
-        share = np.array([len(clip) for clip in self.clips]) ** 0.7
-        for _ in range(200):
-            clip = self.clips[rng.choice(len(self.clips), p=share / share.sum())]
-            played = replace(clip, fps=clip.fps * float(rng.uniform(0.6, 1.4)))
-            need = int(np.ceil((self.length - 1) * played.fps / FPS)) + 2
-            if len(played) < need:
-                continue
-            start = int(rng.integers(0, len(played) - need + 1))
-            return _part(resample(_part(played, start, need), FPS), 0, self.length)
-        raise _too_short(self.clips, self.length)
-
-    def varied(self, rng: np.random.Generator) -> MotionCapture:
-        """As `plain`, with now and then the upper body or an arm of another motion."""
-        motion = self.plain(rng)
-        rotmats, transl = motion.rotmats.copy(), motion.transl
-        if rng.random() < 0.3:
-            rotmats[:, UPPER] = self.plain(rng).rotmats[:, UPPER]
-        for arm in ARMS:
-            if rng.random() < 0.15:
-                rotmats[:, arm] = self.plain(rng).rotmats[:, arm]
-        # a constant small turn of every joint makes poses that nobody performed
-        angle = rng.normal(size=(N_BODY, 3)) * np.radians(rng.choice([0, 3, 8]))
-        angle[0] = 0
-        rotmats = rotmats @ axis_angle_to_matrix(torch.from_numpy(angle)).numpy()
-        if rng.random() < 0.5:
-            rotmats, transl = mirror(rotmats), transl * np.array([-1, 1, 1], np.float32)
-        return replace(motion, rotmats=rotmats.astype(np.float32), transl=transl)
-
-
-def _part(clip: MotionCapture, start: int, count: int) -> MotionCapture:
-    """`count` frames of a clip."""
-    frames = slice(start, start + count)
-    return replace(clip, rotmats=clip.rotmats[frames], transl=clip.transl[frames])
-
-
-def _too_short(clips: Sequence[MotionCapture], length: int) -> InputError:
-    return InputError(
-        f"none of {len(clips)} motion captures lasts {length} frames at 30 Hz; give longer ones"
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -358,15 +288,3 @@ class MotionBatches:
                 )
                 made = join(made, lifted)
             yield made
-
-
-def test_windows(clips: Sequence[MotionCapture], length: int, most: int) -> Tensor:
-    """Up to `most` windows (N, T, 24, 3, 3) spread evenly over clips, at 30 fps, as performed."""
-    found = []
-    for clip in clips:
-        rotmats = resample(clip, FPS).rotmats
-        found += [rotmats[i : i + length] for i in range(0, len(rotmats) - length + 1, length)]
-    if not found:
-        raise _too_short(clips, length)
-    chosen = np.linspace(0, len(found) - 1, min(most, len(found))).round().astype(int)
-    return torch.from_numpy(np.stack([found[i] for i in chosen]))

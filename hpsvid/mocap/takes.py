@@ -14,8 +14,8 @@ from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT, N_BODY
 from hpsvid.common.geometry import axis_angle_to_matrix, matrix_to_axis_angle, swing_between
 from hpsvid.errors import InputError
-from hpsvid.mocap import MotionCapture, seen_by_camera
-from hpsvid.synthetic import ARMS, MotionSource
+from hpsvid.mocap.amass import MotionCapture, seen_by_camera
+from hpsvid.mocap.sources import ARMS, MotionSource
 from hpsvid.types import N_BETAS, Array, BodyParams
 
 SIZE = 448  # px, width and height of a picture; the landmark network's crop is 256

@@ -1,0 +1,1 @@
+"""Captured motion, and how evidence of it errs."""
