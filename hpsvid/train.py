@@ -23,7 +23,7 @@ from hpsvid.body.model import load_body
 from hpsvid.common.records import join, to_device
 from hpsvid.common.weights import save_weights, weights_path
 from hpsvid.errors import InputError
-from hpsvid.evaluate import compare, network_method
+from hpsvid.evaluation.noise_curves import compare, network_method
 from hpsvid.ik.gik import gik_loss
 from hpsvid.ik.losses import Batch, LossWeights, fit_by_least_squares, niki_loss
 from hpsvid.ik.mlp import MlpIk, mlp_loss

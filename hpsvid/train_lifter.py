@@ -15,6 +15,8 @@ from hpsvid.common.files import staged
 from hpsvid.common.geometry import unit
 from hpsvid.common.records import join, take, to_device
 from hpsvid.common.weights import weights_path
+from hpsvid.evaluation.metrics import mpjpe, pa_mpjpe
+from hpsvid.evaluation.truth import ROOT
 from hpsvid.lifter_augment import as_on_video, augment
 from hpsvid.lifter_data import (
     LandmarkErrors,
@@ -27,12 +29,10 @@ from hpsvid.lifter_data import (
     view_of,
     with_errors,
 )
-from hpsvid.metrics import mpjpe, pa_mpjpe
 from hpsvid.mocap.amass import read_mocap_folder
 from hpsvid.mocap.sources import FPS, MotionSource
 from hpsvid.options import SizeName
 from hpsvid.train import FitConfig, fit
-from hpsvid.truth import ROOT
 
 BATCH = 32  # sequences
 SIMULATED = 0.6  # of a batch, where there is motion to simulate landmarks for

@@ -11,15 +11,16 @@ import torch
 from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
-from hpsvid.accuracy import Errors, compare, frames_shown, match, per_joint, summary, table
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import LIMB_LANDMARKS
 from hpsvid.cli.common import app
 from hpsvid.errors import InputError
+from hpsvid.evaluation.errors import Errors, compare, frames_shown, match
+from hpsvid.evaluation.metrics import mpjpe, pa_mpjpe
+from hpsvid.evaluation.results import evaluate_motions
+from hpsvid.evaluation.tables import per_joint, summary, table
+from hpsvid.evaluation.truth import Truth, read_truth
 from hpsvid.formats.npz import write_motion
-from hpsvid.metrics import mpjpe, pa_mpjpe
-from hpsvid.results import evaluate_motions
-from hpsvid.truth import Truth, read_truth
 from hpsvid.types import Motion, Person, Track
 from tests.factories import make_motion, make_person
 

@@ -11,10 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpsvid.bench import MIB, bench, quality, truths_in
-from hpsvid.bench_page import write_bench_page
-from hpsvid.bench_report import changed_settings, markdown, read_report, regressions, report, totals
 from hpsvid.errors import InputError
+from hpsvid.evaluation.bench import MIB, bench, quality, truths_in
+from hpsvid.evaluation.bench_report import (
+    changed_settings,
+    markdown,
+    read_report,
+    regressions,
+    report,
+    totals,
+    write_bench_page,
+)
 from hpsvid.formats.npz import write_motion
 from hpsvid.options import Options
 from hpsvid.render import load_renderer
@@ -185,7 +192,7 @@ def test_peak_memory_is_this_runs_own():
     """In a process of its own: what other tests left in memory would be used again."""
     code = (
         "import numpy as np\n"
-        "from hpsvid.bench import peak_memory, reset_peak\n"
+        "from hpsvid.evaluation.bench import peak_memory, reset_peak\n"
         "peaks = [peak_memory()]\n"
         "for size in (200, 0, 100):\n"
         "    reset_peak()\n"

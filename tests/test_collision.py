@@ -7,8 +7,8 @@ from scipy.optimize import linprog
 
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT
-from hpsvid.collision import collision_ratio, crossing, near_parts
 from hpsvid.common.geometry import axis_angle_to_matrix
+from hpsvid.evaluation.collision import collision_ratio, crossing, near_parts
 
 FAR = np.zeros((2, 2), bool)  # two parts, neither near the other, nor itself
 

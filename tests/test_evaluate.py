@@ -5,7 +5,7 @@ import torch
 
 from hpsvid.common.weights import save_weights
 from hpsvid.errors import InputError
-from hpsvid.evaluate import Score, compare_solvers, comparison_text, ratios
+from hpsvid.evaluation.noise_curves import Score, compare_solvers, comparison_text, ratios
 from hpsvid.ik.mlp import MlpIk
 from hpsvid.ik.niki import Niki, NikiConfig
 from hpsvid.mocap.amass import read_mocap_folder

@@ -8,7 +8,7 @@ import torch
 from hpsvid.body.model import Body
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.common.weights import save_weights
-from hpsvid.evaluate import compare, hybrik_method, network_method
+from hpsvid.evaluation.noise_curves import compare, hybrik_method, network_method
 from hpsvid.ik import load_solver
 from hpsvid.ik.gik import MISSING_M, GikNet, gik_loss
 from hpsvid.ik.hybrik import twists

@@ -23,8 +23,8 @@ from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT, LANDMARK, LIMB_JOINTS
 from hpsvid.common.geometry import project
 from hpsvid.errors import WeightsError
+from hpsvid.evaluation.metrics import pa_mpjpe
 from hpsvid.formats.npz import read_motion
-from hpsvid.metrics import pa_mpjpe
 from hpsvid.types import Array, Camera, Landmarks, Observations
 from hpsvid.video.probe import probe
 from hpsvid.video.reader import read_frames

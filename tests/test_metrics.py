@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial import procrustes
 from scipy.spatial.transform import Rotation
 
-from hpsvid.metrics import (
+from hpsvid.evaluation.metrics import (
     acceleration_error,
     acceleration_errors,
     aligned_errors,

@@ -12,8 +12,8 @@ from hpsvid.body.model import Body
 from hpsvid.common.geometry import axis_angle_to_matrix, project
 from hpsvid.common.series import fill
 from hpsvid.errors import InputError
+from hpsvid.evaluation.metrics import acceleration_error, mpjpe
 from hpsvid.ik.hybrik import solve, twists
-from hpsvid.metrics import acceleration_error, mpjpe
 from hpsvid.motion.camera import guess_camera
 from hpsvid.motion.feet import FEET, hold_feet
 from hpsvid.motion.person import make_person, person_betas

@@ -9,7 +9,7 @@ from torch import nn
 
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.common.weights import save_weights
-from hpsvid.evaluate import compare, hybrik_method, network_method
+from hpsvid.evaluation.noise_curves import compare, hybrik_method, network_method
 from hpsvid.ik import load_solver
 from hpsvid.ik.hybrik import HybrIK, solve, twists
 from hpsvid.ik.losses import Batch, LossWeights, mmd, niki_loss

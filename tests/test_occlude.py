@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from hpsvid import sensitivity
 from hpsvid.body.smpl import load_chosen_body
 from hpsvid.cli.common import app
 from hpsvid.errors import InputError
-from hpsvid.occlude import CUT_SHARE, largest_boxes, occluded, plan
+from hpsvid.evaluation import sensitivity
+from hpsvid.evaluation.occlude import CUT_SHARE, largest_boxes, occluded, plan
+from hpsvid.evaluation.results import read_truths
+from hpsvid.evaluation.sensitivity import Sensitivity, heat_map, table
 from hpsvid.options import Options
-from hpsvid.results import read_truths
-from hpsvid.sensitivity import Sensitivity, heat_map, table
 from hpsvid.types import Clip, Track
 from hpsvid.video.probe import probe
 from hpsvid.video.reader import read_frames

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from hpsvid.charts import bar_chart, ticks
 from hpsvid.cli.common import app
-from hpsvid.evaluate import Comparison, Score
+from hpsvid.evaluation.noise_curves import Comparison, Score
+from hpsvid.evaluation.page import bar_chart, ticks
+from hpsvid.evaluation.report import write_report
 from hpsvid.formats.npz import read_motion, write_motion
-from hpsvid.report import write_report
 from tests.test_accuracy import part
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"

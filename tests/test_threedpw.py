@@ -10,14 +10,14 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from hpsvid.accuracy import summary
 from hpsvid.body.model import Body
 from hpsvid.body.smpl import load_smpl
 from hpsvid.common.weights import weights_path
 from hpsvid.errors import InputError
+from hpsvid.evaluation.results import evaluate_motions
+from hpsvid.evaluation.tables import summary
+from hpsvid.evaluation.threedpw import read_sequence
 from hpsvid.formats.npz import write_motion
-from hpsvid.results import evaluate_motions
-from hpsvid.threedpw import read_sequence
 from hpsvid.types import Motion
 from tests.factories import make_motion, make_params, make_person
 

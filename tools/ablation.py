@@ -20,12 +20,18 @@ from torch import Tensor
 
 from hpsvid.body.model import Body, load_body
 from hpsvid.common.weights import weights_path
-from hpsvid.evaluate import compare, hybrik_method, network_method, noisy_windows, table
+from hpsvid.evaluation.metrics import MM
+from hpsvid.evaluation.noise_curves import (
+    compare,
+    hybrik_method,
+    network_method,
+    noisy_windows,
+    table,
+)
 from hpsvid.ik.losses import independence
 from hpsvid.ik.networks import load_network
 from hpsvid.ik.niki import Niki
 from hpsvid.ik.tensors import Pose, posed_joints, rotmat_to_6d, to_rest_axes, turn_root
-from hpsvid.metrics import MM
 from hpsvid.mocap.amass import read_mocap_folder
 from hpsvid.mocap.sources import test_windows
 from hpsvid.options import ModelName, PartName

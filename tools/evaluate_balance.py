@@ -15,15 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
-from hpsvid.accuracy import at_root
 from hpsvid.backbone import LIFTERS
 from hpsvid.backbone.blazepose import BlazePose
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import LIMB_LANDMARKS
 from hpsvid.body.smpl import load_chosen_body
 from hpsvid.common.geometry import image_of
+from hpsvid.evaluation.errors import at_root
+from hpsvid.evaluation.metrics import MM, acceleration_error, mpjpe, pa_mpjpe
+from hpsvid.evaluation.truth import ROOT, Truth, points_of, read_truth
 from hpsvid.ik import load_solver
-from hpsvid.metrics import MM, acceleration_error, mpjpe, pa_mpjpe
 from hpsvid.motion.camera import guess_camera
 from hpsvid.options import LifterName, Options, SolverName
 from hpsvid.pipeline.stages import (
@@ -36,7 +37,6 @@ from hpsvid.pipeline.stages import (
     trim,
 )
 from hpsvid.tracking import load_detector
-from hpsvid.truth import ROOT, Truth, points_of, read_truth
 from hpsvid.types import Array, Clip, Landmarks, Track
 from hpsvid.video.probe import probe
 from hpsvid.video.reader import read_frames

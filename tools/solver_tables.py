@@ -22,9 +22,9 @@ from torch import Tensor
 from hpsvid.body.model import Body, load_body
 from hpsvid.body.skeleton import N_BODY, forward_kinematics
 from hpsvid.common.weights import weights_path
+from hpsvid.evaluation.metrics import MM
 from hpsvid.ik import ikol
 from hpsvid.ik.hybrik import solve, twists
-from hpsvid.metrics import MM
 
 Solve = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Joints (..., 29, 3) m, rest skeleton and twists to rotations (..., 24, 3, 3)."""

@@ -339,7 +339,7 @@ def occlude(
 ) -> None:
     """Hide parts of the people and cut the picture, as 3DPW-XOCC does, to test what holds."""
     with one_line_errors():
-        from hpsvid.occlude import occlude_clip
+        from hpsvid.evaluation.occlude import occlude_clip
         from hpsvid.video.probe import probe
 
         with progress_bars(shown=not quiet) as progress:

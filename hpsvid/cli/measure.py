@@ -65,13 +65,13 @@ def evaluate(
 ) -> None:
     """Measure motions against the truth, or compare solvers on noisy motion; Markdown tables."""
     with one_line_errors():
-        from hpsvid.accuracy import as_json, joint_table, table
         from hpsvid.body.smpl import load_chosen_body
         from hpsvid.common.files import check_file, written_whole
-        from hpsvid.evaluate import compare_solvers, comparison_json, comparison_text
+        from hpsvid.evaluation.noise_curves import compare_solvers, comparison_json, comparison_text
+        from hpsvid.evaluation.report import Measured, write_report
+        from hpsvid.evaluation.results import evaluate_motions, is_truth
+        from hpsvid.evaluation.tables import as_json, joint_table, table
         from hpsvid.options import Options
-        from hpsvid.report import Measured, write_report
-        from hpsvid.results import evaluate_motions, is_truth
 
         names = names_in(ik, SolverName, "--ik")
         if report is not None and report.suffix != ".html":
@@ -164,9 +164,11 @@ def bench(
     could be measured.
     """
     with one_line_errors():
-        from hpsvid import bench
-        from hpsvid.bench import truths_in
-        from hpsvid.bench_report import (
+        from hpsvid.body.smpl import load_chosen_body
+        from hpsvid.common.files import check_file, written_whole
+        from hpsvid.evaluation import bench
+        from hpsvid.evaluation.bench import truths_in
+        from hpsvid.evaluation.bench_report import (
             changed_settings,
             line,
             markdown,
@@ -174,8 +176,6 @@ def bench(
             regressions,
             report,
         )
-        from hpsvid.body.smpl import load_chosen_body
-        from hpsvid.common.files import check_file, written_whole
         from hpsvid.options import Options
         from hpsvid.render import load_renderer
 
@@ -210,7 +210,7 @@ def bench(
                 stream.write(json.dumps(facts, indent=2).encode())
         worse = None if before is None else regressions(rows, before)
         if html_file is not None:
-            from hpsvid.bench_page import write_bench_page
+            from hpsvid.evaluation.bench_report import write_bench_page
 
             write_bench_page(html_file, rows, worse, unreadable)
         if before is not None and (changed := changed_settings(settings, before)):
@@ -241,11 +241,11 @@ def sensitivity(
 ) -> None:
     """Slide a grey patch over a person and draw where it makes the pose worst."""
     with one_line_errors():
-        from hpsvid import sensitivity
         from hpsvid.body.smpl import load_chosen_body
+        from hpsvid.evaluation import sensitivity
+        from hpsvid.evaluation.results import read_truths
+        from hpsvid.evaluation.sensitivity import heat_map, table
         from hpsvid.options import Options
-        from hpsvid.results import read_truths
-        from hpsvid.sensitivity import heat_map, table
         from hpsvid.video.probe import probe
         from hpsvid.video.writer import PICTURE_OUT_SUFFIXES, check_output, write_image
 

@@ -1,30 +1,25 @@
 """How far motions are from the truth: people matched, every measure, as tables and JSON."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from hpsvid.body.model import Body, posed_surface
-from hpsvid.collision import collision_ratio
 from hpsvid.common.geometry import image_of
 from hpsvid.common.series import runs
 from hpsvid.errors import InputError
-from hpsvid.metrics import (
+from hpsvid.evaluation.collision import collision_ratio
+from hpsvid.evaluation.metrics import (
     MM,
     acceleration_errors,
     aligned_errors,
-    auc,
     jerk_sizes,
     joint_errors,
-    joint_means,
-    mean,
-    pck,
     skate_speeds,
 )
-from hpsvid.truth import FEET, POINT_NAMES, ROOT, PointSet, TruePerson, Truth, points_of
+from hpsvid.evaluation.truth import FEET, ROOT, PointSet, TruePerson, Truth, points_of
 from hpsvid.types import Array, Motion, Person
 
 # a found person is a true one where their points lie nearer than this share of the true one's
@@ -58,76 +53,6 @@ class Errors:
     vertex: Array  # (T,) mm, mean over the surface, the roots together
     collision: Array  # (T,) share of the triangles, every fifth frame
     true_collision: Array  # (T,)
-
-
-# column -> heading; what `summary` gives
-COLUMNS = {
-    "found_percent": "found %",
-    "mpjpe_mm": "MPJPE mm",
-    "pa_mpjpe_mm": "PA-MPJPE mm",
-    "pve_mm": "PVE mm",
-    "acceleration_m_s2": "accel m/s²",
-    "acceleration_mm_frame2": "accel mm/frame²",
-    "pck_percent": "PCK %",
-    "auc_percent": "AUC %",
-    "pa_pck_percent": "PA-PCK %",
-    "pa_auc_percent": "PA-AUC %",
-    "jitter_m_s3": "jitter m/s³",
-    "true_jitter_m_s3": "(truth's)",
-    "foot_skate_mm_s": "foot skate mm/s",
-    "true_foot_skate_mm_s": "(truth's) ",
-    "collision_percent": "collision %",
-    "true_collision_percent": "(truth's)  ",
-}
-
-
-def summary(errors: Sequence[Errors]) -> dict[str, float]:
-    """Every measure over these people, each frame and point with the same weight.
-
-    Found is a share of the frames that the truth knows and the motion has.
-    """
-
-    def together(name: str) -> Array:
-        return np.concatenate([getattr(one, name).ravel() for one in errors])
-
-    def average(name: str) -> float:
-        return mean(together(name))
-
-    joint, aligned = together("joint"), together("aligned")
-    sought = together("known") & together("shown")
-    per_frame = np.concatenate([(one.acceleration / one.fps**2).ravel() for one in errors])
-    found = np.concatenate([np.isfinite(one.joint).any(1) for one in errors])
-    return {
-        "found_percent": 100 * float(found.sum() / max(sought.sum(), 1)),
-        "mpjpe_mm": mean(joint),
-        "pa_mpjpe_mm": mean(aligned),
-        "pve_mm": average("vertex"),
-        "acceleration_m_s2": average("acceleration") / MM,
-        "acceleration_mm_frame2": mean(per_frame),
-        "pck_percent": 100 * pck(joint),
-        "auc_percent": 100 * auc(joint),
-        "pa_pck_percent": 100 * pck(aligned),
-        "pa_auc_percent": 100 * auc(aligned),
-        "jitter_m_s3": average("jerk"),
-        "true_jitter_m_s3": average("true_jerk"),
-        "foot_skate_mm_s": average("skate"),
-        "true_foot_skate_mm_s": average("true_skate"),
-        "collision_percent": 100 * average("collision"),
-        "true_collision_percent": 100 * average("true_collision"),
-    }
-
-
-def per_joint(errors: Sequence[Errors]) -> dict[str, dict[str, float]]:
-    """MPJPE and PA-MPJPE, mm, of each point by name; people with one set of points."""
-    columns = {
-        "mpjpe_mm": joint_means(np.concatenate([one.joint for one in errors])),
-        "pa_mpjpe_mm": joint_means(np.concatenate([one.aligned for one in errors])),
-    }
-    names = POINT_NAMES[errors[0].points]
-    return {
-        name: {column: float(values[i]) for column, values in columns.items()}
-        for i, name in enumerate(names)
-    }
 
 
 def compare(motion: Motion, truth: Truth, body: Body, *, clip: str, method: str) -> list[Errors]:
@@ -323,84 +248,3 @@ def _surfaces(
             pelvis = found.joints[place[keep], :1]
             away = (ours - pelvis) - (theirs - person.points[at, :1])
             yield at, {"vertex": np.linalg.norm(away, axis=-1).mean(1) * MM}
-
-
-def table(errors: Sequence[Errors]) -> str:
-    """Every person and method as Markdown, and each method over all of them.
-
-    Below it a line on each motion that does not have all frames of the truth.
-    """
-    lines = [
-        "| clip | person | method | " + " | ".join(COLUMNS.values()) + " |",
-        "|---" * (3 + len(COLUMNS)) + "|",
-    ]
-    lines += [_row([one.clip, str(one.person), one.method], [one]) for one in errors]
-    for method, of_method in by_method(errors).items():
-        if len(of_method) > 1:
-            lines.append(_row(["all", "", method], of_method))
-    parts: dict[tuple[str, str], list[Errors]] = {}
-    for one in errors:
-        parts.setdefault((one.clip, one.method), []).append(one)
-    for (clip, method), some in parts.items():
-        known = sum(int(one.known.sum()) for one in some)
-        sought = sum(int((one.known & one.shown).sum()) for one in some)
-        if sought < known:
-            lines.append(
-                f"\n{clip}, {method}: has frames at the times of {sought} of the {known} "
-                "poses that the truth knows; found % and errors are over those."
-            )
-    return "\n".join(lines)
-
-
-def joint_table(errors: Sequence[Errors]) -> str:
-    """MPJPE and PA-MPJPE of each point by method, a table for each set of points, as Markdown."""
-    tables = []
-    point_sets: dict[PointSet, None] = dict.fromkeys(one.points for one in errors)
-    for points in point_sets:
-        methods = by_method([one for one in errors if one.points == points])
-        rows = {method: per_joint(of_method) for method, of_method in methods.items()}
-        lines = [f"| MPJPE (PA-MPJPE) mm | {' | '.join(rows)} |", "|---" * (1 + len(rows)) + "|"]
-        for name in POINT_NAMES[points]:
-            cells = [
-                f"{of[name]['mpjpe_mm']:.1f} ({of[name]['pa_mpjpe_mm']:.1f})"
-                for of in rows.values()
-            ]
-            lines.append(f"| {name} | {' | '.join(cells)} |")
-        tables.append("\n".join(lines))
-    return "\n\n".join(tables)
-
-
-def by_method(errors: Sequence[Errors]) -> dict[str, list[Errors]]:
-    """The errors of each method, in the order of their first."""
-    groups: dict[str, list[Errors]] = {}
-    for one in errors:
-        groups.setdefault(one.method, []).append(one)
-    return groups
-
-
-def as_json(errors: Sequence[Errors]) -> dict[str, Any]:
-    """Every figure of the tables as plain values; null where nothing was to measure."""
-
-    def plain(values: dict[str, float]) -> dict[str, float | None]:
-        return {k: round(v, 4) if math.isfinite(v) else None for k, v in values.items()}
-
-    def joints(some: Sequence[Errors]) -> dict[str, Any]:
-        return {name: plain(values) for name, values in per_joint(some).items()}
-
-    return {
-        "people": [
-            {"clip": one.clip, "person": one.person, "method": one.method, "points": one.points,
-             "poses": int(one.known.sum()), "poses_shown": int((one.known & one.shown).sum()),
-             **plain(summary([one])), "per_joint": joints([one])}
-            for one in errors
-        ],
-        "all": {
-            method: {"people": len(some), **plain(summary(some))}
-            for method, some in by_method(errors).items()
-        },
-    }  # fmt: skip
-
-
-def _row(heads: list[str], errors: Sequence[Errors]) -> str:
-    cells = [f"{v:.1f}" if math.isfinite(v) else "-" for v in summary(errors).values()]
-    return "| " + " | ".join(heads + cells) + " |"

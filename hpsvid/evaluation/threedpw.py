@@ -17,8 +17,8 @@ from hpsvid.body.smpl import find_gendered, load_smpl
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.common.pickles import read_plain_pickle
 from hpsvid.errors import InputError
+from hpsvid.evaluation.truth import TruePerson, Truth
 from hpsvid.mocap.amass import MotionCapture, seen_by_camera
-from hpsvid.truth import TruePerson, Truth
 from hpsvid.types import N_BETAS, Array
 
 FPS = 30.0  # Hz, of the pictures

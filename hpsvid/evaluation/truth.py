@@ -1,7 +1,7 @@
 """What really happened in a clip: people's true points in the camera's axes, from npz files.
 
 Two kinds are read: a result npz of hpsvid (the truth of a rendered clip) and points triangulated
-from several calibrated cameras. `hpsvid.threedpw` reads 3DPW's sequences.
+from several calibrated cameras. `hpsvid.evaluation.threedpw` reads 3DPW's sequences.
 """
 
 from dataclasses import dataclass

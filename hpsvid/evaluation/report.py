@@ -14,16 +14,16 @@ import cv2
 import numpy as np
 
 import hpsvid
-from hpsvid.accuracy import COLUMNS, Errors, by_method, frames_shown, per_joint, summary
 from hpsvid.body.model import Body
-from hpsvid.charts import bar_chart, legend, line_chart
 from hpsvid.common.geometry import image_of
-from hpsvid.evaluate import Comparison, Score
-from hpsvid.metrics import AUC_STEPS, MM, PCK_MM, mean, pck
-from hpsvid.page import colours_of, write_page
+from hpsvid.evaluation.errors import Errors, frames_shown
+from hpsvid.evaluation.metrics import AUC_STEPS, MM, PCK_MM, mean, pck
+from hpsvid.evaluation.noise_curves import Comparison, Score
+from hpsvid.evaluation.page import bar_chart, colours_of, legend, line_chart, write_page
+from hpsvid.evaluation.tables import COLUMNS, by_method, per_joint, summary
+from hpsvid.evaluation.truth import POINT_NAMES, PointSet, Truth
 from hpsvid.render import load_renderer
 from hpsvid.render.overlay import Overlay
-from hpsvid.truth import POINT_NAMES, PointSet, Truth
 from hpsvid.types import Array, Frames, Motion
 from hpsvid.video.probe import probe
 from hpsvid.video.reader import read_frames

@@ -4,18 +4,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hpsvid.accuracy import Errors, compare
 from hpsvid.body.model import Body
 from hpsvid.body.smpl import find_smpl, load_chosen_body
 from hpsvid.common.files import read_npz
 from hpsvid.edit import check_body
 from hpsvid.errors import InputError
+from hpsvid.evaluation.errors import Errors, compare
+from hpsvid.evaluation.threedpw import read_sequence
+from hpsvid.evaluation.truth import Truth, read_truth
 from hpsvid.formats.npz import read_motion
 from hpsvid.options import Options, SolverName
 from hpsvid.pipeline.make import make_motion
 from hpsvid.pipeline.stages import Progress, StageClock
-from hpsvid.threedpw import read_sequence
-from hpsvid.truth import Truth, read_truth
 from hpsvid.types import Motion
 from hpsvid.video.probe import probe
 

@@ -14,11 +14,11 @@ from hpsvid.body.model import Body, load_body
 from hpsvid.common.records import take
 from hpsvid.common.weights import weights_path
 from hpsvid.errors import InputError
+from hpsvid.evaluation.metrics import MM, acceleration_error, acceleration_errors, mpjpe, pa_mpjpe
 from hpsvid.ik import ikol, load_solver
 from hpsvid.ik.hybrik import solve
 from hpsvid.ik.networks import Network, NetworkSolver, load_network
 from hpsvid.ik.tensors import Evidence, Person, posed_joints
-from hpsvid.metrics import MM, acceleration_error, acceleration_errors, mpjpe, pa_mpjpe
 from hpsvid.mocap.amass import read_mocap_folder
 from hpsvid.mocap.noise import Noise, hidden_joints, observe
 from hpsvid.mocap.sources import test_windows

@@ -2,7 +2,7 @@
 
 A row is one clip with one solver. Clips that cannot be worked on are listed with the reason and
 do not stop the others. Figures of two machines, or of a busy and a quiet one, do not compare.
-`hpsvid.bench_report` makes tables of the rows and compares them with earlier ones.
+`hpsvid.evaluation.bench_report` makes tables of the rows and compares them with earlier ones.
 """
 
 import math
@@ -17,19 +17,20 @@ from typing import Any
 
 import numpy as np
 
-from hpsvid.accuracy import compare, summary
 from hpsvid.body.model import Body
 from hpsvid.common.files import read_npz
 from hpsvid.common.series import RATE_HZ, runs
 from hpsvid.errors import HpsvidError, InputError, NoPersonError, reason
+from hpsvid.evaluation.errors import compare
+from hpsvid.evaluation.metrics import MM, acceleration_errors, jerk_sizes, mean
+from hpsvid.evaluation.results import belongs
+from hpsvid.evaluation.tables import summary
+from hpsvid.evaluation.truth import FEET, Truth, read_truth
 from hpsvid.ik.networks import WINDOW_FRAMES
-from hpsvid.metrics import MM, acceleration_errors, jerk_sizes, mean
 from hpsvid.options import Options, SolverName
 from hpsvid.pipeline.make import make_motion, render_overlay
 from hpsvid.pipeline.stages import StageClock, silent
 from hpsvid.render import ALPHA, Renderer
-from hpsvid.results import belongs
-from hpsvid.truth import FEET, Truth, read_truth
 from hpsvid.types import Array, Clip, Motion, Person
 from hpsvid.video.probe import clips_in, probe
 from hpsvid.video.reader import read_frames

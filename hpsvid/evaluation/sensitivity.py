@@ -12,7 +12,6 @@ from itertools import chain
 import cv2
 import numpy as np
 
-from hpsvid import metrics
 from hpsvid.backbone import LIFTERS
 from hpsvid.backbone.blazepose import BlazePose
 from hpsvid.body.model import Body
@@ -20,14 +19,15 @@ from hpsvid.body.skeleton import JOINT_NAMES, N_BODY
 from hpsvid.common.boxes import areas
 from hpsvid.common.geometry import image_of
 from hpsvid.errors import InputError, NoPersonError
+from hpsvid.evaluation import metrics
+from hpsvid.evaluation.metrics import joint_errors, joint_means, mean
+from hpsvid.evaluation.occlude import MARGIN
+from hpsvid.evaluation.truth import Truth
 from hpsvid.ik import load_solver
-from hpsvid.metrics import joint_errors, joint_means, mean
 from hpsvid.motion.camera import guess_camera
-from hpsvid.occlude import MARGIN
 from hpsvid.options import Options
 from hpsvid.pipeline.stages import Progress, StageClock, one_torch_thread, solve_track
 from hpsvid.tracking import load_detector
-from hpsvid.truth import Truth
 from hpsvid.types import Array, Clip, Frames, track_in_one_frame
 from hpsvid.video.reader import read_frames
 

@@ -1,0 +1,1 @@
+"""Measure motions: metrics, truth, errors, tables, pages."""
