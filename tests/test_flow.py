@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from hpsvid.ik.flow import Flow, Given, Lift, couplings, fit_flow
+from hpsvid.ik.flow import Flow, Given, Lift, couplings
+from hpsvid.training.least_squares import fit_flow
 
 DIM, N_CONDITION = 12, 5
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}

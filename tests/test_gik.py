@@ -10,13 +10,13 @@ from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.common.weights import save_weights
 from hpsvid.evaluation.noise_curves import compare, hybrik_method, network_method
 from hpsvid.ik import load_solver
-from hpsvid.ik.gik import MISSING_M, GikNet, gik_loss
+from hpsvid.ik.gik import MISSING_M, GikNet
 from hpsvid.ik.hybrik import twists
-from hpsvid.ik.losses import Batch
 from hpsvid.ik.networks import NetworkSolver, load_trained
 from hpsvid.ik.tensors import Evidence, Person, posed_joints
 from hpsvid.mocap.amass import read_mocap_folder
 from hpsvid.mocap.sources import test_windows as windows_for_tests
+from hpsvid.training.losses import Batch, gik_loss
 
 SMALL = {"refine_hidden": 16, "refine_blocks": 1, "hidden": 16, "blocks": 1}
 HIDDEN = [7, 18, 20]  # left ankle, left elbow, left wrist

@@ -12,7 +12,6 @@ from hpsvid.common.weights import save_weights
 from hpsvid.evaluation.noise_curves import compare, hybrik_method, network_method
 from hpsvid.ik import load_solver
 from hpsvid.ik.hybrik import HybrIK, solve, twists
-from hpsvid.ik.losses import Batch, LossWeights, mmd, niki_loss
 from hpsvid.ik.mlp import MlpIk
 from hpsvid.ik.networks import NikiSolver, load_trained
 from hpsvid.ik.niki import Kind, Niki, NikiConfig
@@ -28,6 +27,7 @@ from hpsvid.ik.tensors import (
 )
 from hpsvid.mocap.amass import read_mocap_folder
 from hpsvid.mocap.sources import test_windows as windows_for_tests
+from hpsvid.training.losses import Batch, LossWeights, mmd, niki_loss
 from hpsvid.types import Observations, Window
 
 KINDS = pytest.mark.parametrize("kind", ["one-stage", "twist-and-swing"])

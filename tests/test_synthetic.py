@@ -9,17 +9,10 @@ from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.errors import InputError
 from hpsvid.ik.tensors import posed_joints
 from hpsvid.mocap.amass import MotionCapture
-from hpsvid.mocap.noise import (
-    LiftedPairs,
-    MotionBatches,
-    Noise,
-    correlated,
-    hidden_joints,
-    observe,
-    random_batch,
-)
+from hpsvid.mocap.noise import Noise, correlated, hidden_joints, observe
 from hpsvid.mocap.sources import MIRRORED, MotionSource, mirror
 from hpsvid.mocap.sources import test_windows as windows_for_tests
+from hpsvid.training.batches import LiftedPairs, MotionBatches, random_batch
 
 UP = torch.tensor([0.0, 1.0, 0.0])
 

@@ -10,14 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-from hpsvid import train
 from hpsvid.common.weights import load_parameters, read_config, save_weights
 from hpsvid.errors import InputError, WeightsError
-from hpsvid.ik.losses import LossWeights
 from hpsvid.ik.networks import load_network
 from hpsvid.ik.niki import Niki, NikiConfig
-from hpsvid.mocap.noise import MotionBatches
-from hpsvid.train import FitConfig, fit, loss_weights, train_solver
+from hpsvid.training import loop as train
+from hpsvid.training.batches import MotionBatches
+from hpsvid.training.loop import FitConfig, fit
+from hpsvid.training.losses import LossWeights
+from hpsvid.training.solvers import loss_weights, train_solver
 
 CONFIG = FitConfig(steps=60, rate=0.2, warm_up=5, every=20, average=0.8, mixed_precision=False)
 

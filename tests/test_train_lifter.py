@@ -8,7 +8,6 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from hpsvid import train_lifter as training
 from hpsvid.backbone.lifter_network import HIPS, load_lifter
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT, LANDMARK
@@ -17,8 +16,13 @@ from hpsvid.common.files import write_npz
 from hpsvid.common.geometry import axis_angle_to_matrix, matrix_to_axis_angle, project, unit
 from hpsvid.common.records import join
 from hpsvid.errors import InputError
-from hpsvid.lifter_augment import LEAN_RAD, as_on_video, augment, mirror_pairs, rolled
-from hpsvid.lifter_data import (
+from hpsvid.mocap.amass import MotionCapture
+from hpsvid.mocap.sources import MotionSource
+from hpsvid.mocap.takes import SIZE, Take, chimera, choose_take, joints_of
+from hpsvid.training import lifter as training
+from hpsvid.training.augment import LEAN_RAD, as_on_video, augment, mirror_pairs, rolled
+from hpsvid.training.lifter import train_lifter
+from hpsvid.training.pairs import (
     KEYS,
     Pairs,
     Shard,
@@ -31,10 +35,6 @@ from hpsvid.lifter_data import (
     view_of,
     with_errors,
 )
-from hpsvid.mocap.amass import MotionCapture
-from hpsvid.mocap.sources import MotionSource
-from hpsvid.mocap.takes import SIZE, Take, chimera, choose_take, joints_of
-from hpsvid.train_lifter import train_lifter
 from tests.test_synthetic import make_clip
 from tools import render_pairs
 from tools.render_pairs import make_shard

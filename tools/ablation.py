@@ -28,14 +28,15 @@ from hpsvid.evaluation.noise_curves import (
     noisy_windows,
     table,
 )
-from hpsvid.ik.losses import independence
 from hpsvid.ik.networks import load_network
 from hpsvid.ik.niki import Niki
 from hpsvid.ik.tensors import Pose, posed_joints, rotmat_to_6d, to_rest_axes, turn_root
 from hpsvid.mocap.amass import read_mocap_folder
 from hpsvid.mocap.sources import test_windows
 from hpsvid.options import ModelName, PartName
-from hpsvid.train import FitConfig, train_solver
+from hpsvid.training.loop import FitConfig
+from hpsvid.training.losses import independence
+from hpsvid.training.solvers import train_solver
 
 LENGTH = 16  # frames of a training window; these models see one at a time
 

@@ -4,7 +4,7 @@
 
 DIR holds the shards of `tools.render_pairs`. Every sequence enters twice, as lifted and as
 `smoothing.steady` hands it to a solver, its 3D made as deep and as leaning as on one video or
-another (`hpsvid.lifter_augment`). Nothing made here is committed.
+another (`hpsvid.training.augment`). Nothing made here is committed.
 """
 
 import argparse
@@ -20,11 +20,11 @@ from hpsvid.backbone.lifter_network import Lifter, load_lifter
 from hpsvid.body.model import Body, load_body
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.common.weights import weights_path
-from hpsvid.lifter_augment import TILT_RAD, deepened, lean, turned
-from hpsvid.mocap.noise import LiftedPairs
 from hpsvid.mocap.sources import FPS
 from hpsvid.motion.person import person_betas
 from hpsvid.motion.smoothing import steady
+from hpsvid.training.augment import TILT_RAD, deepened, lean, turned
+from hpsvid.training.batches import LiftedPairs
 from hpsvid.types import Array, Camera, Landmarks, Observations
 
 MIN_SEEN = 0.5  # of a sequence's frames

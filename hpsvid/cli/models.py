@@ -45,7 +45,8 @@ def train(
     """Train a solver or the lifter; an interrupted run goes on where it was."""
     with one_line_errors():
         from hpsvid.common.files import check_folder
-        from hpsvid.train import FitConfig, loss_weights, train_solver
+        from hpsvid.training.loop import FitConfig
+        from hpsvid.training.solvers import loss_weights, train_solver
 
         if out.suffix != ".safetensors":
             raise InputError(f"{out}: suffix {out.suffix!r}; expected .safetensors")
@@ -59,7 +60,7 @@ def train(
         folder = folder or out.with_suffix("")
         out.parent.mkdir(parents=True, exist_ok=True)
         if model == "lifter":
-            from hpsvid.train_lifter import train_lifter
+            from hpsvid.training.lifter import train_lifter
 
             scores = train_lifter(
                 data, out, folder, mocap=mocap, size=size, seed=seed, steps=steps, minutes=minutes

@@ -374,22 +374,6 @@ class Flow(nn.Module):
         return v
 
 
-def fit_flow(flow: Flow, u: Tensor, given: Given, truth: Tensor, ridge: float = 1e-3) -> None:
-    """Fit the couplings before the lifting layer, one after the other, by least squares.
-
-    u, truth: (B, T, D) input with errors and without. Each coupling's last layer is set so that it
-    brings its input closest to the truth; the layers before the last stay random features. No
-    gradient is needed: this takes seconds, and is where training by gradient may start from.
-    """
-    with torch.no_grad():
-        for layer in flow.layers:
-            if isinstance(layer, Lift):
-                break
-            if isinstance(layer, BeliefCoupling | TemporalCoupling):
-                layer.fit(u, given, truth, ridge)
-            u = layer(u, given)[0]
-
-
 def couplings(
     features: Tensor,
     keep_also: Tensor,

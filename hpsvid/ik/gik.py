@@ -11,10 +11,8 @@ dropout, so that a frame's result depends on nothing but the frame.
 
 from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 
-from hpsvid.ik.losses import Batch
 from hpsvid.ik.mlp import ResidualMlp, frame_betas, frame_condition, upright
 from hpsvid.ik.tensors import (
     CEILING_M,
@@ -25,20 +23,17 @@ from hpsvid.ik.tensors import (
     UNIT_M,
     Evidence,
     Person,
-    posed_joints,
     rotation_6d_to_rotmat,
-    rotmat_to_6d,
     to_rest_axes,
     turn_root,
 )
 
-MASKED_SHARE = 0.3  # of a frame's joints are hidden in training ("random synthetic occlusion 30%")
 # a joint less certain than this says no more than the other joints do: over all poses a hand or a
 # foot strays about as far from where it is on average
 MISSING_M = 0.2
 
 
-def _hide(evidence: Evidence, person: Person, missing: Tensor) -> tuple[Evidence, Person]:
+def hide_joints(evidence: Evidence, person: Person, missing: Tensor) -> tuple[Evidence, Person]:
     """Evidence without the joints in `missing` (B, T, 29): at the pelvis, sigma at its most."""
     joints = evidence.joints.masked_fill(missing[..., None], 0.0)
     return replace(evidence, joints=joints), replace(
@@ -75,34 +70,6 @@ class GikNet(nn.Module):
     def rotations(self, evidence: Evidence, person: Person) -> Tensor:
         """Solve windows in any axes: rotations (B, T, 24, 3, 3) in those axes."""
         turn, evidence, person = to_rest_axes(
-            *_hide(evidence, person, person.sigma > MISSING_M), framewise=True
+            *hide_joints(evidence, person, person.sigma > MISSING_M), framewise=True
         )
         return turn_root(turn.mT, rotation_6d_to_rotmat(self(evidence, person)[1]))
-
-
-def gik_loss(
-    model: GikNet, batch: Batch, generator: torch.Generator | None = None
-) -> tuple[Tensor, dict[str, float]]:
-    """L1 of refined joints, rotations and posed joints; `generator` draws the joints that are hid.
-
-    The paper's L_ii, L_theta and L_vi, the latter over joints; a mean over the valid frames of sums
-    over their features, joints in units of `niki.UNIT_M`.
-    """
-    sigma, valid = batch.person.sigma, batch.person.valid
-    drawn = torch.rand(sigma.shape, generator=generator).to(sigma) < MASKED_SHARE
-    hidden = _hide(batch.evidence, batch.person, (sigma > MISSING_M) | drawn)
-    turn, evidence, person = to_rest_axes(*hidden, framewise=True)
-    truth = turn_root(turn, batch.rotmats)
-    rest = person.rest.expand(*valid.shape, N_JOINTS, 3)
-    joints = posed_joints(truth, rest)
-    refined, found = model(evidence, person)
-    posed = posed_joints(rotation_6d_to_rotmat(found), rest)
-    errors = {
-        "refine": (refined - joints).flatten(2) / UNIT_M,
-        "theta": found - rotmat_to_6d(truth),
-        "joints": (posed - joints).flatten(2) / UNIT_M,
-    }
-    terms = {
-        name: (error.abs().sum(-1) * valid).sum() / valid.sum() for name, error in errors.items()
-    }
-    return torch.stack([*terms.values()]).sum(), {name: t.item() for name, t in terms.items()}

@@ -6,7 +6,6 @@ Zhou et al., CVPR 2019, as in NIKI's Table 5 and supplement D; each frame on its
 import torch
 from torch import Tensor, nn
 
-from hpsvid.ik.losses import Batch
 from hpsvid.ik.tensors import (
     BETA_SCALE,
     CEILING_M,
@@ -19,7 +18,6 @@ from hpsvid.ik.tensors import (
     UNIT_M,
     Evidence,
     Person,
-    posed_joints,
     rotation_6d_to_rotmat,
     rotmat_to_6d,
     to_rest_axes,
@@ -79,15 +77,3 @@ class MlpIk(nn.Module):
         """Solve windows in any axes: rotations (B, T, 24, 3, 3) in those axes."""
         turn, evidence, person = to_rest_axes(evidence, person, framewise=True)
         return turn_root(turn.mT, rotation_6d_to_rotmat(self(evidence, person)))
-
-
-def mlp_loss(model: MlpIk, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """L_inv of NIKI (Eq. 7), the only direction that an MLP has."""
-    found = model(batch.evidence, batch.person)
-    valid = batch.person.valid
-    rest = batch.person.rest.expand(*valid.shape, 29, 3)
-    turned = (found - rotmat_to_6d(batch.rotmats)).square().sum(-1)
-    off = posed_joints(rotation_6d_to_rotmat(found), rest) - posed_joints(batch.rotmats, rest)
-    errors = turned + off.abs().flatten(2).sum(-1) / UNIT_M
-    total = (errors * valid).sum() / valid.sum()
-    return total, {"inv": total.item()}

@@ -5,33 +5,17 @@ that truth with errors that are larger in depth than across, correlated in time 
 something hides the body. Nothing here needs a picture.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT_NAMES
 from hpsvid.common.geometry import unit
-from hpsvid.common.records import join
 from hpsvid.ik.hybrik import twists
-from hpsvid.ik.losses import Batch
-from hpsvid.ik.tensors import (
-    BONE_ENDS,
-    FLOOR_M,
-    TWIST_ERROR,
-    Evidence,
-    Person,
-    posed_joints,
-    to_rest_axes,
-    turn_root,
-)
-from hpsvid.mocap.sources import MotionSource
+from hpsvid.ik.tensors import BONE_ENDS, FLOOR_M, TWIST_ERROR, Evidence, posed_joints
 
-LIFTED_SHARE = 0.5  # of a batch's windows, where there are lifted pairs
 KEY_FRAMES = 8  # frames between the key frames of an occlusion (NIKI supplement I)
 TRUNCATED = 0.75  # of the key frames; the protocol asks for more than 2/3
 MAX_HIDDEN_AREA = 0.3  # of the picture
@@ -161,130 +145,3 @@ def observe(
     doubt = noise.doubt * torch.randn(b, 1, 29, generator=generator)
     reported = (sigma + FLOOR_M) * torch.exp(doubt)
     return Evidence(joints=joints, twist=torch.stack(turned, -1)), reported
-
-
-def training_batch(
-    evidence: Evidence, person: Person, rotmats: Tensor, *, framewise: bool
-) -> Batch:
-    """Turn windows (or each frame by itself) to the rest body's axes, truth and evidence alike."""
-    turn, evidence, person = to_rest_axes(evidence, person, framewise=framewise)
-    return Batch(
-        evidence=evidence,
-        person=person,
-        exact=replace(person, sigma=person.sigma.clamp_max(2 * FLOOR_M)),
-        rotmats=turn_root(turn, rotmats),
-    )
-
-
-def random_batch(
-    poses: Tensor, body: Body, generator: torch.Generator, *, framewise: bool
-) -> Batch:
-    """Random shapes, views and errors for windows of true poses (B, T, 24, 3, 3), y up."""
-    b, t = poses.shape[:2]
-    betas = 1.0 * torch.randn(b, 1, 10, generator=generator)
-    rest = body.rest_joints(betas)
-    yaw = 2 * torch.pi * torch.rand(b, 1, generator=generator)
-    pitch = (0.2 + 0.35 * torch.randn(b, 1, generator=generator)).clamp(-0.35, 1.05)
-    ahead = torch.stack(
-        [yaw.sin() * pitch.cos(), -pitch.sin().expand_as(yaw), yaw.cos() * pitch.cos()], -1
-    ).expand(b, t, 3)
-    up = torch.tensor([0.0, 1.0, 0.0])
-    joints = posed_joints(poses, rest.expand(b, t, 29, 3))
-    noise = random_noise(joints, ahead, up, generator)
-    evidence, reported = observe(poses, rest, ahead, noise, generator)
-    # one window in six is shorter than the others, padded by its last frame
-    cut = torch.rand(b, generator=generator) < 1 / 6
-    length = torch.randint(1, t + 1, (b,), generator=generator)
-    last = torch.where(cut, length, t)[:, None] - 1
-    person = Person(
-        rest=rest,
-        betas=betas,
-        view=ahead,
-        sigma=reported,
-        valid=torch.arange(t)[None] <= last,
-    )
-    return training_batch(evidence, person, poses, framewise=framewise)
-
-
-@dataclass(frozen=True)
-class LiftedPairs:
-    """Evidence that a lifter made of rendered pictures, with the truth (`tools/lift_pairs.py`)."""
-
-    joints: Tensor  # (N, T, 29, 3) m
-    sigma: Tensor  # (N, T, 29) m
-    twist: Tensor  # (N, T, 23, 2)
-    view: Tensor  # (N, T, 3)
-    betas: Tensor  # (N, 10) as estimated
-    rotmats: Tensor  # (N, T, 24, 3, 3) true, in the evidence's axes
-
-    @classmethod
-    def read(cls, path: Path) -> "LiftedPairs":
-        """The pairs of an npz with this class's fields as keys."""
-        with np.load(path) as archive:
-            return cls(**{name: torch.from_numpy(archive[name]) for name in cls.__annotations__})
-
-    def batch(
-        self, rng: np.random.Generator, body: Body, size: int, length: int, *, framewise: bool
-    ) -> Batch:
-        """Windows drawn at random."""
-        rows = torch.from_numpy(rng.integers(0, len(self.joints), size))[:, None]
-        start = rng.integers(0, self.joints.shape[1] - length + 1, size)
-        frames = torch.from_numpy(start)[:, None] + torch.arange(length)
-        betas = self.betas[rows]
-        person = Person(
-            rest=body.rest_joints(betas),
-            betas=betas,
-            view=self.view[rows, frames],
-            sigma=self.sigma[rows, frames],
-            valid=torch.ones(size, length, dtype=torch.bool),
-        )
-        evidence = Evidence(joints=self.joints[rows, frames], twist=self.twist[rows, frames])
-        return training_batch(evidence, person, self.rotmats[rows, frames], framewise=framewise)
-
-
-class MotionBatches:
-    """Endless batches from captured motion: a pool of windows, a few of them new each time.
-
-    Making a window costs more than giving it a new shape, view and errors, so a window serves
-    several times, seen differently each time.
-    """
-
-    def __init__(
-        self,
-        source: MotionSource,
-        body: Body,
-        *,
-        batch: int,
-        framewise: bool,
-        seed: int,
-        pool: int = 512,
-        fresh: int = 2,
-        pairs: LiftedPairs | None = None,
-    ) -> None:
-        self.source, self.body = source, body
-        self.framewise, self.fresh, self.pairs = framewise, fresh, pairs
-        self.lifted = 0 if pairs is None else round(LIFTED_SHARE * batch)
-        self.batch = batch - self.lifted
-        self.rng = np.random.default_rng(seed)
-        self.generator = torch.Generator().manual_seed(seed)
-        self.pool = np.stack(
-            [source.varied(self.rng).rotmats for _ in range(max(pool, self.batch))]
-        )
-        self.next = 0
-
-    def __iter__(self) -> Iterator[Batch]:
-        """Batches without end."""
-        while True:
-            for _ in range(self.fresh):
-                self.pool[self.next] = self.source.varied(self.rng).rotmats
-                self.next = (self.next + 1) % len(self.pool)
-            chosen = self.rng.choice(len(self.pool), self.batch, replace=False)
-            poses = torch.from_numpy(self.pool[chosen])
-            made = random_batch(poses, self.body, self.generator, framewise=self.framewise)
-            if self.pairs is not None:
-                length = self.source.length
-                lifted = self.pairs.batch(
-                    self.rng, self.body, self.lifted, length, framewise=self.framewise
-                )
-                made = join(made, lifted)
-            yield made

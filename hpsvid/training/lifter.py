@@ -17,8 +17,12 @@ from hpsvid.common.records import join, take, to_device
 from hpsvid.common.weights import weights_path
 from hpsvid.evaluation.metrics import mpjpe, pa_mpjpe
 from hpsvid.evaluation.truth import ROOT
-from hpsvid.lifter_augment import as_on_video, augment
-from hpsvid.lifter_data import (
+from hpsvid.mocap.amass import read_mocap_folder
+from hpsvid.mocap.sources import FPS, MotionSource
+from hpsvid.options import SizeName
+from hpsvid.training.augment import as_on_video, augment
+from hpsvid.training.loop import FitConfig, fit
+from hpsvid.training.pairs import (
     LandmarkErrors,
     Pairs,
     SimulatedTruth,
@@ -29,10 +33,6 @@ from hpsvid.lifter_data import (
     view_of,
     with_errors,
 )
-from hpsvid.mocap.amass import read_mocap_folder
-from hpsvid.mocap.sources import FPS, MotionSource
-from hpsvid.options import SizeName
-from hpsvid.train import FitConfig, fit
 
 BATCH = 32  # sequences
 SIMULATED = 0.6  # of a batch, where there is motion to simulate landmarks for

@@ -1,7 +1,4 @@
-"""The losses that train NIKI in both directions: Li et al., CVPR 2023, Eq. 7-16.
-
-A norm is the sum over a frame's features, a loss the mean over the valid frames of a batch.
-"""
+"""The losses of NIKI (Eq. 7-16), GIK-Net and MLP-IK."""
 
 from dataclasses import dataclass
 
@@ -9,10 +6,12 @@ import torch
 from torch import Tensor
 
 from hpsvid.common.records import join, take
-from hpsvid.ik.flow import fit_flow
+from hpsvid.ik.gik import MISSING_M, GikNet, hide_joints
 from hpsvid.ik.hybrik import twists
+from hpsvid.ik.mlp import MlpIk
 from hpsvid.ik.niki import Niki
 from hpsvid.ik.tensors import (
+    N_JOINTS,
     UNIT_M,
     Evidence,
     Person,
@@ -21,6 +20,8 @@ from hpsvid.ik.tensors import (
     rotation_6d_to_rotmat,
     rotmat_to_6d,
     swings_of,
+    to_rest_axes,
+    turn_root,
 )
 
 # inverse multiquadratics, widths in squared distance per feature (Ardizzone et al., ICLR 2019,
@@ -121,31 +122,6 @@ def niki_loss(
     return total, {name: term.item() for name, term in terms.items()}
 
 
-def fit_by_least_squares(model: Niki, batch: Batch, ridge: float = 1e-2) -> None:
-    """Fit the couplings of an analytic model to a large batch in closed form (`flow.fit_flow`).
-
-    Where training by gradient starts from; it takes the place of thousands of its steps.
-    """
-    person = batch.person
-    rest = person.rest.expand(*person.valid.shape, *person.rest.shape[-2:])
-    joints = posed_joints(batch.rotmats, rest)
-    clean = Evidence(joints=joints, twist=twists(batch.rotmats, rest))
-    given = model.given(person, second=False)
-    noisy, truth = (model.pack(evidence) for evidence in (batch.evidence, clean))
-    fit_flow(model.first, noisy, given, truth, ridge)
-    if model.second is None:
-        return
-    with torch.no_grad():
-        swings = model.first(noisy, given)[0][..., model.evidence_dim :]
-        padding = torch.zeros_like(swings)
-        parts = (
-            (swings, batch.evidence.twist),
-            (rotmat_to_6d(swings_of(joints, rest)), clean.twist),
-        )
-        noisy, truth = (torch.cat([s, t.flatten(-2), padding], -1) for s, t in parts)
-    fit_flow(model.second, noisy, model.given(person, second=True), truth, ridge)
-
-
 def independence(
     solved: Pose, truth: Tensor, valid: Tensor, generator: torch.Generator | None = None
 ) -> Tensor:
@@ -172,3 +148,46 @@ def mmd(first: Tensor, second: Tensor) -> Tensor:
         return torch.stack([c / (c + distance) for c in KERNEL_WIDTHS]).sum(0).mean()
 
     return kernel(first, first) + kernel(second, second) - 2 * kernel(first, second)
+
+
+MASKED_SHARE = 0.3  # of a frame's joints are hidden in training ("random synthetic occlusion 30%")
+
+
+def gik_loss(
+    model: GikNet, batch: Batch, generator: torch.Generator | None = None
+) -> tuple[Tensor, dict[str, float]]:
+    """L1 of refined joints, rotations and posed joints; `generator` draws the joints that are hid.
+
+    The paper's L_ii, L_theta and L_vi, the latter over joints; a mean over the valid frames of sums
+    over their features, joints in units of `niki.UNIT_M`.
+    """
+    sigma, valid = batch.person.sigma, batch.person.valid
+    drawn = torch.rand(sigma.shape, generator=generator).to(sigma) < MASKED_SHARE
+    hidden = hide_joints(batch.evidence, batch.person, (sigma > MISSING_M) | drawn)
+    turn, evidence, person = to_rest_axes(*hidden, framewise=True)
+    truth = turn_root(turn, batch.rotmats)
+    rest = person.rest.expand(*valid.shape, N_JOINTS, 3)
+    joints = posed_joints(truth, rest)
+    refined, found = model(evidence, person)
+    posed = posed_joints(rotation_6d_to_rotmat(found), rest)
+    errors = {
+        "refine": (refined - joints).flatten(2) / UNIT_M,
+        "theta": found - rotmat_to_6d(truth),
+        "joints": (posed - joints).flatten(2) / UNIT_M,
+    }
+    terms = {
+        name: (error.abs().sum(-1) * valid).sum() / valid.sum() for name, error in errors.items()
+    }
+    return torch.stack([*terms.values()]).sum(), {name: t.item() for name, t in terms.items()}
+
+
+def mlp_loss(model: MlpIk, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    """L_inv of NIKI (Eq. 7), the only direction that an MLP has."""
+    found = model(batch.evidence, batch.person)
+    valid = batch.person.valid
+    rest = batch.person.rest.expand(*valid.shape, 29, 3)
+    turned = (found - rotmat_to_6d(batch.rotmats)).square().sum(-1)
+    off = posed_joints(rotation_6d_to_rotmat(found), rest) - posed_joints(batch.rotmats, rest)
+    errors = turned + off.abs().flatten(2).sum(-1) / UNIT_M
+    total = (errors * valid).sum() / valid.sum()
+    return total, {"inv": total.item()}

@@ -13,7 +13,7 @@ from torch import Tensor
 from hpsvid.backbone.lifter_network import HIPS, OTHER_JOINT, OTHER_LANDMARK, OTHER_TWIST
 from hpsvid.body.skeleton import LANDMARK
 from hpsvid.common.geometry import axis_angle_to_matrix, unit
-from hpsvid.lifter_data import Pairs
+from hpsvid.training.pairs import Pairs
 
 SHOULDERS = [LANDMARK["left_shoulder"], LANDMARK["right_shoulder"]]
 

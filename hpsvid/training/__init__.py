@@ -1,0 +1,1 @@
+"""Train the networks; only the command line and tools import it."""

@@ -1,0 +1,164 @@
+"""Train a solver: its losses, sizes, data and validation."""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hpsvid.body.model import load_body
+from hpsvid.common.records import join, to_device
+from hpsvid.common.weights import save_weights, weights_path
+from hpsvid.errors import InputError
+from hpsvid.evaluation.noise_curves import compare, network_method
+from hpsvid.ik.mlp import MlpIk
+from hpsvid.ik.networks import make_network
+from hpsvid.ik.niki import Niki
+from hpsvid.mocap.amass import read_mocap_folder
+from hpsvid.mocap.sources import MotionSource, test_windows
+from hpsvid.options import PartName
+from hpsvid.training.batches import LiftedPairs, MotionBatches
+from hpsvid.training.least_squares import fit_by_least_squares
+from hpsvid.training.loop import FitConfig, fit
+from hpsvid.training.losses import Batch, LossWeights, gik_loss, mlp_loss, niki_loss
+
+LEAST_SQUARES_WINDOWS = 1200
+VALIDATION_LEVELS = (0, 20, 50, None)
+
+
+SIZES: dict[str, dict[str, dict[str, Any]]] = {
+    "niki-temporal": {
+        "small": {"blocks": 3, "twist_blocks": 1, "hidden": 192, "attention": 96},
+        "full": {"blocks": 6, "twist_blocks": 3, "hidden": 512, "attention": 256, "heads": 8},
+    },
+    "niki": {
+        "small": {"blocks": 4, "twist_blocks": 1, "hidden": 256},
+        "full": {"blocks": 8, "twist_blocks": 4, "hidden": 512},
+    },
+    "niki-one-stage": {
+        "small": {"kind": "one-stage", "blocks": 4, "hidden": 256},
+        "full": {"kind": "one-stage", "blocks": 8, "hidden": 512},
+    },
+    "gik": {
+        "small": {"refine_hidden": 256, "hidden": 512, "blocks": 3},
+        "full": {"refine_hidden": 512, "hidden": 1024, "blocks": 6},
+    },
+    "mlp": {"small": {"hidden": 512, "blocks": 3}, "full": {"hidden": 1024, "blocks": 6}},
+}
+"""Networks by name: what two CPU cores train in an hour, and what a large GPU does."""
+LOSSES_OF: dict[PartName, tuple[str, ...]] = {
+    "ind": ("ind",),
+    "bnd": ("bnd_i", "bnd_f"),
+    "bidirectional": ("fwd", "bnd_f"),
+    "analytic": (),
+}
+"""The losses that go with each part of NIKI that can be left out (the paper's Table 5)."""
+
+
+def loss_weights(text: str) -> LossWeights:
+    """Weights like "fwd=0.1,acceleration=1"; those not named are the paper's.
+
+    Raises InputError when one is no loss or no number of at least 0.
+    """
+    known = [field.name for field in fields(LossWeights)]
+    given = {}
+    for part in filter(None, text.split(",")):
+        name, _, value = part.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if name not in known or not 0 <= number < math.inf:
+            raise InputError(
+                f"--loss {part!r}: expected NAME=NUMBER with a number of at least 0; names are "
+                + ", ".join(known)
+            )
+        given[name] = number
+    return LossWeights(**given)
+
+
+def train_solver(
+    name: str,
+    data: Path,
+    out: Path,
+    folder: Path,
+    *,
+    size: str = "small",
+    batch: int = 8,
+    length: int = 32,
+    seed: int = 0,
+    config: FitConfig | None = None,
+    weights: LossWeights | None = None,
+    pairs: Path | None = None,
+    without: Sequence[PartName] = (),
+) -> float:
+    """Train a solver or the baseline "mlp" on the motion under `data` (`train` and `val`).
+
+    pairs: a file of `tools/lift_pairs.py`, whose evidence makes up half of every batch. without:
+    parts of NIKI to leave out; without "ind", "bnd" and "analytic" it is the paper's vanilla INN.
+    An analytic model starts from a fit by least squares.
+
+    Writes the weights to `out`, checkpoints and log into `folder`; returns the validation error:
+    the mean MPJPE in mm over exact, 20 mm and 50 mm evidence and occlusion on motion.
+    Raises InputError when there is no such solver or no motion.
+    """
+    if name not in SIZES or size not in SIZES[name]:
+        raise InputError(
+            f"train {name!r}, size {size!r}: unknown; solvers are {', '.join(SIZES)}, sizes small "
+            "and full"
+        )
+    shape = dict(SIZES[name][size])
+    if without:
+        known = LOSSES_OF if name.startswith("niki") else ()
+        if unknown := sorted(set(without) - set(known)):
+            raise InputError(
+                f"train {name} without {', '.join(unknown)}: it has no such part; "
+                f"NIKI's are {', '.join(LOSSES_OF)}"
+            )
+        shape["analytic"] = "analytic" not in without
+    off = {loss: 0.0 for part in without for loss in LOSSES_OF[part]}
+    config, weights = config or FitConfig(), replace(weights or LossWeights(), **off)
+    torch.manual_seed(seed)
+    body = load_body(weights_path("free_body"))
+    clips = {part: tuple(read_mocap_folder(data / part, body)) for part in ("train", "val")}
+    model = make_network(name, shape)
+    if isinstance(model, Niki):
+        shape = model.config.as_dict()
+    framewise = not isinstance(model, Niki) or not model.config.attention
+    rank = int(os.environ.get("RANK", "0"))
+    batches = MotionBatches(
+        MotionSource(clips["train"], length), body,
+        batch=batch, framewise=framewise, seed=seed + 1000 * rank,
+        pairs=None if pairs is None else LiftedPairs.read(pairs),
+    )  # fmt: skip
+    drawn_batches = iter(batches)
+    if isinstance(model, Niki) and model.config.analytic and not (folder / "last.pt").exists():
+        first = [next(drawn_batches) for _ in range(LEAST_SQUARES_WINDOWS // batch)]
+        fit_by_least_squares(model, join(*first))
+    poses = test_windows(clips["val"], length, 12)
+    method = network_method(model)
+    drawn = torch.Generator().manual_seed(seed + rank)
+
+    def loss(batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        if isinstance(model, Niki):
+            return niki_loss(model, batch, weights, drawn)
+        return mlp_loss(model, batch) if isinstance(model, MlpIk) else gik_loss(model, batch, drawn)
+
+    def validate() -> float:
+        scores = compare({name: method}, poses, body, levels=VALIDATION_LEVELS)
+        return float(np.mean([s.mpjpe for s in scores.values()]))
+
+    error = fit(model, drawn_batches, loss, validate, folder, config, to_device)
+    settings = {
+        "solver": name, "model": shape, "fit": asdict(config), "without": sorted(without),
+        "loss": asdict(weights), "batch": batch, "length": length, "seed": seed,
+        "body": "free_body", "validation_mpjpe_mm": round(error, 2),
+    }  # fmt: skip
+    if rank == 0:
+        save_weights(model, out, settings)
+    return error
