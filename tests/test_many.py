@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from hpsvid import jobs
+from hpsvid.batch import jobs
+from hpsvid.batch.folder import holds_videos, jobs_for, run_many
+from hpsvid.batch.jobs import UNFINISHED, Job, Row, failed
+from hpsvid.batch.processes import run_in_processes
 from hpsvid.cli.common import app
-from hpsvid.engines.processes import run_in_processes
 from hpsvid.errors import InputError
-from hpsvid.jobs import UNFINISHED, Job, Row, failed
-from hpsvid.many import holds_videos, jobs_for, run_many
 from hpsvid.video.probe import probe
 from hpsvid.video.writer import VideoWriter
 from tests.factories import write_walk

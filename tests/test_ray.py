@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from hpsvid.batch.folder import jobs_for
+from hpsvid.batch.jobs import Job, Row
+from hpsvid.batch.ray_cluster import RETRIES, run_on_ray
 from hpsvid.cli.common import app
-from hpsvid.engines.cluster import RETRIES, run_on_ray
 from hpsvid.errors import InputError
-from hpsvid.jobs import Job, Row
-from hpsvid.many import jobs_for
 from tests.factories import WALK, write_walk
 
 FRAMES = 8

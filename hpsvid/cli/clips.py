@@ -38,7 +38,7 @@ from hpsvid.errors import InputError
 from hpsvid.options import EngineName, FormatName, RendererName, RigName
 
 if TYPE_CHECKING:
-    from hpsvid.jobs import Job
+    from hpsvid.batch.jobs import Job
     from hpsvid.options import Options
     from hpsvid.pipeline.stages import Progress, StageClock
     from hpsvid.types import Motion
@@ -93,8 +93,8 @@ def run(
     those done already are skipped, those that fail are named in the summary.
     """
     with one_line_errors():
-        from hpsvid.jobs import Job, perform
-        from hpsvid.many import holds_videos
+        from hpsvid.batch.folder import holds_videos
+        from hpsvid.batch.jobs import Job, perform
         from hpsvid.video.probe import probe
         from hpsvid.video.writer import suffix_for
 
@@ -136,10 +136,10 @@ def _run_many(
     *, jobs: int | None, again: bool, quiet: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """All videos of a folder; what is said of each comes at once, a summary at the end."""
-    from hpsvid.engines.cluster import CPUS_A_CLIP, run_on_ray
-    from hpsvid.engines.processes import run_in_processes
-    from hpsvid.jobs import work
-    from hpsvid.many import jobs_for, line, run_many, show, summarise
+    from hpsvid.batch.folder import jobs_for, line, run_many, show, summarise
+    from hpsvid.batch.jobs import work
+    from hpsvid.batch.processes import run_in_processes
+    from hpsvid.batch.ray_cluster import CPUS_A_CLIP, run_on_ray
 
     started = time.perf_counter()
     folder, out, threads = common.source, common.overlay, common.options["threads"]

@@ -5,8 +5,8 @@ import socket
 from collections.abc import Generator, Sequence
 from typing import Any
 
+from hpsvid.batch.jobs import Job, Row, Work, failed, finished
 from hpsvid.errors import DependencyError, InputError, one_line
-from hpsvid.jobs import Job, Row, Work, failed, finished
 
 RETRIES = 3  # times that a clip is tried again after its worker was lost
 CPUS_A_CLIP = 2  # one for the networks, one for decoding and encoding beside them

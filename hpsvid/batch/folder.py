@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hpsvid.batch.jobs import UNFINISHED, Job, Row, finished
 from hpsvid.common.files import check_folder
 from hpsvid.errors import InputError
-from hpsvid.jobs import UNFINISHED, Job, Row, finished
 from hpsvid.video.probe import VIDEO_SUFFIXES, clips_in
 
 Engine = Callable[[Sequence[Job]], Generator[Row]]

@@ -9,7 +9,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-from hpsvid.jobs import Job, Row, Work, failed, finished
+from hpsvid.batch.jobs import Job, Row, Work, failed, finished
 
 # What libraries ask for the size of their pools; read when they are loaded, so set before.
 _THREAD_VARIABLES = (
