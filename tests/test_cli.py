@@ -14,8 +14,8 @@ import typer
 from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
-from hpsvid.cli.common import app, names_in, one_line_errors, progress_bars
-from hpsvid.doctor import Finding, examine, show
+from hpsvid.cli.doctor import Finding, examine, show
+from hpsvid.cli.shell import app, names_in, one_line_errors, progress_bars
 from hpsvid.formats.npz import read_motion
 from hpsvid.options import SolverName
 from hpsvid.video import writer as video_writer

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from torch import Tensor
 from typer.testing import CliRunner, Result
 
-from hpsvid.cli.common import app
+from hpsvid.cli.shell import app
 from hpsvid.common.weights import file_sha256, imported_path, imported_source, load_imported
 from hpsvid.errors import InputError, WeightsError
 from hpsvid.formats.npz import read_motion

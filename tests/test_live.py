@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from hpsvid.body.model import Body
 from hpsvid.body.smpl import load_chosen_body
-from hpsvid.cli.common import app
+from hpsvid.cli.shell import app
 from hpsvid.common.threads import Newest
 from hpsvid.errors import InputError
 from hpsvid.formats.npz import read_motion, write_motion

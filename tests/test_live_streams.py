@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from hpsvid.cli.common import app
+from hpsvid.cli.shell import app
 from hpsvid.formats.npz import read_motion
 from hpsvid.live.capture import open_source
 from hpsvid.types import Array

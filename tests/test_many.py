@@ -20,7 +20,7 @@ from hpsvid.batch import jobs
 from hpsvid.batch.folder import holds_videos, jobs_for, run_many
 from hpsvid.batch.jobs import UNFINISHED, Job, Row, failed
 from hpsvid.batch.processes import run_in_processes
-from hpsvid.cli.common import app
+from hpsvid.cli.shell import app
 from hpsvid.errors import InputError
 from hpsvid.video.probe import probe
 from hpsvid.video.writer import VideoWriter

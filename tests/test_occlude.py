@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hpsvid.body.smpl import load_chosen_body
-from hpsvid.cli.common import app
+from hpsvid.cli.shell import app
 from hpsvid.errors import InputError
 from hpsvid.evaluation import sensitivity
 from hpsvid.evaluation.occlude import CUT_SHARE, largest_boxes, occluded, plan

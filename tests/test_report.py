@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from hpsvid.cli.common import app
+from hpsvid.cli.shell import app
 from hpsvid.evaluation.noise_curves import Comparison, Score
 from hpsvid.evaluation.page import bar_chart, ticks
 from hpsvid.evaluation.report import write_report

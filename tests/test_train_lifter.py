@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from hpsvid.backbone.lifter_network import HIPS, load_lifter
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT, LANDMARK
-from hpsvid.cli.common import app
+from hpsvid.cli.shell import app
 from hpsvid.common.files import write_npz
 from hpsvid.common.geometry import axis_angle_to_matrix, matrix_to_axis_angle, project, unit
 from hpsvid.common.records import join

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from hpsvid.cli import clips, measure, models
-from hpsvid.cli.common import app
+from hpsvid.cli import measure, models
+from hpsvid.cli import run as clips
+from hpsvid.cli.shell import app
 
 __all__ = ["app", "clips", "main", "measure", "models"]  # importing the modules adds commands
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hpsvid.cli.common import (
+from hpsvid.cli.shell import (
     DetectorOpt,
     FastOpt,
     FocalOpt,
@@ -268,3 +268,21 @@ def sensitivity(
         write_image(out, heat_map(found))
         if not quiet:
             print(table(found))
+
+
+@app.command()
+def occlude(
+    input: InputArg,
+    out: Annotated[Path, typer.Option(help="Video (.mp4 .mov .mkv) or picture to write.")],
+    seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
+    quiet: QuietOpt = False,
+) -> None:
+    """Hide parts of the people and cut the picture, as 3DPW-XOCC does, to test what holds."""
+    with one_line_errors():
+        from hpsvid.evaluation.occlude import occlude_clip
+        from hpsvid.video.probe import probe
+
+        with progress_bars(shown=not quiet) as progress:
+            occlude_clip(probe(input), out, seed, progress)
+        if not quiet:
+            print(f"wrote {out}")

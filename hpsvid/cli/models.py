@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hpsvid.cli.common import JsonOpt, app, names_in, one_line_errors, refuse_idle
+from hpsvid.cli.shell import JsonOpt, app, names_in, one_line_errors, refuse_idle
 from hpsvid.errors import InputError
 from hpsvid.options import ModelName, PartName, SizeName
 
@@ -99,7 +99,7 @@ def import_weights(
 def doctor(as_json: JsonOpt = False) -> None:
     """Say what is installed, which weights and body models were found, and what to mend."""
     with one_line_errors():
-        from hpsvid.doctor import examine, show
+        from hpsvid.cli.doctor import examine, show
 
         findings = examine()
         if as_json:

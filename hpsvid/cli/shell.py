@@ -148,3 +148,11 @@ def show_facts(facts: dict[str, Any], *, quiet: bool, as_json: bool) -> None:
         from hpsvid.pipeline.summary import show
 
         show(facts)
+
+
+def refuse_idle_choices(context: typer.Context, backbone: str, person: int | None) -> None:
+    """Options of `run` and `export` that others make idle."""
+    if backbone == "hybrik":
+        refuse_idle(context, "with --backbone hybrik, which sees joints itself", "lifter")
+    if person is not None:
+        refuse_idle(context, "with --person, who is one", "max_people")
