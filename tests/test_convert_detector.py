@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tools.tfjs_graph import read_tfjs, translate
+from tools.networks.tfjs_graph import read_tfjs, translate
 
 SIZE = 16  # px that the source graph is fixed to
 MEAN, STD = (10.0, 20.0, 30.0), (50.0, 60.0, 70.0)

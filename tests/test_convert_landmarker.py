@@ -82,7 +82,7 @@ def test_weights_are_stored_in_half_precision(variant: str, megabytes: int):
 
 def test_same_padding_puts_the_odd_pixel_after():
     pytest.importorskip("tflite")
-    from tools.convert_landmarker import same_pads
+    from tools.networks.convert_landmarker import same_pads
 
     assert same_pads(256, 3, 2) == (0, 1)
     assert same_pads(255, 3, 2) == (1, 1)
@@ -97,7 +97,7 @@ def test_conversion_is_reproducible_byte_for_byte(variant: str):
     package = os.environ.get("HPSVID_MEDIAPIPE_PACKAGE")
     if package is None:
         pytest.skip("needs HPSVID_MEDIAPIPE_PACKAGE, the unpacked npm package @mediapipe/pose")
-    from tools.convert_landmarker import convert
+    from tools.networks.convert_landmarker import convert
 
     source = (Path(package) / f"pose_landmark_{variant}.tflite").read_bytes()
     made = convert(source).SerializeToString(deterministic=True)

@@ -10,7 +10,7 @@ from hpsvid.ik.mlp import MlpIk
 from hpsvid.ik.niki import Niki, NikiConfig
 from hpsvid.mocap.amass import read_mocap_folder
 from hpsvid.mocap.sources import test_windows as windows_for_tests
-from tools.ablation import HEADS, probe
+from tools.tables.ablation import HEADS, probe
 
 
 @pytest.fixture(scope="module")

@@ -9,17 +9,9 @@ from hpsvid.body.skeleton import forward_kinematics
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.ik import hybrik, load_solver
 from hpsvid.ik.hybrik import twists
-from hpsvid.ik.ikol import (
-    CHUNK_FRAMES,
-    MOVES,
-    Ikol,
-    joint_jacobian,
-    released_kinematics,
-    solve,
-    solve_released,
-    turn,
-)
+from hpsvid.ik.ikol import CHUNK_FRAMES, MOVES, Ikol, solve, turn
 from hpsvid.types import Observations, Window
+from tools.tables.solver_tables import joint_jacobian, released_kinematics, solve_released
 
 
 @pytest.fixture(scope="module")

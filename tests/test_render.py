@@ -18,7 +18,7 @@ from hpsvid.render import Mesh, Renderer, load_renderer
 from hpsvid.render.overlay import Overlay, person_colour, tinted
 from hpsvid.types import Array, Frames
 from tests.factories import make_motion
-from tools.render_golden import GOLDEN, scenes, standing
+from tools.people.render_golden import GOLDEN, scenes, standing
 
 K = np.array([[300.0, 0, 100], [0, 300, 75], [0, 0, 1]])
 GREY = np.full((150, 200, 3), 90, np.uint8)
@@ -54,7 +54,7 @@ def touched(picture: Array, background: Array) -> Array:
 def test_golden_images(renderer: Renderer, body: Body, name: str) -> None:
     scene = scenes(body)[name]
     stored = cv2.imread(str(GOLDEN / f"{name}.png"))
-    assert stored is not None, "run `python -m tools.render_golden`"
+    assert stored is not None, "run `python -m tools.people.render_golden`"
     golden = stored[..., ::-1]
     before = scene.rgb.copy()
     drawn = renderer.draw(scene.rgb, scene.meshes, scene.K)

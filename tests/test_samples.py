@@ -14,7 +14,7 @@ from hpsvid.formats.npz import read_motion
 from hpsvid.types import Array, Motion
 from hpsvid.video.probe import probe
 from hpsvid.video.reader import read_frames
-from tools.render_samples import (
+from tools.people.render_samples import (
     ROOT,
     SCRIPTS,
     Script,
@@ -25,7 +25,7 @@ from tools.render_samples import (
     render,
     sound,
 )
-from tools.scene import SUPERSAMPLE, draw, person_mesh
+from tools.people.scene import SUPERSAMPLE, draw, person_mesh
 
 SAMPLES = ROOT / "samples"
 # Mean difference that H.264 at this quality leaves, of 255; a frame's shift of a moving person
@@ -74,7 +74,9 @@ def test_truth_belongs_to_the_clip_and_to_the_shipped_body(script, truth):
     assert truth.pts_s == pytest.approx(np.arange(script.frames) / 30)
     assert [person.track.id for person in truth.people] == list(range(len(script.actors)))
     shipped = file_sha256(weights_path("free_body"))
-    assert truth.provenance["body_sha256"] == shipped, "run python -m tools.render_samples again"
+    assert truth.provenance["body_sha256"] == shipped, (
+        "run python -m tools.people.render_samples again"
+    )
 
 
 def test_joints_are_those_of_the_parameters(script, truth, body):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tools.build_body.look import CAP, EYE, JERSEY, SHOES, SKIN, TROUSERS
-from tools.scene import (
+from tools.people.scene import (
     SUPERSAMPLE,
     Light,
     Room,

@@ -36,8 +36,8 @@ from hpsvid.training.pairs import (
     with_errors,
 )
 from tests.test_synthetic import make_clip
-from tools import render_pairs
-from tools.render_pairs import make_shard
+from tools.people import render_pairs
+from tools.people.render_pairs import make_shard
 
 FRAMES = 12
 

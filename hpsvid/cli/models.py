@@ -29,7 +29,8 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="Stop after so long.", min=0.1)] = None,
     steps: Annotated[int, typer.Option(help="Stop after so many steps.", min=1)] = 2000,
     pairs: Annotated[
-        Path | None, typer.Option(help="Lifted renders (tools/lift_pairs.py) for half a batch.")
+        Path | None,
+        typer.Option(help="Lifted renders (tools/people/lift_pairs.py) for half a batch."),
     ] = None,
     without: Annotated[
         str, typer.Option(help="Parts of NIKI to leave out: ind,bnd,bidirectional,analytic.")

@@ -21,7 +21,6 @@ from hpsvid.body.skeleton import N_BODY, PARENTS, forward_kinematics
 from hpsvid.common.geometry import (
     axis_angle_to_matrix,
     cross_matrix,
-    nearest_rotation,
     rotation_about,
     swing_between,
     unit,
@@ -77,7 +76,7 @@ class _Bones:
     twist: Tensor  # (..., 22, 3, 3)
 
 
-def _bones(rest: Tensor, twist: Tensor) -> _Bones:
+def bone_frames(rest: Tensor, twist: Tensor) -> _Bones:
     axis = unit(rest[..., TIPS, :] - rest[..., SWUNG, :])
     least = torch.nn.functional.one_hot(axis.detach().abs().argmin(-1), 3).to(axis.dtype)
     one = unit(torch.linalg.cross(axis, least))
@@ -96,7 +95,7 @@ def turn(rotmats: Tensor, step: Tensor, rest: Tensor, twist: Tensor) -> Tensor:
     its given twist and the smallest swing that reaches its new direction. The last six turn pelvis
     and spine3. rotmats: (..., 24, 3, 3); rest: (..., 29, 3) m; twist: (..., 23, 2).
     """
-    return _turned(rotmats, _bones(rest, twist), step)
+    return _turned(rotmats, bone_frames(rest, twist), step)
 
 
 def _turned(rotmats: Tensor, bones: _Bones, step: Tensor | None = None) -> Tensor:
@@ -109,16 +108,7 @@ def _turned(rotmats: Tensor, bones: _Bones, step: Tensor | None = None) -> Tenso
     return torch.cat([swing @ bones.twist, free], -3)[..., PLACE, :, :]
 
 
-def joint_jacobian(rotmats: Tensor, rest: Tensor, twist: Tensor) -> tuple[Tensor, Tensor]:
-    """Joints (..., 28, 3) m from the pelvis, and their Jacobian (..., 50, 3, 28) m / rad.
-
-    The derivative of all joints but the pelvis by the step of `turn`, at no step; analytic.
-    Arguments as of `turn`; `rotmats` have the twists given.
-    """
-    return _jacobian(rotmats, _bones(rest, twist), MOVES.to(rotmats))
-
-
-def _jacobian(rotmats: Tensor, bones: _Bones, share: Tensor) -> tuple[Tensor, Tensor]:
+def swing_jacobian(rotmats: Tensor, bones: _Bones, share: Tensor) -> tuple[Tensor, Tensor]:
     """As `joint_jacobian`; share: (..., 50, 28), how much of each pair's entry is taken."""
     joints, turned = forward_kinematics(rotmats, bones.rest)
     joints = joints - joints[..., :1, :]
@@ -162,7 +152,7 @@ def solve(
     iterations >= 0; damping > 0 m^2 holds each step back (Eq. 10, whose sign is + here: towards
     P - f). Batched over the leading dimensions, differentiable in all tensors.
     """
-    bones = _bones(rest, twist)
+    bones = bone_frames(rest, twist)
     wanted = (joints - joints[..., :1, :])[..., 1:, :]
     weight = torch.ones_like(wanted[..., 0])  # its square is what a joint's distance^2 counts
     if sigma is not None:
@@ -173,10 +163,10 @@ def solve(
     if in_time and start is None:
         rotmats = _turned(_best_of_neighbours(rotmats, rest, wanted, weight), bones)
     for _ in range(iterations):
-        found, jacobian = _jacobian(rotmats, bones, share)
+        found, jacobian = swing_jacobian(rotmats, bones, share)
         left = (wanted - found) * weight[..., None]
         hold = damping + COST_SHARE * left.square().sum((-1, -2))
-        rotmats = _turned(rotmats, bones, _step(jacobian, left, hold))
+        rotmats = _turned(rotmats, bones, gauss_newton_step(jacobian, left, hold))
     return rotmats
 
 
@@ -193,7 +183,7 @@ def _best_of_neighbours(rotmats: Tensor, rest: Tensor, wanted: Tensor, weight: T
     return rotmats.gather(-4, chosen.expand_as(rotmats))
 
 
-def _step(jacobian: Tensor, left: Tensor, damping: Tensor) -> Tensor:
+def gauss_newton_step(jacobian: Tensor, left: Tensor, damping: Tensor) -> Tensor:
     """Gauss-Newton step (..., P), Eq. 10.
 
     jacobian: (..., P, 3, J); left: (..., J, 3) m, from the joints found to those wanted; damping:
@@ -203,85 +193,6 @@ def _step(jacobian: Tensor, left: Tensor, damping: Tensor) -> Tensor:
     eye = torch.eye(rows.shape[-2]).to(rows)
     factor = torch.linalg.cholesky(rows @ rows.mT + damping[..., None, None] * eye)
     return torch.cholesky_solve(rows @ left.mT.flatten(-2)[..., None], factor)[..., 0]
-
-
-def solve_released(
-    joints: Tensor,
-    rest: Tensor,
-    twist: Tensor,
-    leaves: Tensor,
-    *,
-    iterations: int = 5,
-    damping: float = 0.1,
-) -> Tensor:
-    """Parent-relative rotations (..., 24, 3, 3) by the published parametrisation and settings.
-
-    joints, rest: (..., 24, 3) m; twist: (..., 23, 2); leaves: (..., 5, 3, 3) rotations of the
-    joints `LEAVES`, which are not solved for. One angle for each of the 18 joints of `ANGLED`
-    starts at zero.
-    """
-    joints = joints - joints[..., :1, :]
-    angles = joints.new_zeros(*joints.shape[:-2], len(ANGLED))
-    hold = torch.tensor(damping).to(joints)
-    for _ in range(iterations):
-        _, found, jacobian = released_kinematics(angles, joints, rest, twist, leaves)
-        angles = angles + _step(jacobian, joints - found, hold)
-    return released_kinematics(angles, joints, rest, twist, leaves)[0]
-
-
-def released_kinematics(
-    angles: Tensor, joints: Tensor, rest: Tensor, twist: Tensor, leaves: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Eq. 3: swing `angles` (..., 18) rad to rotations, joints and their analytic Jacobian.
-
-    Returns (..., 24, 3, 3); (..., 24, 3) m; (..., 18, 3, 24) m / rad. Other arguments as of
-    `solve_released`, the pelvis of `joints` at the origin. A bone swings in the plane of where its
-    parent carries it and where it is observed, so turning a joint also tilts the planes of all
-    that follow: the released Jacobian leaves that out. Pelvis and spine3 follow the observation
-    alone.
-    """
-    shape = angles.shape[:-1]
-    one = torch.eye(len(ANGLED)).to(angles)  # (18, 18): which angle moves
-    still = angles.new_zeros(*shape, len(ANGLED), 3)
-    placed, moved = [joints[..., 0, :]], [still]
-    turned: list[Tensor] = []
-    local: list[Tensor] = []
-    spins: list[Tensor] = []  # angular velocity by each angle (..., 18, 3)
-    for joint in range(N_BODY):
-        parent, children = PARENTS[joint], [c for c in CHILDREN[joint] if c < N_BODY]
-        before = turned[parent] if joint else torch.eye(3).to(angles).expand(*shape, 3, 3)
-        if joint:
-            arm = (before @ (rest[..., joint, :] - rest[..., parent, :])[..., None])[..., 0]
-            placed.append(placed[parent] + arm)
-            moved.append(moved[parent] + torch.linalg.cross(spins[parent], arm[..., None, :]))
-        bones = rest[..., children, :] - rest[..., joint : joint + 1, :]
-        seen = joints[..., children, :] - joints[..., joint : joint + 1, :]
-        if len(children) > 1:
-            after, spin = nearest_rotation(seen.mT @ bones), still
-        elif children:
-            n = ANGLED.index(joint)
-            axis = unit(bones[..., 0, :])
-            carried = (before @ axis[..., None])[..., 0]
-            normal = torch.linalg.cross(carried, unit(seen[..., 0, :]))
-            plane = unit(normal)
-            cos, sin = angles[..., n].cos(), angles[..., n].sin()
-            swing = rotation_about(plane, cos, sin)
-            roll = rotation_about(axis, *twist[..., joint - 1, :].unbind(-1))
-            after = swing @ before @ roll
-            drift = torch.linalg.cross(spins[parent], carried[..., None, :])
-            drift = torch.linalg.cross(drift, unit(seen[..., :1, :]))
-            drift = drift / normal.norm(dim=-1).clamp_min(1e-8)[..., None, None]
-            plane = plane[..., None, :]
-            drift = drift - (drift * plane).sum(-1, keepdim=True) * plane
-            cos, sin = cos[..., None, None], sin[..., None, None]
-            spin = one[n, :, None] * plane + sin * drift
-            spin = spin + (1 - cos) * torch.linalg.cross(plane, drift) + spins[parent] @ swing.mT
-        else:
-            after, spin = before @ leaves[..., LEAVES.index(joint), :, :], still
-        turned.append(after)
-        local.append(before.mT @ after)
-        spins.append(spin)
-    return torch.stack(local, -3), torch.stack(placed, -2), torch.stack(moved, -1)
 
 
 @dataclass(frozen=True)

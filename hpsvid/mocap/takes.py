@@ -1,6 +1,6 @@
 """Takes: captured motion, whole or put together anew, before a random camera.
 
-What `tools/render_pairs.py` films for the landmark network to read, and what simulated landmarks
+What `tools/people/render_pairs.py` films for the landmark network to read, and what simulated landmarks
 are drawn on without a picture.
 """
 

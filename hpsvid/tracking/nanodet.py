@@ -3,7 +3,7 @@
 NanoDet (github.com/RangiLyu/nanodet, Apache-2.0) is an anchor-free one-stage detector: in every
 cell of three grids it scores the classes and gives a distribution over the distances to the four
 edges of the box (Generalized Focal Loss, Li et al., NeurIPS 2020). Here only people are read.
-`tools/convert_detector.py` made the weights.
+`tools/networks/convert_detector.py` made the weights.
 """
 
 from dataclasses import dataclass

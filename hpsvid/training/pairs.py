@@ -1,6 +1,6 @@
 """Training pairs of the lifter: rendered ones as they are, and simulated ones in any number.
 
-Rendered pairs (`tools/render_pairs.py`) hold what the landmark network says of pictures. Simulated
+Rendered pairs (`tools/people/render_pairs.py`) hold what the landmark network says of pictures. Simulated
 pairs take a pose from anywhere and give its landmarks the errors that the network made on some
 rendered sequence: its linear habit (limbs read short in depth) fitted over all of them, and the
 rest of that one sequence, correlated over time and landmarks as it was.
@@ -64,23 +64,23 @@ def read_shards(folder: Path, body: Body) -> Shard:
     if not paths:
         raise InputError(
             f"{folder}: holds no rendered pairs (shard_*.npz); make some with "
-            f"`python -m tools.render_pairs --out {folder}`"
+            f"`python -m tools.people.render_pairs --out {folder}`"
         )
     return join(*(read_shard(path, body) for path in paths))
 
 
 def read_shard(path: Path, body: Body) -> Shard:
-    """One file of `tools/render_pairs.py`; sequences in which nobody was seen are left out.
+    """One file of `tools/people/render_pairs.py`; sequences in which nobody was seen are left out.
 
     Raises InputError when it is something else.
     """
     arrays = {
         key: value.astype(np.float32)
-        for key, value in read_npz(path, "a shard of tools.render_pairs", KEYS).items()
+        for key, value in read_npz(path, "a shard of tools.people.render_pairs", KEYS).items()
     }
     if missing := sorted(set(KEYS) - arrays.keys()):
         raise InputError(
-            f"{path}: has no `{missing[0]}`, expected a shard of tools.render_pairs; render it anew"
+            f"{path}: has no `{missing[0]}`, expected a shard of tools.people.render_pairs; render it anew"
         )
     seen = arrays["score"] > 0
     ever = seen.any(1)

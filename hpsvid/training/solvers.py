@@ -99,7 +99,7 @@ def train_solver(
 ) -> float:
     """Train a solver or the baseline "mlp" on the motion under `data` (`train` and `val`).
 
-    pairs: a file of `tools/lift_pairs.py`, whose evidence makes up half of every batch. without:
+    pairs: a file of `tools/people/lift_pairs.py`, whose evidence makes up half of every batch. without:
     parts of NIKI to leave out; without "ind", "bnd" and "analytic" it is the paper's vanilla INN.
     An analytic model starts from a fit by least squares.
 

@@ -30,8 +30,8 @@ def main() -> None:
 
     from hpsvid.common.weights import weights_dir
     from tools.build_body.build import build_body, write_npz
-    from tools.fetch import fetch_wheel
-    from tools.manifest import record
+    from tools.networks.fetch import fetch_wheel
+    from tools.networks.manifest import record
 
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:

@@ -2,7 +2,7 @@
 
 Source: npm `@mediapipe/pose` 0.5.1675469404 (Apache-2.0), networks `heavy` and `full`. Needs the
 `tflite` package (schema reader); when `ai-edge-litert` is installed too, every result is checked
-against it. Run: `python -m tools.convert_landmarker`. Same bytes in, same bytes out.
+against it. Run: `python -m tools.networks.convert_landmarker`. Same bytes in, same bytes out.
 
 What changes on the way: activations go from NHWC to NCHW, the batch becomes free so that the
 crops of several people are one call, the weights stay in half precision (as they are stored in
@@ -23,8 +23,8 @@ import tflite
 from onnx import helper, numpy_helper
 
 from hpsvid.common.weights import weights_dir
-from tools.fetch import fetch_npm
-from tools.manifest import record
+from tools.networks.fetch import fetch_npm
+from tools.networks.manifest import record
 
 PACKAGE = "@mediapipe/pose@0.5.1675469404"
 PACKAGE_SHA256 = "8bb349a7b3a3ba699df23be804ddd3b3eab810b50b15406894be257859388a84"
@@ -117,7 +117,7 @@ class _Conversion:
             ),
             opset_imports=[helper.make_opsetid("", OPSET)],
             ir_version=IR_VERSION,
-            producer_name="hpsvid tools/convert_landmarker.py",
+            producer_name="hpsvid tools/networks/convert_landmarker.py",
         )
         onnx.checker.check_model(model, full_check=True)
         return model
@@ -327,7 +327,7 @@ def main() -> None:
                 name=f"blazepose_{variant}",
                 file=target.name,
                 licence="Apache-2.0",
-                source=f"npm {PACKAGE} {name}, tools/convert_landmarker.py",
+                source=f"npm {PACKAGE} {name}, tools/networks/convert_landmarker.py",
             )
             print(f"{entry.file}: {entry.bytes} bytes, sha256 {entry.sha256}")
 

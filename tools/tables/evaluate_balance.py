@@ -1,6 +1,6 @@
 """Accuracy on real video with ground truth: the calibrated balance clips of ../shared.
 
-    python -m tools.evaluate_balance [--fast] [--ik hybrik,niki-temporal] [--lifter learned]
+    python -m tools.tables.evaluate_balance [--fast] [--ik hybrik,niki-temporal] [--lifter learned]
 
 `hpsvid eval` measures finished motions on the same truth; this adds the stage before: it prints
 PA-MPJPE, MPJPE (both moved to the middle of the hips) and acceleration error of the

@@ -1,6 +1,6 @@
 """The ablation of NIKI's losses, in the order of the paper's Table 5, on frame-based models.
 
-    python -m tools.ablation --data ../shared/data/mocap/free --folder out/ablation
+    python -m tools.tables.ablation --data ../shared/data/mocap/free --folder out/ablation
 
 Trains one variant after the other with the same seed, motion, noise, batches of 8 windows and
 number of steps; then those that are cheaper a step once more for about the full model's time.

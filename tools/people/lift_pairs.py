@@ -1,8 +1,8 @@
 """Lift rendered pairs: what a lifter makes of them, as training windows of the solvers.
 
-    python -m tools.lift_pairs --pairs DIR --out FILE.npz [--lifter FILE.safetensors]
+    python -m tools.people.lift_pairs --pairs DIR --out FILE.npz [--lifter FILE.safetensors]
 
-DIR holds the shards of `tools.render_pairs`. Every sequence enters twice, as lifted and as
+DIR holds the shards of `tools.people.render_pairs`. Every sequence enters twice, as lifted and as
 `smoothing.steady` hands it to a solver, its 3D made as deep and as leaning as on one video or
 another (`hpsvid.training.augment`). Nothing made here is committed.
 """

@@ -1,6 +1,6 @@
 """Make real training pairs without an image data set: render motion, run the landmark network.
 
-    python -m tools.render_pairs --mocap ../shared/data/mocap/free/train --out DIR --shards 0:200
+    python -m tools.people.render_pairs --mocap ../shared/data/mocap/free/train --out DIR --shards 0:200
 
 Each shard holds `SEQUENCES` takes of `hpsvid.mocap.takes`: what the network says of the pictures (the
 real crop-and-track code) beside the exact truth. A shard is a function of its number alone; shards
@@ -24,7 +24,7 @@ from hpsvid.mocap.amass import read_mocap_folder
 from hpsvid.mocap.sources import FPS, MotionSource
 from hpsvid.mocap.takes import SIZE, Take, choose_take, joints_of
 from hpsvid.types import Array, Frames, Track
-from tools.scene import Light, Mesh, View, box_mesh, draw, dress, make_room, person_mesh
+from tools.people.scene import Light, Mesh, View, box_mesh, draw, dress, make_room, person_mesh
 
 LENGTH = 48  # frames a sequence
 SEQUENCES = 16  # a shard

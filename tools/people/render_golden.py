@@ -1,6 +1,6 @@
 """Draw the golden images that hold the renderers to their look: samples/golden/*.png.
 
-    python -m tools.render_golden
+    python -m tools.people.render_golden
 
 Run it again after the look or the free body was changed on purpose, and look at the pictures.
 """

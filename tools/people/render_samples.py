@@ -1,4 +1,4 @@
-"""Render the clips in `samples/` and their exact ground truth: `python -m tools.render_samples`.
+"""Render the clips in `samples/` and their exact ground truth: `python -m tools.people.render_samples`.
 
 Needs the motion capture of the shared data (CMU's, free for all uses); everything else is
 computed. Each picture is drawn from the very parameters that the truth holds, so they agree. Two
@@ -26,7 +26,7 @@ from hpsvid.common.weights import file_sha256, weights_path
 from hpsvid.formats.npz import write_motion
 from hpsvid.mocap.amass import MotionCapture, read_mocap, seen_by_camera
 from hpsvid.types import N_JOINTS, Array, BodyParams, Camera, Clip, Motion, Person, Track
-from tools.scene import (
+from tools.people.scene import (
     Light,
     Mesh,
     Picture,
@@ -323,7 +323,7 @@ def truth_of(
         people=tuple(persons),
         provenance={
             "kind": "ground truth of a rendered clip",
-            "renderer": "tools/render_samples.py",
+            "renderer": "tools/people/render_samples.py",
             "body_sha256": file_sha256(weights_path("free_body")),
             "captures": [actor.capture for actor in script.actors],
             "version": __version__,

@@ -1,6 +1,6 @@
 """HybrIK's and IKOL's tables on the reference poses, as Markdown; every number with its seed fixed.
 
-    python -m tools.solver_tables [--ref ../shared/ref] [--threads 2]
+    python -m tools.tables.solver_tables [--ref ../shared/ref] [--threads 2]
 
 Table 1: what twist angles change; Table 2: Gauss-Newton against closed form under noise; Table 3:
 naive against adaptive; Table 4: time. Tables 1 of HybrIK and 2, 4 of IKOL with this project's body
@@ -20,11 +20,13 @@ import torch
 from torch import Tensor
 
 from hpsvid.body.model import Body, load_body
-from hpsvid.body.skeleton import N_BODY, forward_kinematics
+from hpsvid.body.skeleton import N_BODY, PARENTS, forward_kinematics
+from hpsvid.common.geometry import nearest_rotation, rotation_about, unit
 from hpsvid.common.weights import weights_path
 from hpsvid.evaluation.metrics import MM
 from hpsvid.ik import ikol
-from hpsvid.ik.hybrik import solve, twists
+from hpsvid.ik.hybrik import CHILDREN, solve, twists
+from hpsvid.ik.ikol import ANGLED, LEAVES, MOVES, bone_frames, gauss_newton_step, swing_jacobian
 
 Solve = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Joints (..., 29, 3) m, rest skeleton and twists to rotations (..., 24, 3, 3)."""
@@ -172,3 +174,91 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+def joint_jacobian(rotmats: Tensor, rest: Tensor, twist: Tensor) -> tuple[Tensor, Tensor]:
+    """Joints (..., 28, 3) m from the pelvis, and their Jacobian (..., 50, 3, 28) m / rad.
+
+    The derivative of all joints but the pelvis by the step of `turn`, at no step; analytic.
+    Arguments as of `turn`; `rotmats` have the twists given.
+    """
+    return swing_jacobian(rotmats, bone_frames(rest, twist), MOVES.to(rotmats))
+
+
+def solve_released(
+    joints: Tensor,
+    rest: Tensor,
+    twist: Tensor,
+    leaves: Tensor,
+    *,
+    iterations: int = 5,
+    damping: float = 0.1,
+) -> Tensor:
+    """Parent-relative rotations (..., 24, 3, 3) by the published parametrisation and settings.
+
+    joints, rest: (..., 24, 3) m; twist: (..., 23, 2); leaves: (..., 5, 3, 3) rotations of the
+    joints `LEAVES`, which are not solved for. One angle for each of the 18 joints of `ANGLED`
+    starts at zero.
+    """
+    joints = joints - joints[..., :1, :]
+    angles = joints.new_zeros(*joints.shape[:-2], len(ANGLED))
+    hold = torch.tensor(damping).to(joints)
+    for _ in range(iterations):
+        _, found, jacobian = released_kinematics(angles, joints, rest, twist, leaves)
+        angles = angles + gauss_newton_step(jacobian, joints - found, hold)
+    return released_kinematics(angles, joints, rest, twist, leaves)[0]
+
+
+def released_kinematics(
+    angles: Tensor, joints: Tensor, rest: Tensor, twist: Tensor, leaves: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Eq. 3: swing `angles` (..., 18) rad to rotations, joints and their analytic Jacobian.
+
+    Returns (..., 24, 3, 3); (..., 24, 3) m; (..., 18, 3, 24) m / rad. Other arguments as of
+    `solve_released`, the pelvis of `joints` at the origin. A bone swings in the plane of where its
+    parent carries it and where it is observed, so turning a joint also tilts the planes of all
+    that follow: the released Jacobian leaves that out. Pelvis and spine3 follow the observation
+    alone.
+    """
+    shape = angles.shape[:-1]
+    one = torch.eye(len(ANGLED)).to(angles)  # (18, 18): which angle moves
+    still = angles.new_zeros(*shape, len(ANGLED), 3)
+    placed, moved = [joints[..., 0, :]], [still]
+    turned: list[Tensor] = []
+    local: list[Tensor] = []
+    spins: list[Tensor] = []  # angular velocity by each angle (..., 18, 3)
+    for joint in range(N_BODY):
+        parent, children = PARENTS[joint], [c for c in CHILDREN[joint] if c < N_BODY]
+        before = turned[parent] if joint else torch.eye(3).to(angles).expand(*shape, 3, 3)
+        if joint:
+            arm = (before @ (rest[..., joint, :] - rest[..., parent, :])[..., None])[..., 0]
+            placed.append(placed[parent] + arm)
+            moved.append(moved[parent] + torch.linalg.cross(spins[parent], arm[..., None, :]))
+        bones = rest[..., children, :] - rest[..., joint : joint + 1, :]
+        seen = joints[..., children, :] - joints[..., joint : joint + 1, :]
+        if len(children) > 1:
+            after, spin = nearest_rotation(seen.mT @ bones), still
+        elif children:
+            n = ANGLED.index(joint)
+            axis = unit(bones[..., 0, :])
+            carried = (before @ axis[..., None])[..., 0]
+            normal = torch.linalg.cross(carried, unit(seen[..., 0, :]))
+            plane = unit(normal)
+            cos, sin = angles[..., n].cos(), angles[..., n].sin()
+            swing = rotation_about(plane, cos, sin)
+            roll = rotation_about(axis, *twist[..., joint - 1, :].unbind(-1))
+            after = swing @ before @ roll
+            drift = torch.linalg.cross(spins[parent], carried[..., None, :])
+            drift = torch.linalg.cross(drift, unit(seen[..., :1, :]))
+            drift = drift / normal.norm(dim=-1).clamp_min(1e-8)[..., None, None]
+            plane = plane[..., None, :]
+            drift = drift - (drift * plane).sum(-1, keepdim=True) * plane
+            cos, sin = cos[..., None, None], sin[..., None, None]
+            spin = one[n, :, None] * plane + sin * drift
+            spin = spin + (1 - cos) * torch.linalg.cross(plane, drift) + spins[parent] @ swing.mT
+        else:
+            after, spin = before @ leaves[..., LEAVES.index(joint), :, :], still
+        turned.append(after)
+        local.append(before.mT @ after)
+        spins.append(spin)
+    return torch.stack(local, -3), torch.stack(placed, -2), torch.stack(moved, -1)

@@ -1,0 +1,1 @@
+"""Fetch and convert the shipped networks; the manifest of weights."""

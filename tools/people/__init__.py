@@ -1,0 +1,1 @@
+"""Rendered people: samples, golden pictures and training pairs."""

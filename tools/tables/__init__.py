@@ -1,0 +1,1 @@
+"""The tables of docs/measurements.md, each from one command."""
