@@ -35,7 +35,7 @@ from hpsvid.training.pairs import (
     view_of,
     with_errors,
 )
-from tests.test_synthetic import make_clip
+from tests.mocap.test_noise import make_clip
 from tools.people import render_pairs
 from tools.people.render_pairs import make_shard
 

@@ -14,7 +14,7 @@ from hpsvid.evaluation.noise_curves import Comparison, Score
 from hpsvid.evaluation.page import bar_chart, ticks
 from hpsvid.evaluation.report import write_report
 from hpsvid.formats.npz import read_motion, write_motion
-from tests.test_accuracy import part
+from tests.evaluation.test_errors import part
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 
