@@ -10,6 +10,12 @@ from hpsvid.errors import InputError, NoPersonError
 from hpsvid.options import Options
 from hpsvid.types import Motion, Track
 
+# What version 0.1.0 called the shipped free body: one hash with one thread, another with two.
+EARLIER_FREE_BODY = frozenset({
+    "f38dd65481d7087ec6a5346eea65d7cf8de38140f380ed6fa8e7cfd33a7dcd09",
+    "a1f9f356d53cb5d31069097147c50d1a335bcc278041ddae32fc3bce14e96b30",
+})  # fmt: skip
+
 
 def check_body(result: Motion, body: Body) -> None:
     """Refuse to give a saved motion another body than it was made with.
@@ -18,6 +24,8 @@ def check_body(result: Motion, body: Body) -> None:
     Raises InputError.
     """
     made_with = result.provenance.get("body")
+    if isinstance(made_with, dict) and made_with.get("sha256") in EARLIER_FREE_BODY and body.free:
+        return
     if isinstance(made_with, dict) and made_with.get("sha256") != body.sha256:
         raise InputError(
             f"{result.clip.path}: the result was made with the body {made_with.get('name')}, the "

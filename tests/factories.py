@@ -26,7 +26,8 @@ from hpsvid.video.reader import read_frames
 from hpsvid.video.writer import VideoWriter
 
 K = np.array([[1000.0, 0, 640], [0, 1000, 360], [0, 0, 1]])
-WALK = Path(__file__).resolve().parents[1] / "samples" / "studio_walk.mp4"
+SAMPLES = Path(__file__).resolve().parents[1] / "samples"
+WALK = SAMPLES / "studio_walk.mp4"
 WALK_FIRST = 60  # of its frames: from here on the person is large and well seen
 
 

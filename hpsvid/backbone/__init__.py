@@ -2,13 +2,9 @@
 
 from collections.abc import Callable
 
-from hpsvid.backbone.blazepose import BlazePose
 from hpsvid.body.model import Body
-from hpsvid.official.hybrik_evidence import HybrIKBackbone, network_name
 from hpsvid.options import LifterName
 from hpsvid.types import Array, Camera, Landmarks, Observations
-
-__all__ = ["LIFTERS", "BlazePose", "HybrIKBackbone", "Lift", "network_name"]
 
 # (landmarks, pts_s (T,) s of the track's frames, camera, body) -> evidence for a solver
 Lift = Callable[[Landmarks, Array, Camera, Body], Observations]

@@ -155,8 +155,11 @@ def body_from_arrays(data: Mapping[str, np.ndarray], *, name: str) -> Body:
     template, shape_dirs = tensor("v_template"), tensor("shapedirs")[..., :N_BETAS].contiguous()
     regressor = tensor("J_regressor")
     leaves = [int(vertex) for vertex in data["leaf_vertices"]]
-    mean = torch.cat([regressor @ template, template[leaves]])
-    dirs = torch.cat([torch.einsum("jv,vck->jck", regressor, shape_dirs), shape_dirs[leaves]])
+    # in float64: a float32 sum over all vertices has other last bits with other numbers of threads
+    wide = regressor.double()
+    mean = torch.cat([(wide @ template.double()).float(), template[leaves]])
+    dirs = torch.einsum("jv,vck->jck", wide, shape_dirs.double()).float()
+    dirs = torch.cat([dirs, shape_dirs[leaves]])
     return Body(
         name=name,
         free=str(data.get("licence", "")) == "CC0-1.0",

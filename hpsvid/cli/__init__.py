@@ -9,11 +9,26 @@ from typing import Annotated
 
 import typer
 
-from hpsvid.cli import measure, models
-from hpsvid.cli import run as clips
-from hpsvid.cli.shell import app
+from hpsvid.cli import export, live, measure, models, run
 
-__all__ = ["app", "clips", "main", "measure", "models"]  # importing the modules adds commands
+app = typer.Typer(
+    help="Video of people in, smooth 3D human motion out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+# in the order of --help
+app.command()(run.run)
+app.command()(export.export)
+app.command()(live.live)
+app.command()(measure.occlude)
+app.command("eval")(measure.evaluate)
+app.command()(measure.bench)
+app.command()(measure.sensitivity)
+app.command()(models.train)
+app.add_typer(models.weights_app, name="weights")
+app.command()(models.doctor)
 
 
 @app.callback(invoke_without_command=True)

@@ -19,7 +19,6 @@ from hpsvid.cli.shell import (
     SmplOpt,
     ThreadsOpt,
     WeightsOpt,
-    app,
     one_line_errors,
     progress_bars,
     refuse_idle,
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from hpsvid.types import Motion
 
 
-@app.command()
 def export(
     context: typer.Context,
     input: Annotated[Path, typer.Argument(help="Video, picture, folder, or a result .npz.")],

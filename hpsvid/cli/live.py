@@ -16,13 +16,11 @@ from hpsvid.cli.shell import (
     QuietOpt,
     SmplOpt,
     ThreadsOpt,
-    app,
     one_line_errors,
 )
 from hpsvid.errors import InputError
 
 
-@app.command()
 def live(
     source: Annotated[
         str, typer.Argument(help="A camera's number, rtsp:// or http:// address, or a video.")

@@ -18,7 +18,6 @@ from hpsvid.cli.shell import (
     QuietOpt,
     SmplOpt,
     ThreadsOpt,
-    app,
     names_in,
     one_line_errors,
     progress_bars,
@@ -28,7 +27,6 @@ from hpsvid.errors import InputError
 from hpsvid.options import SolverName
 
 
-@app.command("eval")
 def evaluate(
     context: typer.Context,
     data: Annotated[
@@ -130,7 +128,6 @@ def _refuse_idle_eval(
         refuse_idle(context, "on saved results, which are solved already", "ik")
 
 
-@app.command()
 def bench(
     context: typer.Context,
     clips: Annotated[Path, typer.Argument(help="Folder of videos; truth beside them is used.")],
@@ -221,7 +218,6 @@ def bench(
             raise typer.Exit(1)
 
 
-@app.command()
 def sensitivity(
     input: InputArg,
     out: Annotated[Path, typer.Option(help="Heat map to write (.png .jpg).")],
@@ -270,7 +266,6 @@ def sensitivity(
             print(table(found))
 
 
-@app.command()
 def occlude(
     input: InputArg,
     out: Annotated[Path, typer.Option(help="Video (.mp4 .mov .mkv) or picture to write.")],

@@ -6,12 +6,11 @@ from typing import Annotated
 
 import typer
 
-from hpsvid.cli.shell import JsonOpt, app, names_in, one_line_errors, refuse_idle
+from hpsvid.cli.shell import JsonOpt, names_in, one_line_errors, refuse_idle
 from hpsvid.errors import InputError
 from hpsvid.options import ModelName, PartName, SizeName
 
 
-@app.command()
 def train(
     context: typer.Context,
     model: Annotated[ModelName, typer.Argument(help="What to train.")],
@@ -79,7 +78,6 @@ def train(
 
 
 weights_app = typer.Typer(help="Weights of other people's networks.", no_args_is_help=True)
-app.add_typer(weights_app, name="weights")
 
 
 @weights_app.command("import")
@@ -96,7 +94,6 @@ def import_weights(
         print(f"{kind}: wrote {written}")
 
 
-@app.command()
 def doctor(as_json: JsonOpt = False) -> None:
     """Say what is installed, which weights and body models were found, and what to mend."""
     with one_line_errors():

@@ -26,7 +26,6 @@ from hpsvid.cli.shell import (
     SmplOpt,
     ThreadsOpt,
     WeightsOpt,
-    app,
     one_line_errors,
     progress_bars,
     refuse_idle,
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from hpsvid.batch.jobs import Job
 
 
-@app.command()
 def run(
     context: typer.Context,
     input: Annotated[

@@ -1,4 +1,4 @@
-"""What the commands share: the app, their options, errors on one line, bars."""
+"""What the commands share: their options, errors on one line, progress bars."""
 
 import json
 import sys
@@ -11,14 +11,6 @@ import typer
 
 from hpsvid.errors import HpsvidError, InputError, one_line
 from hpsvid.options import BackboneName, LifterName, SolverName, WeightsName
-
-app = typer.Typer(
-    help="Video of people in, smooth 3D human motion out.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-
 
 InputArg = Annotated[Path, typer.Argument(help="Video, picture or folder of pictures.")]
 DetectorOpt = Annotated[

@@ -53,6 +53,7 @@ class _ChumpySelect(_Parts):  # chumpy.reordering.Select, elements of another ar
 
 
 def plain_array(value: Any) -> np.ndarray:
+    """A value out of a pickle as an array; chumpy and scipy parts are put together."""
     return value.value() if isinstance(value, _Parts) else np.asarray(value)
 
 

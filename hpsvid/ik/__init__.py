@@ -1,14 +1,13 @@
 """Solvers: observations of the joints to SMPL rotations."""
 
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from hpsvid.body.model import Body
 from hpsvid.common.weights import weights_path
 from hpsvid.errors import InputError
-from hpsvid.options import WeightsName
 from hpsvid.types import BodyParams, Window
 
 
@@ -71,26 +70,12 @@ SOLVERS: dict[str, Callable[[Body], Solver]] = {
 }
 
 
-# solvers whose authors released weights, and what `hpsvid weights import` calls these
-OFFICIAL: dict[str, Literal["niki_ts", "niki_1stage"]] = {
-    "niki": "niki_ts",
-    "niki-one-stage": "niki_1stage",
-}
+def load_solver(name: str, body: Body) -> Solver:
+    """Build the solver called `name` for `body`.
 
-
-def load_solver(name: str, body: Body, weights: WeightsName = "hpsvid") -> Solver:
-    """Build the solver called `name` for `body`, with our weights or its authors'.
-
-    Raises InputError when there is none of that name, or none with such weights; WeightsError
-    when the weights are missing or damaged.
+    Raises InputError when there is none of that name, WeightsError when its weights are missing or
+    damaged.
     """
-    known = SOLVERS if weights == "hpsvid" else OFFICIAL
-    if name not in known:
-        raise InputError(
-            f"solver {name!r} with weights {weights!r}: unknown; choose one of {', '.join(known)}"
-        )
-    if weights == "hpsvid":
-        return SOLVERS[name](body)
-    from hpsvid.official.niki_network import load_released
-
-    return load_released(OFFICIAL[name], name, body)
+    if name not in SOLVERS:
+        raise InputError(f"solver {name!r}: unknown; choose one of {', '.join(SOLVERS)}")
+    return SOLVERS[name](body)

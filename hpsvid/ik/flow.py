@@ -20,9 +20,6 @@ Split = Literal["halves", "interleaved"]
 # network learns each feature's own pace
 PACE = 0.04
 NO_DOUBT = -7.0  # a new belief counts for a thousandth
-SMALLEST = 0.004  # error, in the features' unit, below which there is nothing to gain
-RELATIVE_TO = 0.04  # error, in the features' unit, below which a fit counts them as alike
-DOUBT_SHIFTS = (-12.0, -6.0, -4.0, -3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -78,11 +75,12 @@ class SpatialCoupling(nn.Module):
         self.register_buffer("move", move, persistent=False)
         self.network = mlp(len(keep) + n_condition, hidden, 2 * len(move))
 
-    def _seen(self, u: Tensor, given: Given) -> Tensor:
+    def read(self, u: Tensor, given: Given) -> Tensor:
+        """What the network reads: the kept features (B, T, K) and the condition."""
         return torch.cat([u[..., self.keep], given.condition], -1)
 
     def _affine(self, u: Tensor, given: Given) -> tuple[Tensor, Tensor]:
-        out = self.network(self._seen(u, given))
+        out = self.network(self.read(u, given))
         scale, shift = (out * given.valid[..., None].to(u.dtype)).chunk(2, -1)
         return torch.tanh(scale), shift
 
@@ -116,15 +114,8 @@ class BeliefCoupling(SpatialCoupling):
         nn.init.constant_(last.bias[: len(move)], NO_DOUBT)
 
     def _affine(self, u: Tensor, given: Given) -> tuple[Tensor, Tensor]:
-        doubt, belief = self.network(self._seen(u, given)).chunk(2, -1)
+        doubt, belief = self.network(self.read(u, given)).chunk(2, -1)
         return _weigh(doubt - torch.log(given.precision[..., self.move]), belief, given.valid)
-
-    def fit(self, u: Tensor, given: Given, truth: Tensor, ridge: float) -> None:
-        """Set the last layer by least squares; see `fit_flow`."""
-        columns = self._seen(u, given), *(x[..., self.move] for x in (u, truth, given.precision))
-        seen, own, wanted, precision = (x[given.valid] for x in columns)
-        belief, doubt = torch.zeros_like(own), -torch.log(precision)
-        _fit_last(self.network, seen, own, wanted, belief, doubt, precision, ridge=ridge)
 
 
 def _weigh(doubt: Tensor, belief: Tensor, moving: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,57 +123,6 @@ def _weigh(doubt: Tensor, belief: Tensor, moving: Tensor) -> tuple[Tensor, Tenso
     mask = moving[..., None].to(doubt.dtype)
     scale = -torch.tanh(nn.functional.softplus(doubt)) * mask
     return scale, (1 - torch.exp(scale)) * belief
-
-
-def _fit_last(
-    network: nn.Sequential,
-    seen: Tensor,
-    own: Tensor,
-    truth: Tensor,
-    belief: Tensor,
-    doubt: Tensor,
-    precision: Tensor,
-    *,
-    ridge: float,
-) -> None:
-    """Fit a network's last layer to add to `belief` and `doubt` (N, M), given the input `seen`.
-
-    Belief: linear regression of the truth. Doubt: the difference of two regressions of log squared
-    errors (log-linear variances; Harvey, Econometrica 1976), those of `own` and of the belief.
-    That takes the two errors as independent; each feature's doubt is then shifted to where the
-    mean error is least. Errors count relative to what `precision` says that they are.
-    """
-    last = network[-1]
-    assert isinstance(last, nn.Linear)
-    reported = precision.rsqrt().double() + RELATIVE_TO
-    weight = reported.square().mean(1, keepdim=True).reciprocal()
-    weight = weight / weight.mean()
-    hidden = network[:-1](seen).double()
-    mean = (weight * hidden).mean(0)
-    centred = hidden - mean
-    normal = centred.mT @ (weight * centred)
-    normal.diagonal().add_(ridge * normal.diagonal().mean())
-    factor = torch.linalg.cholesky(normal)
-
-    def regress(values: Tensor) -> tuple[Tensor, Tensor]:
-        middle = (weight * values).mean(0)
-        slope = torch.cholesky_solve(centred.mT @ (weight * (values - middle)), factor).mT
-        return slope, middle - slope @ mean
-
-    slope, bias = regress(truth.double() - belief)
-    believed = belief + hidden @ slope.mT + bias
-    errors = [torch.log((x - truth).square() + SMALLEST**2) for x in (own.double(), believed)]
-    doubt_slope, doubt_bias = regress(errors[0] - errors[1] - doubt)
-    doubted = doubt + hidden @ doubt_slope.mT + doubt_bias
-    costs = []
-    for shift in DOUBT_SHIFTS:
-        share = torch.exp(-torch.tanh(nn.functional.softplus(doubted + shift)))
-        error = share * own + (1 - share) * believed - truth
-        costs.append((error.abs() / reported).mean(0))
-    best = torch.stack(costs).argmin(0)
-    doubt_bias = doubt_bias + torch.tensor(DOUBT_SHIFTS, dtype=torch.float64)[best]
-    last.weight.copy_(torch.cat([doubt_slope, slope]))
-    last.bias.copy_(torch.cat([doubt_bias, bias]))
 
 
 def frame_positions(valid: Tensor) -> Tensor:
@@ -271,7 +211,7 @@ class TemporalCoupling(nn.Module):
         attention = logits.masked_fill(~seen[:, None, None], -torch.inf).softmax(-1)
         return (attention @ value).transpose(1, 2).flatten(-2), attention
 
-    def _neighbours(self, u: Tensor, given: Given) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def neighbours(self, u: Tensor, given: Given) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Which frames move, what the readout sees, and the kept frames' average with its doubt."""
         position, moving = self._moving(given)
         keeping = given.valid & ~moving
@@ -291,16 +231,9 @@ class TemporalCoupling(nn.Module):
         return moving & keeping.any(1, keepdim=True), seen, total / weight, doubt
 
     def _affine(self, u: Tensor, given: Given) -> tuple[Tensor, Tensor]:
-        moving, seen, average, doubt = self._neighbours(u, given)
+        moving, seen, average, doubt = self.neighbours(u, given)
         more_doubt, more = self.readout(seen).chunk(2, -1)
         return _weigh(doubt + more_doubt, average + more, moving)
-
-    def fit(self, u: Tensor, given: Given, truth: Tensor, ridge: float) -> None:
-        """Set the readout's last layer by least squares; see `fit_flow`."""
-        own, wanted, precision = (x[..., self.features] for x in (u, truth, given.precision))
-        moving, seen, average, doubt = self._neighbours(own, given)
-        known = (x[moving] for x in (seen, own, wanted, average, doubt, precision))
-        _fit_last(self.readout, *known, ridge=ridge)
 
     def forward(self, u: Tensor, given: Given) -> tuple[Tensor, Tensor]:
         """Transformed (B, T, D) and log-determinant (B,)."""

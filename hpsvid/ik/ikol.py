@@ -77,6 +77,10 @@ class _Bones:
 
 
 def bone_frames(rest: Tensor, twist: Tensor) -> _Bones:
+    """Each swung bone's axis at rest, two axes across it and its twist.
+
+    rest: (..., 29, 3) m; twist: (..., 23, 2) cos and sin.
+    """
     axis = unit(rest[..., TIPS, :] - rest[..., SWUNG, :])
     least = torch.nn.functional.one_hot(axis.detach().abs().argmin(-1), 3).to(axis.dtype)
     one = unit(torch.linalg.cross(axis, least))

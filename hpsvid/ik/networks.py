@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from hpsvid.body.model import Body
-from hpsvid.common.weights import load_parameters, read_config
+from hpsvid.common.checkpoints import load_parameters, read_config
 from hpsvid.ik.gik import GikNet
 from hpsvid.ik.mlp import MlpIk
 from hpsvid.ik.niki import Niki, NikiConfig

@@ -76,7 +76,7 @@ def rotation_6d_to_rotmat(rotations: Tensor) -> Tensor:
 
 
 def posed_joints(rotmats: Tensor, rest: Tensor) -> Tensor:
-    """Joints (..., 29, 3) m relative to the pelvis; see `hpsvid.body.skeleton.forward_kinematics`."""
+    """Joints (..., 29, 3) m relative to the pelvis; see `forward_kinematics`."""
     joints = forward_kinematics(rotmats, rest)[0]
     return joints - joints[..., :1, :]
 

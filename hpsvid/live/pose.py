@@ -17,7 +17,7 @@ from hpsvid.backbone.flips import unflip
 from hpsvid.body.model import Body
 from hpsvid.common.records import concatenate, take_frames
 from hpsvid.common.series import RATE_HZ, at_times
-from hpsvid.ik import Solver, load_solver, windows
+from hpsvid.ik import Solver, windows
 from hpsvid.ik.networks import NikiSolver
 from hpsvid.live.look import Looker, Spot
 from hpsvid.motion.camera import guess_camera
@@ -26,6 +26,7 @@ from hpsvid.motion.placing import place, refine
 from hpsvid.motion.smoothing import FILLED_WEIGHT, smooth_path, steady_so_far
 from hpsvid.options import Options
 from hpsvid.pipeline.make import provenance
+from hpsvid.pipeline.stages import load_chosen_solver
 from hpsvid.types import (
     N_BETAS,
     N_LANDMARKS,
@@ -71,12 +72,12 @@ class Poser:
     """Solves what a `Looker` saw; memory does not grow with time."""
 
     def __init__(self, looker: Looker, body: Body, options: Options) -> None:
-        """Raises as `ik.load_solver` and `motion.guess_camera` do."""
+        """Raises as `load_chosen_solver` and `guess_camera` do."""
         self.clip = looker.clip
         self.body = body
         self.camera = guess_camera(looker.clip, options.focal_px)
         self._lift = LIFTERS[options.lifter]
-        self._solver = load_solver(options.solver, body, options.weights)
+        self._solver = load_chosen_solver(body, options)
         self._past: dict[int, _Past] = {}
         self.provenance = provenance(
             looker.detector, looker.network.provenance, self._solver, body, options
@@ -150,9 +151,9 @@ class Poser:
     def as_motion(self, kept: Sequence[Kept]) -> Motion:
         """The frames that were worked on, and only those, as a motion of so many frames."""
         people: dict[int, list[tuple[int, Sight]]] = {}
-        for place, (_, sights) in enumerate(kept):
+        for frame, (_, sights) in enumerate(kept):
             for sight in sights:
-                people.setdefault(sight.track.id, []).append((place, sight))
+                people.setdefault(sight.track.id, []).append((frame, sight))
         return Motion(
             clip=self.clip,
             pts_s=np.array([pts_s for pts_s, _ in kept], np.float64),

@@ -1,7 +1,7 @@
 """Takes: captured motion, whole or put together anew, before a random camera.
 
-What `tools/people/render_pairs.py` films for the landmark network to read, and what simulated landmarks
-are drawn on without a picture.
+What `tools/people/render_pairs.py` films for the landmark network to read, and what simulated
+landmarks are drawn on without a picture.
 """
 
 from collections.abc import Callable

@@ -52,8 +52,9 @@ def import_weights(path: Path) -> tuple[str, Path]:
     """Read a checkpoint (.pth), check it against its network, and write it as safetensors.
 
     Nothing in the file is run. Returns the kind found by the keys, one of CHECKPOINTS, and the
-    file written (see `hpsvid.common.weights.imported_path`). Raises InputError when the file cannot be
-    opened or the folder not written, WeightsError when it is damaged or of no kind known here.
+    file written (see `hpsvid.common.weights.imported_path`). Raises InputError when the file
+    cannot be opened or the folder not written, WeightsError when it is damaged or of no kind
+    known here.
     """
     found = _read(path)
     kind = next((name for name, c in CHECKPOINTS.items() if c.telltale in found), None)

@@ -15,12 +15,15 @@ from torch import Tensor, nn
 
 from hpsvid.body.model import Body
 from hpsvid.common.weights import imported_path, load_imported
-from hpsvid.errors import WeightsError
+from hpsvid.errors import InputError, WeightsError
 from hpsvid.ik.flow import mlp
 from hpsvid.ik.tensors import JOINT_DIM, N_JOINTS, POSE_DIM, TWIST_DIM, rotation_6d_to_rotmat
 from hpsvid.types import N_BETAS, BodyParams, Window
 
 Kind = Literal["niki_1stage", "niki_ts"]
+
+# solvers whose authors released weights, and what `hpsvid weights import` calls these
+OFFICIAL: dict[str, Kind] = {"niki": "niki_ts", "niki-one-stage": "niki_1stage"}
 
 COUPLINGS, HIDDEN = 16, 512
 # Joints and sigmas are padded to the width of rotations and error embedding. The authors' code
@@ -145,11 +148,17 @@ class ReleasedSolver:
         return BodyParams(rotmats=rotmats.numpy(), betas=betas, transl=obs.pelvis - rest)
 
 
-def load_released(kind: Kind, name: str, body: Body) -> ReleasedSolver:
-    """The solver `name` with the checkpoint of this kind that the user has imported.
+def load_released(name: str, body: Body) -> ReleasedSolver:
+    """The solver `name` with the authors' checkpoint that the user has imported.
 
-    Raises WeightsError when there is none or it does not fit.
+    Raises InputError when the authors released none for it, WeightsError when it was not imported
+    or does not fit.
     """
+    if name not in OFFICIAL:
+        raise InputError(
+            f"solver {name!r} with weights 'official': unknown; choose one of {', '.join(OFFICIAL)}"
+        )
+    kind = OFFICIAL[name]
     with torch.device("meta"):
         model = ReleasedNiki(kind)
     load_imported(model, kind)

@@ -14,14 +14,16 @@ from hpsvid.body.model import Body
 from hpsvid.common.weights import imported_source, shipped_hashes
 from hpsvid.edit import select_tracks
 from hpsvid.errors import InputError, NoPersonError
-from hpsvid.ik import OFFICIAL, Solver, load_solver
+from hpsvid.ik import Solver
 from hpsvid.motion.camera import guess_camera
 from hpsvid.official.hybrik_evidence import network_name
+from hpsvid.official.niki_network import OFFICIAL
 from hpsvid.options import Options
 from hpsvid.pipeline.stages import (
     Progress,
     StageClock,
     find_people,
+    load_chosen_solver,
     one_torch_thread,
     read_evidence,
     solve_track,
@@ -47,7 +49,7 @@ def make_motion(
     camera = guess_camera(clip, options.focal_px)
     detector = load_detector(options.detector, threads=options.threads)
     lift = LIFTERS[options.lifter]
-    solver = load_solver(options.solver, body, options.weights)
+    solver = load_chosen_solver(body, options)
     tracks, pts_s = find_people(clip, detector, clock, progress)
     tracks = select_tracks(tracks, person=options.person, max_people=options.max_people)
     if not tracks:

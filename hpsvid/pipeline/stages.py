@@ -18,11 +18,12 @@ from hpsvid.backbone.blazepose import BlazePose
 from hpsvid.body.model import Body
 from hpsvid.common.records import take_frames
 from hpsvid.common.threads import prefetch
-from hpsvid.ik import Solver
+from hpsvid.ik import Solver, load_solver
 from hpsvid.ik.windows import solve
 from hpsvid.motion.person import make_person, person_betas
 from hpsvid.motion.smoothing import steady
 from hpsvid.official.hybrik_evidence import HybrIKBackbone
+from hpsvid.official.niki_network import load_released
 from hpsvid.options import Options
 from hpsvid.tracking import Detector
 from hpsvid.tracking.tracker import MIN_SECONDS, Tracker
@@ -98,6 +99,15 @@ one_torch_thread = partial(torch_threads, 1)
 
 def silent(stage: str, done: int, total: int | None) -> None:
     """Progress that nobody is told of."""
+
+
+def load_chosen_solver(body: Body, options: Options) -> Solver:
+    """The solver that `options` name, with our weights or its authors'.
+
+    Raises InputError, WeightsError.
+    """
+    load = load_solver if options.weights == "hpsvid" else load_released
+    return load(options.solver, body)
 
 
 def find_people(

@@ -76,11 +76,13 @@ def clothes_distances(follows: list[Follow], offered: list[Sighting]) -> Array:
 
 
 def box_corners(centre_size: Array) -> Array:
+    """Boxes (B, 4) x0 y0 x1 y1 px of boxes (B, 4) centre x, centre y, width, height px."""
     half = centre_size[:, 2:].clip(1) / 2
     return np.concatenate([centre_size[:, :2] - half, centre_size[:, :2] + half], axis=1)
 
 
 def start_follow(seen: Sighting, number: int) -> Follow:
+    """A person who was seen once; number: the running number of this person."""
     box = seen.centre_size
     mean = np.stack([box, np.zeros(4)], axis=1)
     spread = np.array([MEASUREMENT_SD, START_SPEED_SD]) * box[3]

@@ -64,7 +64,7 @@ class Yolo:
         }
 
     def __call__(self, frames: Frames) -> list[Detections]:
-        """See `hpsvid.tracking.Detector`. One frame at a time: exported models have a fixed batch."""
+        """See `Detector`. One frame at a time: exported models have a fixed batch."""
         return [
             self._detect(rgb, int(index))
             for rgb, index in zip(frames.rgb, frames.index, strict=True)

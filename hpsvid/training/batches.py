@@ -63,7 +63,7 @@ def random_batch(
 
 @dataclass(frozen=True)
 class LiftedPairs:
-    """Evidence that a lifter made of rendered pictures, with the truth (`tools/people/lift_pairs.py`)."""
+    """Evidence that a lifter made of rendered pictures, with truth (tools.people.lift_pairs)."""
 
     joints: Tensor  # (N, T, 29, 3) m
     sigma: Tensor  # (N, T, 29) m

@@ -1,13 +1,17 @@
 """Start a flow's couplings from a least-squares fit of their last layers."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hpsvid.ik.flow import BeliefCoupling, Flow, Given, Lift, TemporalCoupling
 from hpsvid.ik.hybrik import twists
 from hpsvid.ik.niki import Niki
 from hpsvid.ik.tensors import Evidence, posed_joints, rotmat_to_6d, swings_of
 from hpsvid.training.losses import Batch
+
+SMALLEST = 0.004  # error, in the features' unit, below which there is nothing to gain
+RELATIVE_TO = 0.04  # error, in the features' unit, below which a fit counts them as alike
+DOUBT_SHIFTS = (-12.0, -6.0, -4.0, -3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0)
 
 
 def fit_flow(flow: Flow, u: Tensor, given: Given, truth: Tensor, ridge: float = 1e-3) -> None:
@@ -21,9 +25,80 @@ def fit_flow(flow: Flow, u: Tensor, given: Given, truth: Tensor, ridge: float = 
         for layer in flow.layers:
             if isinstance(layer, Lift):
                 break
-            if isinstance(layer, BeliefCoupling | TemporalCoupling):
-                layer.fit(u, given, truth, ridge)
+            if isinstance(layer, BeliefCoupling):
+                _fit_belief(layer, u, given, truth, ridge)
+            elif isinstance(layer, TemporalCoupling):
+                _fit_readout(layer, u, given, truth, ridge)
             u = layer(u, given)[0]
+
+
+def _fit_belief(
+    layer: BeliefCoupling, u: Tensor, given: Given, truth: Tensor, ridge: float
+) -> None:
+    columns = layer.read(u, given), *(x[..., layer.move] for x in (u, truth, given.precision))
+    seen, own, wanted, precision = (x[given.valid] for x in columns)
+    belief, doubt = torch.zeros_like(own), -torch.log(precision)
+    _fit_last(layer.network, seen, own, wanted, belief, doubt, precision, ridge=ridge)
+
+
+def _fit_readout(
+    layer: TemporalCoupling, u: Tensor, given: Given, truth: Tensor, ridge: float
+) -> None:
+    own, wanted, precision = (x[..., layer.features] for x in (u, truth, given.precision))
+    moving, seen, average, doubt = layer.neighbours(own, given)
+    known = (x[moving] for x in (seen, own, wanted, average, doubt, precision))
+    _fit_last(layer.readout, *known, ridge=ridge)
+
+
+def _fit_last(
+    network: nn.Sequential,
+    seen: Tensor,
+    own: Tensor,
+    truth: Tensor,
+    belief: Tensor,
+    doubt: Tensor,
+    precision: Tensor,
+    *,
+    ridge: float,
+) -> None:
+    """Fit a network's last layer to add to `belief` and `doubt` (N, M), given the input `seen`.
+
+    Belief: linear regression of the truth. Doubt: the difference of two regressions of log squared
+    errors (log-linear variances; Harvey, Econometrica 1976), those of `own` and of the belief.
+    That takes the two errors as independent; each feature's doubt is then shifted to where the
+    mean error is least. Errors count relative to what `precision` says that they are.
+    """
+    last = network[-1]
+    assert isinstance(last, nn.Linear)
+    reported = precision.rsqrt().double() + RELATIVE_TO
+    weight = reported.square().mean(1, keepdim=True).reciprocal()
+    weight = weight / weight.mean()
+    hidden = network[:-1](seen).double()
+    mean = (weight * hidden).mean(0)
+    centred = hidden - mean
+    normal = centred.mT @ (weight * centred)
+    normal.diagonal().add_(ridge * normal.diagonal().mean())
+    factor = torch.linalg.cholesky(normal)
+
+    def regress(values: Tensor) -> tuple[Tensor, Tensor]:
+        middle = (weight * values).mean(0)
+        slope = torch.cholesky_solve(centred.mT @ (weight * (values - middle)), factor).mT
+        return slope, middle - slope @ mean
+
+    slope, bias = regress(truth.double() - belief)
+    believed = belief + hidden @ slope.mT + bias
+    errors = [torch.log((x - truth).square() + SMALLEST**2) for x in (own.double(), believed)]
+    doubt_slope, doubt_bias = regress(errors[0] - errors[1] - doubt)
+    doubted = doubt + hidden @ doubt_slope.mT + doubt_bias
+    costs = []
+    for shift in DOUBT_SHIFTS:
+        share = torch.exp(-torch.tanh(nn.functional.softplus(doubted + shift)))
+        error = share * own + (1 - share) * believed - truth
+        costs.append((error.abs() / reported).mean(0))
+    best = torch.stack(costs).argmin(0)
+    doubt_bias = doubt_bias + torch.tensor(DOUBT_SHIFTS, dtype=torch.float64)[best]
+    last.weight.copy_(torch.cat([doubt_slope, slope]))
+    last.bias.copy_(torch.cat([doubt_bias, bias]))
 
 
 def fit_by_least_squares(model: Niki, batch: Batch, ridge: float = 1e-2) -> None:

@@ -133,7 +133,7 @@ def train_lifter(
     steps: int = 10_000,
     minutes: float | None = None,
 ) -> dict[str, float]:
-    """Train on the shards of `tools/people/render_pairs.py` in `data`/train, stop by those in `data`/val,
+    """Train on shards of tools.people.render_pairs in `data`/train, stop by those in `data`/val,
     these with 3D as the landmark network might give of video.
 
     mocap: motion whose limbs are put together anew and given simulated landmarks, for a part of

@@ -1,9 +1,9 @@
 """Training pairs of the lifter: rendered ones as they are, and simulated ones in any number.
 
-Rendered pairs (`tools/people/render_pairs.py`) hold what the landmark network says of pictures. Simulated
-pairs take a pose from anywhere and give its landmarks the errors that the network made on some
-rendered sequence: its linear habit (limbs read short in depth) fitted over all of them, and the
-rest of that one sequence, correlated over time and landmarks as it was.
+Rendered pairs (tools.people.render_pairs) hold what the landmark network says of pictures.
+Simulated pairs take a pose from anywhere and give its landmarks the errors that the network made
+on some rendered sequence: its linear habit (limbs read short in depth) fitted over all of them, and
+the rest of that one sequence, correlated over time and landmarks as it was.
 """
 
 from collections.abc import Mapping
@@ -80,7 +80,8 @@ def read_shard(path: Path, body: Body) -> Shard:
     }
     if missing := sorted(set(KEYS) - arrays.keys()):
         raise InputError(
-            f"{path}: has no `{missing[0]}`, expected a shard of tools.people.render_pairs; render it anew"
+            f"{path}: has no `{missing[0]}`, expected a shard of "
+            "tools.people.render_pairs; render it again"
         )
     seen = arrays["score"] > 0
     ever = seen.any(1)

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from hpsvid.body.model import load_body
+from hpsvid.common.checkpoints import save_weights
 from hpsvid.common.records import join, to_device
-from hpsvid.common.weights import save_weights, weights_path
+from hpsvid.common.weights import weights_path
 from hpsvid.errors import InputError
 from hpsvid.evaluation.noise_curves import compare, network_method
 from hpsvid.ik.mlp import MlpIk
@@ -99,7 +100,7 @@ def train_solver(
 ) -> float:
     """Train a solver or the baseline "mlp" on the motion under `data` (`train` and `val`).
 
-    pairs: a file of `tools/people/lift_pairs.py`, whose evidence makes up half of every batch. without:
+    pairs: a file of tools.people.lift_pairs, whose evidence makes up half of every batch. without:
     parts of NIKI to leave out; without "ind", "bnd" and "analytic" it is the paper's vanilla INN.
     An analytic model starts from a fit by least squares.
 

@@ -223,6 +223,7 @@ def _natural(path: Path) -> tuple[list[int | str], str]:
 
 
 def timed_pictures(clip: Clip) -> Iterator[tuple[Array, float]]:
+    """The pictures (H, W, 3) of a folder and their times s; InputError unless of one size."""
     files = _picture_files(clip.path)
     for i, file in enumerate(files):
         picture = _read_picture(file)

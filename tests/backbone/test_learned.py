@@ -28,10 +28,10 @@ from hpsvid.formats.npz import read_motion
 from hpsvid.types import Array, Camera, Landmarks, Observations
 from hpsvid.video.probe import probe
 from hpsvid.video.reader import read_frames
-from tests.factories import K, make_params
+from tests.factories import SAMPLES, K, make_params
 
 CAMERA = Camera(K=K, source="given")
-SAMPLE = Path(__file__).parents[1] / "samples" / "studio_walk"
+SAMPLE = SAMPLES / "studio_walk"
 
 
 @pytest.fixture(scope="module")

@@ -20,13 +20,12 @@ from hpsvid.batch import jobs
 from hpsvid.batch.folder import holds_videos, jobs_for, run_many
 from hpsvid.batch.jobs import UNFINISHED, Job, Row, failed
 from hpsvid.batch.processes import run_in_processes
-from hpsvid.cli.shell import app
+from hpsvid.cli import app
 from hpsvid.errors import InputError
 from hpsvid.video.probe import probe
 from hpsvid.video.writer import VideoWriter
 from tests.factories import write_walk
 
-SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 FRAMES = 8
 
 

@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 from hpsvid.batch.folder import jobs_for
 from hpsvid.batch.jobs import Job, Row
 from hpsvid.batch.ray_cluster import RETRIES, run_on_ray
-from hpsvid.cli.shell import app
+from hpsvid.cli import app
 from hpsvid.errors import InputError
 from tests.factories import WALK, write_walk
 

@@ -269,3 +269,15 @@ def test_every_name_has_a_counterpart_on_the_other_side():
         middle = [i for i, name in enumerate(names) if "left" not in name and "right" not in name]
         assert [other[i] for i in middle] == middle
     assert mirror_name("mouth_left") == "mouth_right"
+
+
+def test_the_body_is_the_same_with_any_number_of_threads():
+    """Its hash goes into every result, and a result is refused on another body."""
+    threads, hashes = torch.get_num_threads(), set()
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            hashes.add(load_body(weights_path("free_body")).sha256)
+    finally:
+        torch.set_num_threads(threads)
+    assert len(hashes) == 1

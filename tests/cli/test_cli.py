@@ -14,17 +14,17 @@ import typer
 from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
+from hpsvid.cli import app
 from hpsvid.cli.doctor import Finding, examine, show
-from hpsvid.cli.shell import app, names_in, one_line_errors, progress_bars
+from hpsvid.cli.shell import names_in, one_line_errors, progress_bars
 from hpsvid.formats.npz import read_motion
 from hpsvid.options import SolverName
 from hpsvid.video import writer as video_writer
 from hpsvid.video.probe import probe
 from hpsvid.video.reader import read_frames
 from hpsvid.video.writer import VideoWriter, write_image
-from tests.factories import WALK_FIRST, write_walk
+from tests.factories import SAMPLES, WALK_FIRST, write_walk
 
-SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 FRAMES = 12
 
 
@@ -272,9 +272,10 @@ def test_hostile_real_files(shared: Path, tmp_path: Path, name: str, says: str) 
 
 def test_a_run_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
     code = (
-        "import time\nfrom pathlib import Path\nfrom hpsvid import cli, files\n"
+        "import time\nfrom pathlib import Path\nfrom hpsvid import cli\n"
+        "from hpsvid.common.files import written_whole\n"
         "def app():\n"
-        "    with files.written_whole(Path('a.npz')):\n"
+        "    with written_whole(Path('a.npz')):\n"
         "        print('begun', flush=True)\n        time.sleep(60)\n"
         "cli.app = app\ncli.main()\n"
     )
@@ -388,6 +389,9 @@ def test_help_is_instant_because_it_imports_nothing_heavy(command: tuple[str, ..
 
 
 def test_the_pipeline_starts_without_torchs_compiler() -> None:
-    code = "import sys, hpsvid.pipeline.make, hpsvid.render.raster; print('torch._dynamo' in sys.modules)"
+    code = (
+        "import sys, hpsvid.pipeline.make, hpsvid.render.raster; "
+        "print('torch._dynamo' in sys.modules)"
+    )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "False\n"

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,9 +24,7 @@ from hpsvid.evaluation.bench_report import (
 from hpsvid.formats.npz import write_motion
 from hpsvid.options import Options
 from hpsvid.render import load_renderer
-from tests.factories import make_motion, write_walk
-
-SAMPLES = Path(__file__).resolve().parents[1] / "samples"
+from tests.factories import SAMPLES, make_motion, write_walk
 
 
 def row(clip="a.mp4", solver="niki", **values):

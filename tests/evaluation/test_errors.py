@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import LIMB_LANDMARKS
-from hpsvid.cli.shell import app
+from hpsvid.cli import app
 from hpsvid.errors import InputError
 from hpsvid.evaluation.errors import Errors, compare, frames_shown, match
 from hpsvid.evaluation.metrics import mpjpe, pa_mpjpe

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hpsvid.common.weights import save_weights
+from hpsvid.common.checkpoints import save_weights
 from hpsvid.errors import InputError
 from hpsvid.evaluation.noise_curves import Score, compare_solvers, comparison_text, ratios
 from hpsvid.ik.mlp import MlpIk

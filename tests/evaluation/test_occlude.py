@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hpsvid.body.smpl import load_chosen_body
-from hpsvid.cli.shell import app
+from hpsvid.cli import app
 from hpsvid.errors import InputError
 from hpsvid.evaluation import sensitivity
 from hpsvid.evaluation.occlude import CUT_SHARE, largest_boxes, occluded, plan
@@ -18,9 +18,8 @@ from hpsvid.options import Options
 from hpsvid.types import Clip, Track
 from hpsvid.video.probe import probe
 from hpsvid.video.reader import read_frames
-from tests.factories import write_walk
+from tests.factories import SAMPLES, write_walk
 
-SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 SIZE = (640, 480)
 BOX = np.array([250.0, 60, 400, 460])
 

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from hpsvid.cli.shell import app
+from hpsvid.cli import app
 from hpsvid.evaluation.noise_curves import Comparison, Score
 from hpsvid.evaluation.page import bar_chart, ticks
 from hpsvid.evaluation.report import write_report
 from hpsvid.formats.npz import read_motion, write_motion
 from tests.evaluation.test_errors import part
-
-SAMPLES = Path(__file__).resolve().parents[1] / "samples"
+from tests.factories import SAMPLES
 
 
 class Page(HTMLParser):

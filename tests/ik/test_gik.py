@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from hpsvid.body.model import Body
+from hpsvid.common.checkpoints import save_weights
 from hpsvid.common.geometry import axis_angle_to_matrix
-from hpsvid.common.weights import save_weights
 from hpsvid.evaluation.noise_curves import compare, hybrik_method, network_method
 from hpsvid.ik import load_solver
 from hpsvid.ik.gik import MISSING_M, GikNet

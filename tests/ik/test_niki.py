@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from hpsvid.common.checkpoints import save_weights
 from hpsvid.common.geometry import axis_angle_to_matrix
-from hpsvid.common.weights import save_weights
 from hpsvid.evaluation.noise_curves import compare, hybrik_method, network_method
 from hpsvid.ik import load_solver
 from hpsvid.ik.hybrik import HybrIK, solve, twists

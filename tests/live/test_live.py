@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from hpsvid.body.model import Body
 from hpsvid.body.smpl import load_chosen_body
-from hpsvid.cli.shell import app
+from hpsvid.cli import app
 from hpsvid.common.threads import Newest
 from hpsvid.errors import InputError
 from hpsvid.formats.npz import read_motion, write_motion
@@ -30,8 +30,8 @@ from hpsvid.render import load_renderer
 from hpsvid.types import Array, Clip
 from hpsvid.video.probe import probe
 from hpsvid.video.reader import read_frames
+from tests.factories import WALK
 
-WALK = Path(__file__).resolve().parents[1] / "samples" / "studio_walk.mp4"
 BLANK = Clip(
     path=Path("camera 0"), width=160, height=120, fps=Fraction(30), rotation=0, audio=False,
     frame_count=None,

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from hpsvid.cli.shell import app
+from hpsvid.cli import app
 from hpsvid.formats.npz import read_motion
 from hpsvid.live.capture import open_source
 from hpsvid.types import Array
+from tests.factories import WALK
 
-WALK = Path(__file__).resolve().parents[1] / "samples" / "studio_walk.mp4"
 LIVE = ["--serve", "0", "--ik", "hybrik", "--threads", "1"]
 
 

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from torch import Tensor
 from typer.testing import CliRunner, Result
 
-from hpsvid.cli.shell import app
+from hpsvid.cli import app
 from hpsvid.common.weights import file_sha256, imported_path, imported_source, load_imported
 from hpsvid.errors import InputError, WeightsError
 from hpsvid.formats.npz import read_motion
@@ -21,6 +21,7 @@ from hpsvid.official.importing import CHECKPOINTS, import_weights
 from hpsvid.official.niki_network import ReleasedNiki
 from hpsvid.video.probe import probe
 from hpsvid.video.reader import read_frames
+from tests.factories import WALK
 
 KIND = "niki_1stage"
 
@@ -163,9 +164,6 @@ def test_the_command_imports_and_refuses_in_one_line(released, tmp_path, folder)
     assert ran.stderr.count("\n") == 1 and "niki.pth: not a readable PyTorch" in ran.stderr
 
 
-PICTURE = Path(__file__).resolve().parents[1] / "samples" / "studio_walk.mp4"
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -177,7 +175,7 @@ def test_without_a_smpl_body_the_authors_networks_are_refused(
     options: list[str], message: str, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.delenv("HPSVID_SMPL", raising=False)
-    ran = call("run", PICTURE, "--out", tmp_path / "a.mp4", *options)
+    ran = call("run", WALK, "--out", tmp_path / "a.mp4", *options)
     assert ran.exit_code == 1 and ran.stderr.count("\n") == 1 and message in ran.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -194,7 +192,7 @@ def test_weights_that_are_missing_are_asked_for_before_any_work(
     options: list[str], message: str, tmp_path, official_folder
 ) -> None:
     ran = call(
-        "run", PICTURE, "--out", tmp_path / "a.mp4", "--smpl", official_folder / "model_files",
+        "run", WALK, "--out", tmp_path / "a.mp4", "--smpl", official_folder / "model_files",
         *options,
     )  # fmt: skip
     assert ran.exit_code == 1 and ran.stderr.count("\n") == 1 and message in ran.stderr
@@ -228,7 +226,7 @@ def test_the_authors_networks_run_from_picture_to_motion(
 def picture(folder: Path) -> Path:
     """A frame of a sample on which a person is large."""
     path = folder / "picture.png"
-    clip = probe(PICTURE)
+    clip = probe(WALK)
     frames = next(f for f in read_frames(clip, chunk=12) if f.index[0] == 60)
     cv2.imwrite(str(path), frames.rgb[0, ..., ::-1])
     return path

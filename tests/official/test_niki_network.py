@@ -146,7 +146,7 @@ def test_rotations_agree_with_the_released_code(kind, shared, imported, official
     stored = reference(shared, {"niki_1stage": "niki_onestage", "niki_ts": "niki_ts"}[kind])
     joints = stored("in_pred_xyz_29", 29, 3)
     body = load_body(weights_path("free_body"))
-    model = load_released(kind, "niki", body).model
+    model = load_released({"niki_ts": "niki", "niki_1stage": "niki-one-stage"}[kind], body).model
     with torch.inference_mode():
         rotmats, z = model(
             joints - joints[:, :1],
@@ -173,4 +173,4 @@ def test_a_mask_that_is_no_mask_is_refused(imported, tmp_path, monkeypatch) -> N
     save_file(tensors, tmp_path / path.name, {"source": "{}"})
     monkeypatch.setenv("HPSVID_WEIGHTS", str(tmp_path))
     with pytest.raises(WeightsError, match=r"a mask holds other numbers than 0 and 1"):
-        load_released("niki_1stage", "niki", load_body(weights_path("free_body")))
+        load_released("niki-one-stage", load_body(weights_path("free_body")))

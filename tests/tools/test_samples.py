@@ -169,7 +169,8 @@ def test_truth_is_the_motion_capture(shared, script, truth, body):
     for person, made in zip(truth.people, people, strict=True):
         at = person.track.frame_index
         assert (person.body.rotmats == made.rotmats[at]).all()
-        assert (person.body.transl == made.transl[at]).all()
+        # to 10 um: the last bit of a float32 path depends on the BLAS of the machine
+        assert np.abs(person.body.transl - made.transl[at]).max() < 1e-5
 
 
 def test_footsteps_are_heard_when_feet_come_down(shared, body):

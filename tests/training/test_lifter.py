@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from hpsvid.backbone.lifter_network import HIPS, load_lifter
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT, LANDMARK
-from hpsvid.cli.shell import app
+from hpsvid.cli import app
 from hpsvid.common.files import write_npz
 from hpsvid.common.geometry import axis_angle_to_matrix, matrix_to_axis_angle, project, unit
 from hpsvid.common.records import join
@@ -262,7 +262,7 @@ def test_trains_saves_and_goes_on(arrays, body, source, tmp_path, monkeypatch):
 
 
 def test_folders_without_shards_and_damaged_ones_are_told(arrays, body, tmp_path):
-    with pytest.raises(InputError, match=r"tools\.render_pairs"):
+    with pytest.raises(InputError, match=r"tools\.people\.render_pairs"):
         read_shards(tmp_path, body)
     short = {key: arrays[key] for key in KEYS if key != "rotvec"}
     write_npz(tmp_path / "shard_00000.npz", short)

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from hpsvid.common.weights import load_parameters, read_config, save_weights
+from hpsvid.common.checkpoints import load_parameters, read_config, save_weights
 from hpsvid.errors import InputError, WeightsError
 from hpsvid.ik.networks import load_network
 from hpsvid.ik.niki import Niki, NikiConfig
-from hpsvid.training import loop as train
+from hpsvid.training import solvers as train
 from hpsvid.training.batches import MotionBatches
 from hpsvid.training.loop import FitConfig, fit
 from hpsvid.training.losses import LossWeights

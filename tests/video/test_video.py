@@ -533,10 +533,10 @@ import itertools, signal, sys
 from fractions import Fraction
 from pathlib import Path
 import numpy as np
-from hpsvid import video_writer
+from hpsvid.video.writer import VideoWriter
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 rgb = np.zeros((480, 640, 3), np.uint8)
-with video_writer.VideoWriter(Path(sys.argv[1]), width=640, height=480, fps=Fraction(25)) as writer:
+with VideoWriter(Path(sys.argv[1]), width=640, height=480, fps=Fraction(25)) as writer:
     for i in itertools.count():
         writer.write(rgb, i / 25)
         if i == 30:
@@ -670,16 +670,18 @@ import json, resource, sys
 from fractions import Fraction
 from pathlib import Path
 import numpy as np
-from hpsvid import video, video_writer
+from hpsvid.video.probe import probe
+from hpsvid.video.reader import read_frames
+from hpsvid.video.writer import VideoWriter, open_writer
 count, folder = int(sys.argv[1]), Path(sys.argv[2])
 rng = np.random.default_rng(0)
 base = rng.integers(0, 256, (240, 320, 3)).astype(np.uint8)
-with video_writer.VideoWriter(folder / "a.mp4", width=320, height=240, fps=Fraction(30)) as writer:
+with VideoWriter(folder / "a.mp4", width=320, height=240, fps=Fraction(30)) as writer:
     for i in range(count):
         writer.write(np.roll(base, i, 1), i / 30)
-clip = video.probe(folder / "a.mp4")
-with video_writer.open_writer(folder / "b.mp4", clip) as writer:
-    for frames in video.read_frames(clip):
+clip = probe(folder / "a.mp4")
+with open_writer(folder / "b.mp4", clip) as writer:
+    for frames in read_frames(clip):
         for rgb, time_s in zip(frames.rgb, frames.pts_s):
             writer.write(rgb, float(time_s))
 assert writer.frames == count

@@ -19,7 +19,7 @@ from hpsvid.common.weights import weights_path
 from hpsvid.render import Mesh, load_renderer
 from hpsvid.types import Array
 
-GOLDEN = Path(__file__).resolve().parents[1] / "samples" / "golden"
+GOLDEN = Path(__file__).resolve().parents[2] / "samples" / "golden"
 WIDTH, HEIGHT = 240, 180  # px
 
 

@@ -1,10 +1,11 @@
 """Make real training pairs without an image data set: render motion, run the landmark network.
 
-    python -m tools.people.render_pairs --mocap ../shared/data/mocap/free/train --out DIR --shards 0:200
+    python -m tools.people.render_pairs --mocap MOCAP/train --out DIR --shards 0:200
 
-Each shard holds `SEQUENCES` takes of `hpsvid.mocap.takes`: what the network says of the pictures (the
-real crop-and-track code) beside the exact truth. A shard is a function of its number alone; shards
-that exist are skipped, so a stopped run goes on where it was. Nothing made here is committed.
+Each shard holds `SEQUENCES` takes of `hpsvid.mocap.takes`: what the network says of the pictures
+(the real crop-and-track code) beside the exact truth. A shard is a function of its number alone;
+shards that exist are skipped, so a stopped run goes on where it was. Nothing made here is
+committed.
 """
 
 import argparse

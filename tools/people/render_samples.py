@@ -1,4 +1,4 @@
-"""Render the clips in `samples/` and their exact ground truth: `python -m tools.people.render_samples`.
+"""Render the clips in `samples/` and their exact truth: `python -m tools.people.render_samples`.
 
 Needs the motion capture of the shared data (CMU's, free for all uses); everything else is
 computed. Each picture is drawn from the very parameters that the truth holds, so they agree. Two
@@ -40,7 +40,7 @@ from tools.people.scene import (
     person_mesh,
 )
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SIZE = (1280, 720)  # px
 FPS = 30  # Hz, as the motion capture
 SAMPLE_RATE = 48_000  # Hz

@@ -24,8 +24,8 @@ from hpsvid.body.skeleton import N_BODY, PARENTS, forward_kinematics
 from hpsvid.common.geometry import nearest_rotation, rotation_about, unit
 from hpsvid.common.weights import weights_path
 from hpsvid.evaluation.metrics import MM
-from hpsvid.ik import ikol
-from hpsvid.ik.hybrik import CHILDREN, solve, twists
+from hpsvid.ik import hybrik, ikol
+from hpsvid.ik.hybrik import CHILDREN, twists
 from hpsvid.ik.ikol import ANGLED, LEAVES, MOVES, bone_frames, gauss_newton_step, swing_jacobian
 
 Solve = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -40,8 +40,8 @@ PAPER = {  # Li et al., CVPR 2021, Table 3: 24-joint error in mm at LEVELS_MM
     "adaptive": "0.1/9.8/20.2/31.2",
 }
 SOLVERS: dict[str, Solve] = {
-    "HybrIK, naive": lambda *given: solve(*given, mode="naive"),
-    "HybrIK, adaptive": solve,
+    "HybrIK, naive": lambda *given: hybrik.solve(*given, mode="naive"),
+    "HybrIK, adaptive": hybrik.solve,
     "IKOL": ikol.solve,
 }
 
