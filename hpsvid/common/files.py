@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, and npz files that hold nothing but arrays."""
 
 import os
+import stat
 import tempfile
 import zipfile
 from collections.abc import Collection, Iterator
@@ -12,9 +13,36 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpsvid.errors import InputError, one_line
+from hpsvid.errors import HpsvidError, InputError, one_line
 
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
+
+
+_OTHER_KINDS = (  # of what a path can lead to
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+)
+
+
+def regular_file(path: Path, kind: type[HpsvidError] = InputError) -> Path:
+    """`path` itself, checked before it is opened: a regular file, or a link to one.
+
+    A named pipe keeps its reader waiting and a device may never end. Raises `kind` for those, for
+    a folder and for a path that leads nowhere.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise kind(f"{path}: cannot be opened ({error.strerror})") from error
+    except ValueError as error:  # a NUL in the name
+        raise kind(f"{str(path)!r}: no name of a file ({error})") from error
+    if not stat.S_ISREG(mode):
+        what = next((name for is_kind, name in _OTHER_KINDS if is_kind(mode)), "of an unknown kind")
+        raise kind(f"{path}: is {what}, expected a regular file")
+    return path
 
 
 def check_folder(folder: Path) -> None:
