@@ -16,7 +16,7 @@ from scipy.special import expit
 from hpsvid.backbone.crop import SIDE, Crop, crop_along_axis, crop_around_box
 from hpsvid.backbone.flips import unflip
 from hpsvid.body.skeleton import LIMB_LANDMARKS
-from hpsvid.common.boxes import box_overlap
+from hpsvid.common.boxes import iou
 from hpsvid.common.weights import load_onnx, read_manifest
 from hpsvid.types import N_LANDMARKS, Array, Frames, Landmarks, Track
 
@@ -231,7 +231,7 @@ def is_believable(look: Look, boxes: Array, own: int, width: int, height: int) -
     """Whether a look shows a person, and the one of box `own` of all `boxes` (B, 4)."""
     if look.score < MIN_SCORE:
         return False
-    overlap = box_overlap(hull(look, width, height), boxes)
+    (overlap,) = iou(hull(look, width, height)[None], boxes)
     others = np.delete(overlap, own)
     return bool(
         overlap[own] >= MIN_OVERLAP

@@ -1,7 +1,6 @@
 """Checkpoints of hpsvid's own networks: float16 parameters and the config in a safetensors file."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from hpsvid.common.files import staged
 from hpsvid.errors import WeightsError
 
 
@@ -17,9 +17,8 @@ def save_weights(model: nn.Module, path: Path, config: dict[str, Any]) -> None:
     """Write a model's parameters as float16, `config` as JSON in the metadata."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: p.detach().cpu().half().contiguous() for name, p in model.named_parameters()}
-    beside = path.with_name(path.name + ".partial")
-    save_file(tensors, beside, {"config": json.dumps(config, sort_keys=True)})
-    os.replace(beside, path)
+    with staged(path) as beside:
+        save_file(tensors, beside, {"config": json.dumps(config, sort_keys=True)})
 
 
 def read_config(path: Path) -> dict[str, Any]:

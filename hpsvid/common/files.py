@@ -72,27 +72,54 @@ def check_file(path: Path) -> None:
     check_folder(path.parent)
 
 
+def make_parent(path: Path) -> None:
+    """Make the folder of `path`. Raises InputError when it cannot be made."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: its folder cannot be made ({error.strerror})") from error
+
+
+class Stage:
+    """A hidden file in the folder of `path` that takes the name `path` when it is complete.
+
+    For a writer that opens and closes at different times; otherwise use `staged`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.beside = path.with_name(f".{path.name}.{os.getpid()}.part")  # write here
+
+    def publish(self) -> None:
+        """Rename the complete file to `path`. Raises InputError when that is not possible."""
+        try:
+            self.beside.replace(self.path)
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be written ({error.strerror})") from error
+
+    def discard(self) -> None:
+        """Remove the hidden file if it is there; harmless after `publish`."""
+        with suppress(OSError):  # a read-only folder allows no removal either
+            self.beside.unlink(missing_ok=True)
+
+
 @contextmanager
 def staged(path: Path) -> Iterator[Path]:
     """A hidden name beside `path`; the file written there becomes `path` when the block ends well.
 
-    When the block fails the file vanishes. Raises InputError when `path` cannot be taken.
+    When the block fails the file is removed. Raises InputError when `path` cannot be written.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    stage = Stage(path)
     try:
-        yield beside
-        try:
-            beside.replace(path)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+        yield stage.beside
+        stage.publish()
     finally:
-        with suppress(OSError):  # a folder that lets nothing be written lets nothing be removed
-            beside.unlink(missing_ok=True)
+        stage.discard()
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[IO[bytes]]:
-    """A stream whose bytes become `path` when the block ends well, and vanish when it fails.
+    """A stream whose bytes become `path` when the block ends well, and are removed when it fails.
 
     Raises InputError when the folder cannot be written.
     """

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from hpsvid.common.boxes import MAX_OVERLAP, suppress
 from hpsvid.common.weights import file_sha256
 from hpsvid.errors import DependencyError, WeightsError, one_line
 from hpsvid.types import Array, Detections, Frames
 
 MIN_SCORE = 0.1  # the floor of ByteTrack's second association
-MAX_OVERLAP = 0.6  # IoU from which the weaker of two boxes is a duplicate
 PERSON = "person"
 HOST = "github.com"  # where ultralytics keeps its weights
 REACH_TIMEOUT_S = 3.0
@@ -183,21 +183,6 @@ def _loads(folder: Path) -> bool:
 def non_maximum_suppression(
     boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float
 ) -> torch.Tensor:
-    """Indices, best first, of the boxes that no stronger one overlaps by more than the threshold.
-
-    boxes: (N, 4) x0 y0 x1 y1; scores: (N,). Behaves as torchvision.ops.nms is documented to.
-    """
-    order = scores.argsort(descending=True, stable=True)
-    ranked = boxes[order]
-    area = (ranked[:, 2:] - ranked[:, :2]).prod(dim=1)
-    alive = torch.ones(len(order), dtype=torch.bool, device=boxes.device)
-    kept = []
-    for k in range(len(order)):
-        if not alive[k]:
-            continue
-        kept.append(k)
-        low = torch.maximum(ranked[k, :2], ranked[k + 1 :, :2])
-        high = torch.minimum(ranked[k, 2:], ranked[k + 1 :, 2:])
-        shared = (high - low).clamp(min=0).prod(dim=1)
-        alive[k + 1 :] &= shared <= iou_threshold * (area[k] + area[k + 1 :] - shared)
-    return order[kept]
+    """`suppress` with the signature of torchvision.ops.nms; boxes: (N, 4) x0 y0 x1 y1."""
+    kept = suppress(boxes.cpu().numpy(), scores.cpu().numpy(), iou_threshold)
+    return torch.from_numpy(kept).to(boxes.device)

@@ -15,6 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from hpsvid.common.files import staged
+
 Loss = Callable[[Any], tuple[Tensor, dict[str, float]]]
 """Called with a batch on the model's device; total loss and its terms by name."""
 
@@ -109,8 +111,8 @@ def fit(
                     "model": model.state_dict(), "optimiser": optimiser.state_dict(),
                     "averaged": averaged, "state": state,
                 }  # fmt: skip
-                torch.save(saved, last.with_suffix(".partial"))
-                os.replace(last.with_suffix(".partial"), last)
+                with staged(last) as beside:
+                    torch.save(saved, beside)
             sums = {}
     if state["best_weights"] is None and state["step"] > 0:  # ended before the first validation
         state.update(best=_validated(model, averaged, validate), best_weights=averaged)

@@ -4,7 +4,6 @@ An output appears whole or not at all: it grows beside its place and is renamed 
 """
 
 import math
-import os
 import subprocess
 import tempfile
 from contextlib import suppress
@@ -19,12 +18,13 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
-from hpsvid.common.files import check_file, written_whole
+from hpsvid.common.files import Stage, check_file, make_parent, written_whole
 from hpsvid.errors import DependencyError, HpsvidError, InputError
 from hpsvid.types import Array, Clip
 from hpsvid.video.probe import is_pictures, is_single_picture
 
-VIDEO_OUT_SUFFIXES = (".mp4", ".mov", ".mkv")
+_MUXERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}  # ffmpeg's names
+VIDEO_OUT_SUFFIXES = tuple(_MUXERS)
 PICTURE_OUT_SUFFIXES = (".png", ".jpg")
 
 _TICKS_PER_S = 90_000  # MPEG's clock, 11 us; the coarsest clock that we write (mkv: 1 ms)
@@ -94,10 +94,7 @@ def write_image(path: Path, rgb: Array) -> None:
         raise InputError(f"{path}: expected a picture, {', '.join(PICTURE_OUT_SUFFIXES)}")
     bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(path.suffix.lower(), bgr)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{path}: its folder cannot be made ({error.strerror})") from error
+    make_parent(path)
     with written_whole(path) as stream:
         stream.write(encoded.tobytes())
 
@@ -151,7 +148,7 @@ class VideoWriter:
         self.fps = Fraction(fps).limit_denominator(1001)
         self.audio_from = audio_from
         self.frames = 0
-        self._beside = _beside(path)
+        self._stage = Stage(path)
         # a multiple of the rate's numerator: evenly spaced times stay exactly even
         rate = self.fps.numerator
         self._time_base = Fraction(1, rate * math.ceil(_TICKS_PER_S / rate))
@@ -205,12 +202,7 @@ class VideoWriter:
         self.frames += 1
 
     def _start(self) -> None:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"{self.path}: its folder cannot be made ({error.strerror})"
-            ) from error
+        make_parent(self.path)
         suffix = self.path.suffix.lower()
         read_audio, write_audio = _audio_options(self.audio_from, suffix)
         mp4 = ("-movflags", "+faststart", "-video_track_timescale", f"{1 / self._time_base}")
@@ -221,7 +213,7 @@ class VideoWriter:
             *("-enc_time_base", f"{self._time_base.numerator}:{self._time_base.denominator}"),
             *write_audio,
             *(() if suffix == ".mkv" else mp4),
-            f"file:{self._beside}",
+            *("-f", _MUXERS[suffix], f"file:{self._stage.beside}"),
         ]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by _clear)
         # a session of its own: Ctrl-C must reach us alone, and we end the encoder
@@ -254,10 +246,7 @@ class VideoWriter:
             raise self._death() from None
         if self._process.wait() != 0:
             raise self._death()
-        try:
-            self._beside.replace(self.path)
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be written ({error.strerror})") from error
+        self._stage.publish()
 
     def _close_pipe(self) -> None:
         """Tell the encoder that no more frames come."""
@@ -290,13 +279,7 @@ class VideoWriter:
             self._process.wait()
         if hasattr(self, "_log"):
             self._log.close()
-        with suppress(OSError):
-            self._beside.unlink(missing_ok=True)
-
-
-def _beside(path: Path) -> Path:
-    """The hidden name, in the same folder, under which a file grows until it is whole."""
-    return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+        self._stage.discard()
 
 
 def _ffmpeg() -> str:

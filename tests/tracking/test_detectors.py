@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpsvid.common.boxes import suppress
+from hpsvid.common.boxes import iou, suppress
 from hpsvid.errors import DependencyError, InputError, WeightsError
 from hpsvid.tracking import load_detector
 from hpsvid.tracking.nanodet import LONG_SIDE, NanoDet, decode, letterbox
@@ -146,6 +146,12 @@ def test_suppress_drops_duplicates_only() -> None:
     )
     assert suppress(boxes, np.array([0.5, 0.9, 0.6, 0.3])).tolist() == [1, 2, 3]
     assert suppress(boxes[:0], np.zeros(0)).tolist() == []
+
+
+def test_iou_is_the_shared_part_of_the_union() -> None:
+    boxes = np.array([[0.0, 0, 10, 10], [20, 20, 20, 20]])
+    others = np.array([[5.0, 0, 15, 10], [0, 0, 10, 10], [20, 20, 20, 20]])
+    np.testing.assert_allclose(iou(boxes, others), [[1 / 3, 1, 0], [0, 0, 0]])
 
 
 def test_unknown_detector_is_one_clear_line() -> None:

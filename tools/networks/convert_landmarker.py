@@ -22,6 +22,7 @@ import onnx
 import tflite
 from onnx import helper, numpy_helper
 
+from hpsvid.common.files import written_whole
 from hpsvid.common.weights import weights_dir
 from tools.networks.fetch import fetch_npm
 from tools.networks.manifest import record
@@ -316,7 +317,8 @@ def main() -> None:
             name = f"pose_landmark_{variant}.tflite"
             source = (package / name).read_bytes()
             target = weights_dir() / f"blazepose_{variant}.onnx"
-            target.write_bytes(convert(source).SerializeToString(deterministic=True))
+            with written_whole(target) as stream:
+                stream.write(convert(source).SerializeToString(deterministic=True))
             if importlib.util.find_spec("ai_edge_litert"):
                 worst = worst_difference(source, target)
                 print(f"{target.name}: worst relative difference from LiteRT {worst:.1e}")

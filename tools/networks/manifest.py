@@ -1,5 +1,6 @@
 """Write one row of `weights/manifest.toml`; the build and conversion tools call this."""
 
+from hpsvid.common.files import written_whole
 from hpsvid.common.weights import WeightsEntry, file_sha256, read_manifest, weights_dir
 
 
@@ -19,7 +20,8 @@ def record(*, name: str, file: str, licence: str, source: str) -> WeightsEntry:
     entries = read_manifest() if manifest.exists() else {}
     entries[name] = entry
     rows = [_row(entries[key]) for key in sorted(entries)]
-    manifest.write_text("\n".join(rows), encoding="utf-8")
+    with written_whole(manifest) as stream:
+        stream.write("\n".join(rows).encode())
     return entry
 
 
