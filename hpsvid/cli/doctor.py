@@ -19,7 +19,7 @@ from hpsvid.errors import HpsvidError, one_line
 
 CORE = (
     "typer", "rich", "numpy", "torch", "opencv-python-headless", "onnxruntime", "av",
-    "imageio-ffmpeg", "pyrender", "numba", "safetensors", "scipy", "lap", "pillow",
+    "imageio-ffmpeg", "pyrender", "numba", "safetensors", "scipy", "pillow",
 )  # fmt: skip
 MODULES = {
     "opencv-python-headless": "cv2", "imageio-ffmpeg": "imageio_ffmpeg", "pillow": "PIL",

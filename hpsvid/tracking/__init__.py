@@ -11,8 +11,8 @@ class Detector(Protocol):
     """Finds people, and says which network it is.
 
     Called with N frames it returns N detections in the same order, boxes x0 y0 x1 y1 in px of
-    the whole picture. Weak boxes are kept (scores from about 0.1): a tracker uses them to hold
-    on to people who are half hidden; whoever counts people should ask for 0.4 or more.
+    the whole picture. Weak boxes are kept (scores from about 0.1), because the tracker uses them
+    for people who are half hidden; to count people, take scores from 0.4 on.
     """
 
     name: str

@@ -25,7 +25,7 @@ class Sighting:
     frame: int
     box: Array  # (4,) float64 x0 y0 x1 y1 px
     score: float
-    clothes: Array | None  # see `_clothes`; None without a picture
+    clothes: Array | None  # see `clothes_histograms`; None without a picture
 
     @property
     def centre_size(self) -> Array:
@@ -40,9 +40,9 @@ class Follow:
     mean: Array  # (4, 2) position and speed of centre x, centre y, width, height; px, px/s
     covariance: Array  # (4, 2, 2)
     clothes: Array | None
-    seen: list[Sighting]  # without clothes, which would be a kilobyte a frame
+    sightings: list[Sighting]  # without clothes, which would be a kilobyte a frame
     best_score: float
-    number: int  # the how manieth person ever started
+    number: int  # running number of this person
 
 
 def clothes_histograms(rgb: Array, box: Array) -> Array | None:
@@ -69,9 +69,9 @@ def clothes_distances(follows: list[Follow], offered: list[Sighting]) -> Array:
     """(tracks, detections) in 0..1: 1 - the histograms' intersection; 0 where unknown."""
     distance = np.zeros((len(follows), len(offered)))
     for row, follow in enumerate(follows):
-        for column, seen in enumerate(offered):
-            if follow.clothes is not None and seen.clothes is not None:
-                distance[row, column] = 1 - np.minimum(follow.clothes, seen.clothes).sum()
+        for column, sighting in enumerate(offered):
+            if follow.clothes is not None and sighting.clothes is not None:
+                distance[row, column] = 1 - np.minimum(follow.clothes, sighting.clothes).sum()
     return distance
 
 
@@ -81,21 +81,21 @@ def box_corners(centre_size: Array) -> Array:
     return np.concatenate([centre_size[:, :2] - half, centre_size[:, :2] + half], axis=1)
 
 
-def start_follow(seen: Sighting, number: int) -> Follow:
-    """A person who was seen once; number: the running number of this person."""
-    box = seen.centre_size
+def start_follow(sighting: Sighting, number: int) -> Follow:
+    """A person with one detection; number: the running number of this person."""
+    box = sighting.centre_size
     mean = np.stack([box, np.zeros(4)], axis=1)
     spread = np.array([MEASUREMENT_SD, START_SPEED_SD]) * box[3]
     covariance = np.broadcast_to(np.diag(spread**2), (4, 2, 2)).copy()
-    kept = replace(seen, clothes=None)
-    return Follow(mean, covariance, seen.clothes, [kept], seen.score, number)
+    kept = replace(sighting, clothes=None)
+    return Follow(mean, covariance, sighting.clothes, [kept], sighting.score, number)
 
 
 def predict(follow: Follow, seconds: float, *, lost: bool) -> None:
     """Kalman prediction; x, y, width and height are independent of each other.
 
-    lost: the person was not seen at the last look, and shrinks no more: it was what hides them
-    that cut their box.
+    lost: the last look did not detect the person. Their box no longer shrinks: what hides them
+    had cut it.
     """
     if lost:
         follow.mean[2:, 1] = follow.mean[2:, 1].clip(min=0)
@@ -106,20 +106,20 @@ def predict(follow: Follow, seconds: float, *, lost: bool) -> None:
     follow.covariance = step @ follow.covariance @ step.T + strength[:, None, None] * noise
 
 
-def observe(follow: Follow, seen: Sighting) -> None:
+def observe(follow: Follow, sighting: Sighting) -> None:
     """Kalman update, and the running mean of the clothes."""
-    measured = seen.centre_size
+    measured = sighting.centre_size
     variance = (MEASUREMENT_SD * measured[3]) ** 2
     gain = follow.covariance[:, :, 0] / (follow.covariance[:, :1, 0] + variance)
     follow.mean = follow.mean + gain * (measured - follow.mean[:, 0])[:, None]
     follow.covariance = follow.covariance - gain[:, :, None] * follow.covariance[:, :1, :]
-    if clothes_distances([follow], [seen]) < LEARN_BELOW:
-        follow.clothes = _learn(follow.clothes, seen.clothes)
-    follow.seen.append(replace(seen, clothes=None))
-    follow.best_score = max(follow.best_score, seen.score)
+    if clothes_distances([follow], [sighting]) < LEARN_BELOW:
+        follow.clothes = _learn(follow.clothes, sighting.clothes)
+    follow.sightings.append(replace(sighting, clothes=None))
+    follow.best_score = max(follow.best_score, sighting.score)
 
 
-def _learn(known: Array | None, seen: Array | None) -> Array | None:
-    if known is None or seen is None:
-        return seen if known is None else known
-    return known + LEARN_RATE * (seen - known)
+def _learn(mean: Array | None, clothes: Array | None) -> Array | None:
+    if mean is None or clothes is None:
+        return clothes if mean is None else mean
+    return mean + LEARN_RATE * (clothes - mean)

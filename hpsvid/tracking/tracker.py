@@ -13,10 +13,10 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-import lap
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
-from hpsvid.common.boxes import areas, shared_areas
+from hpsvid.common.boxes import areas, iou, shared_areas
 from hpsvid.errors import InputError
 from hpsvid.tracking.follow import (
     Follow,
@@ -31,25 +31,25 @@ from hpsvid.tracking.follow import (
 from hpsvid.types import Array, Detections, Track
 
 SURE_SCORE = 0.35  # detections from here on start tracks and take part in the first rounds
-PICTURE_SCORE = 0.15  # the same where all there is is one picture, and nobody in it is sure
+PICTURE_SCORE = 0.15  # the same for a single picture without any sure detection
 PERSON_SCORE = 0.5  # what a finished track must have reached in MIN_SECONDS of its frames
 MIN_IOU_SURE = 0.2  # ByteTrack's gates
 MIN_IOU_WEAK = 0.5
-BRIEF_S = 0.2  # a gap that a weak or distant detection may end
+BRIEF_S = 0.2  # longest gap that a weak or distant detection may end
 FASTEST = 6.0  # heights/s; a sprinter covers 10 m/s
 MAX_REACH = 1.0  # heights; the distance round's limits after a brief gap
-LONG_REACH = 0.5  # and after a long one, when the expected place is vague
+LONG_REACH = 0.5  # and after a long gap, when the expected place is vague
 MAX_SIZE_CHANGE = 1.6  # ratio of heights that the distance round accepts
 
-# One box around several people: each lies inside it by this share, together they fill it so far.
+# One box around several people: this share of each lies inside, and they fill this share of it.
 GROUP_INSIDE = 0.7
 GROUP_FILLED = 0.6
 
 # Clothes: colour histograms of the upper and lower half of a box's middle.
 CLOTHES_WEIGHT = 0.5  # of their distance (0..1) beside 1 - IoU
-MAX_CLOTHES = 0.6  # distance from which somebody seen again after a long gap is somebody else
+MAX_CLOTHES = 0.6  # distance from which a detection after a long gap is another person
 
-MIN_SECONDS = 0.25  # of detections, or of sight, before somebody counts
+MIN_SECONDS = 0.25  # of detections that a track needs to count as a person
 MIN_SURE_SHARE = 0.3  # of a track's detections; a post that looks like a person stays below
 
 
@@ -66,8 +66,8 @@ class Tracker:
     ) -> None:
         """fps: nominal frame rate. max_gap_s: how long a person may stay unseen, s.
 
-        every: detections come for each so manieth frame, and for the first frame of a shot.
-        picture: width and height, px; with it, who walks out is not taken for the next to enter.
+        every: detections come for every `every`-th frame, and for the first frame of a shot.
+        picture: width and height, px; with it, a person who enters is not matched to one who left.
         """
         if not (fps > 0 and max_gap_s >= 0):
             raise InputError(
@@ -94,9 +94,9 @@ class Tracker:
         rgb: Array | None = None,
         sure: float = SURE_SCORE,
     ) -> None:
-        """Take the next frame looked at; with `cut` nobody seen before is followed into it.
+        """Add the detections of the next frame; `cut`: it starts a shot, so all tracks end.
 
-        rgb: (H, W, 3) uint8, the frame; with it people who cross are told apart by their clothes.
+        rgb: (H, W, 3) uint8, the frame; with it clothes tell apart people who cross.
         sure: score from which a detection starts a track.
         """
         if detections.frame_index <= self._now:
@@ -105,11 +105,11 @@ class Tracker:
             self._end_shot(detections.frame_index)
         last, self._now = self._now, detections.frame_index
         step = (self._now - last) / self._fps if self._active else 0.0
-        # a live stream may leave more out than `every`: one look missed is brief all the same
+        # a live stream may skip more frames than `every`: one missed look still counts as brief
         self._brief = max(BRIEF_S, self._every / self._fps, step) + 1e-9
         kept = []
         for follow in self._active:
-            predict(follow, step, lost=follow.seen[-1].frame < last)
+            predict(follow, step, lost=follow.sightings[-1].frame < last)
             if self._has_ended(follow):
                 self._close(follow, self._now + 1)
             else:
@@ -118,49 +118,49 @@ class Tracker:
         self._associate(_read(detections, rgb), sure)
 
     def finish(self, frames: int) -> list[Track]:
-        """All tracks of a clip of `frames` frames, false alarms left out, by first appearance.
+        """All tracks of a clip of `frames` frames without false alarms, by first appearance.
 
-        Numbered from 0. A track begins and ends where the person may have been between two looks.
-        Of people who appear in the same frame the larger comes first. Where nobody was surely a
-        person, those who may be one are returned, in a single picture the weak detections, too:
-        whoever looks closer at them can tell.
+        Numbered from 0. A track covers the frames before its first and after its last detection
+        in which the detector did not run. Of people who appear in the same frame the larger comes
+        first. When no track is surely a person, the doubtful ones are returned, and for a single
+        picture the weak detections: the landmark network decides.
         """
-        weak = [seen for seen in self._weak if frames == 1 and seen.score >= PICTURE_SCORE]
-        maybe = [self._gap_free(start_follow(seen, next(self._started)), 1) for seen in weak]
+        weak = [s for s in self._weak if frames == 1 and s.score >= PICTURE_SCORE]
+        maybe = [self._gap_free(start_follow(s, next(self._started)), 1) for s in weak]
         self._end_shot(frames)
         kept = self._done or self._doubtful or maybe
         kept.sort(key=lambda track: (track.frame_index[0], -areas(track.boxes)[0]))
         return [replace(track, id=k) for k, track in enumerate(kept)]
 
     def following(self, frame_index: int) -> dict[int, Array]:
-        """Who may be a person now, for a stream without end: a lasting number -> box (4,) px.
+        """The people followed now, for a live stream: running number -> box (4,) px.
 
-        Boxes are where they are expected in frame `frame_index`, at or after the last update's.
-        Whoever looks closer at them can tell, and should `confirm`. Finished tracks and all but
-        the last look are let go of, so memory does not grow and `finish` knows nobody.
+        Boxes are predicted for frame `frame_index`, at or after the last update's. Some may be
+        false alarms: `confirm` those that the landmark network finds. Finished tracks and all
+        but the last detection are dropped, so memory does not grow and `finish` returns nothing.
         """
         self._done, self._doubtful = [], []
         ahead = np.array([1, (frame_index - self._now) / self._fps])
-        found = {}
+        boxes = {}
         for follow in self._active:
-            follow.seen = follow.seen[-1:]
-            (found[follow.number],) = box_corners((follow.mean @ ahead)[None])
-        return found
+            follow.sightings = follow.sightings[-1:]
+            (boxes[follow.number],) = box_corners((follow.mean @ ahead)[None])
+        return boxes
 
     def confirm(self, number: int, box: Array, frame_index: int) -> None:
-        """Take another network's word that whom `following` calls `number` is a person.
+        """Count person `number` of `following` as surely a person: another network found them.
 
-        box: (4,) px, where it sees them in frame `frame_index`; where the last update's detections
-        missed them, they are followed there.
+        box: (4,) px, where that network sees them in frame `frame_index`; it replaces the
+        detection that the last update's frame lacked.
         """
         for follow in self._active:
             if follow.number != number:
                 continue
             follow.best_score = max(follow.best_score, PERSON_SCORE)
-            if follow.seen[-1].frame < self._now:
+            if follow.sightings[-1].frame < self._now:
                 moved = follow.mean[:2, 1] * (frame_index - self._now) / self._fps
                 follow.mean[:2, 0] = (box[:2] + box[2:]) / 2 - moved
-                follow.seen = [replace(follow.seen[-1], frame=self._now)]
+                follow.sightings = [replace(follow.sightings[-1], frame=self._now)]
 
     def _has_ended(self, follow: Follow) -> bool:
         unseen = self._unseen_s(follow) - self._every / self._fps
@@ -169,12 +169,12 @@ class Tracker:
         return unseen > self._max_gap + 1e-9 or bool(outside and unseen > 1e-9)
 
     def _unseen_s(self, follow: Follow) -> float:
-        return (self._now - follow.seen[-1].frame) / self._fps
+        return (self._now - follow.sightings[-1].frame) / self._fps
 
-    def _associate(self, found: list[Sighting], limit: float) -> None:
-        """Three rounds; then the sure detections that nobody took start tracks."""
-        sure = [seen for seen in found if seen.score >= limit]
-        weak = self._weak = [seen for seen in found if seen.score < limit]
+    def _associate(self, sightings: list[Sighting], limit: float) -> None:
+        """Match detections to tracks in rounds; the sure detections left over start tracks."""
+        sure = [s for s in sightings if s.score >= limit]
+        weak = self._weak = [s for s in sightings if s.score < limit]
         # Weak boxes, and tracks that may yet be no person, bridge no long gaps.
         people = [f for f in self._active if f.best_score >= PERSON_SCORE]
         recent = [f for f in self._active if self._unseen_s(f) <= self._brief]
@@ -182,12 +182,12 @@ class Tracker:
         lost, sure = self._match(lost, sure, self._distance_cost, 1.0)
         lost = [f for f in lost if f in recent]
         self._match(lost, weak, _overlap_cost, 1 - MIN_IOU_WEAK)
-        others = [f for f in recent if f not in people]
-        _, sure = self._match(others, sure, _overlap_cost, 1 - MIN_IOU_WEAK)
+        doubtful = [f for f in recent if f not in people]
+        _, sure = self._match(doubtful, sure, _overlap_cost, 1 - MIN_IOU_WEAK)
         groups = _covers_a_group(people, sure)
         self._active += [
-            start_follow(seen, next(self._started))
-            for seen, group in zip(sure, groups, strict=True)
+            start_follow(sighting, next(self._started))
+            for sighting, group in zip(sure, groups, strict=True)
             if not group
         ]
 
@@ -209,23 +209,25 @@ class Tracker:
         long_lost = np.array([[self._unseen_s(follow) > self._brief] for follow in follows])
         possible = (place <= limit) & ~(long_lost & (clothes > MAX_CLOTHES))
         total = np.where(possible, place + CLOTHES_WEIGHT * clothes, _NEVER)
-        _, column_of, row_of = lap.lapjv(total, extend_cost=True, cost_limit=_NEVER / 2)
-        for follow, column in zip(follows, column_of, strict=True):
-            if column >= 0:
-                observe(follow, offered[column])
-        left = [follow for follow, column in zip(follows, column_of, strict=True) if column < 0]
-        return left, [seen for seen, row in zip(offered, row_of, strict=True) if row < 0]
+        pairs = cheapest_pairs(total)
+        for row, column in pairs:
+            observe(follows[row], offered[column])
+        rows, columns = pairs.T
+        return (
+            [follow for row, follow in enumerate(follows) if row not in rows],
+            [sighting for column, sighting in enumerate(offered) if column not in columns],
+        )
 
     def _distance_cost(self, follows: list[Follow], offered: list[Sighting]) -> Array:
         """Distance of the centres as a share of what a person can cover."""
         expected = np.stack([follow.mean[:, 0] for follow in follows])[:, None]
-        found = np.stack([seen.centre_size for seen in offered])[None]
-        tall = np.maximum(expected[..., 3], found[..., 3])
-        low = np.minimum(expected[..., 3], found[..., 3])
+        detected = np.stack([sighting.centre_size for sighting in offered])[None]
+        tall = np.maximum(expected[..., 3], detected[..., 3])
+        low = np.minimum(expected[..., 3], detected[..., 3])
         unseen = np.array([[self._unseen_s(follow)] for follow in follows])
         limit = np.where(unseen <= self._brief, MAX_REACH, LONG_REACH)
         reach = np.minimum(FASTEST * unseen, limit) * tall
-        distance = np.linalg.norm(expected[..., :2] - found[..., :2], axis=-1) / reach
+        distance = np.linalg.norm(expected[..., :2] - detected[..., :2], axis=-1) / reach
         return np.where(tall <= MAX_SIZE_CHANGE * low, distance, _NEVER)
 
     def _end_shot(self, end: int) -> None:
@@ -237,42 +239,52 @@ class Tracker:
 
     def _close(self, follow: Follow, end: int) -> None:
         """Keep a finished track if enough of it was surely a person, or may have been one."""
-        scores = np.array([seen.score for seen in follow.seen])
+        scores = np.array([sighting.score for sighting in follow.sightings])
         share = np.mean(scores >= SURE_SCORE)
         needed = math.ceil(MIN_SECONDS * self._fps / self._every)
         looks = math.ceil((end - self._shot_start) / self._every)
         if looks < needed:  # an image or a very short shot: no time to make sure
-            known = 2 * len(scores) >= looks
+            sure = 2 * len(scores) >= looks
         else:
-            known = np.sum(scores >= PERSON_SCORE) >= needed
-        if share >= MIN_SURE_SHARE and known:
+            sure = np.sum(scores >= PERSON_SCORE) >= needed
+        if share >= MIN_SURE_SHARE and sure:
             self._done.append(self._gap_free(follow, end))
         elif share >= MIN_SURE_SHARE and len(scores) >= needed:
             self._doubtful.append(self._gap_free(follow, end))
 
     def _gap_free(self, follow: Follow, end: int) -> Track:
-        """The track with a box for each frame, those between detections on straight lines.
+        """The track with a box for each frame, interpolated linearly between detections.
 
-        Frames up to the looks before and after are in it, where the person may have been.
+        It covers the frames before the first and after the last detection in which the detector
+        did not run.
         """
-        seen = np.array([seen.frame for seen in follow.seen])
-        first = max(seen[0] - self._every + 1, self._shot_start)
-        frames = np.arange(first, min(seen[-1] + self._every, end))
-        boxes = np.stack([seen.box for seen in follow.seen])
+        detected = np.array([sighting.frame for sighting in follow.sightings])
+        first = max(detected[0] - self._every + 1, self._shot_start)
+        frames = np.arange(first, min(detected[-1] + self._every, end))
         scores = np.zeros(len(frames), np.float32)
-        scores[seen - first] = [seen.score for seen in follow.seen]
+        scores[detected - first] = [sighting.score for sighting in follow.sightings]
         return Track(
             id=-1,
             frame_index=frames,
-            boxes=np.stack([np.interp(frames, seen, side) for side in boxes.T], axis=1).astype(
-                np.float32
-            ),
+            boxes=np.stack(
+                [np.interp(frames, detected, side) for side in _boxes(follow.sightings).T], axis=1
+            ).astype(np.float32),
             scores=scores,
-            detected=np.isin(frames, seen),
+            detected=np.isin(frames, detected),
         )
 
 
-_NEVER = 1e6  # a cost above every limit
+_NEVER = 1e6  # the cost of a pair that must not be matched; all others are far below
+
+
+def cheapest_pairs(cost: Array) -> Array:
+    """Pairs (P, 2) of a row and a column of `cost` (R, C), in the order of the rows.
+
+    Each row and column is in one pair at most. As many pairs as possible, at the lowest total
+    cost, without those of cost _NEVER.
+    """
+    rows, columns = linear_sum_assignment(cost)
+    return np.stack([rows, columns], axis=1)[cost[rows, columns] < _NEVER]
 
 
 def _read(detections: Detections, rgb: Array | None) -> list[Sighting]:
@@ -294,22 +306,23 @@ def _covers_a_group(follows: list[Follow], offered: list[Sighting]) -> list[bool
     """For each detection whether it is one box around two or more people already followed."""
     if not follows or not offered:
         return [False] * len(offered)
-    expected, boxes, shared = _expected_and_found(follows, offered)
+    expected, boxes = _expected_boxes(follows), _boxes(offered)
+    shared = shared_areas(expected, boxes)
     inside = shared > GROUP_INSIDE * areas(expected)[:, None]
     filled = (shared * inside).sum(axis=0) > GROUP_FILLED * areas(boxes)
     return list((inside.sum(axis=0) >= 2) & filled)
 
 
 def _overlap_cost(follows: list[Follow], offered: list[Sighting]) -> Array:
-    """1 - IoU of expected and found boxes."""
-    expected, boxes, shared = _expected_and_found(follows, offered)
-    return 1 - shared / (areas(expected)[:, None] + areas(boxes) - shared)
+    """1 - IoU (tracks, detections) of expected and detected boxes."""
+    return 1 - iou(_expected_boxes(follows), _boxes(offered))
 
 
-def _expected_and_found(
-    follows: list[Follow], offered: list[Sighting]
-) -> tuple[Array, Array, Array]:
-    """Expected boxes (F, 4), found boxes (D, 4) and the areas that they share (F, D), px."""
-    expected = box_corners(np.stack([follow.mean[:, 0] for follow in follows]))
-    boxes = np.stack([seen.box for seen in offered])
-    return expected, boxes, shared_areas(expected, boxes)
+def _expected_boxes(follows: list[Follow]) -> Array:
+    """Boxes (F, 4) px where the followed people are expected."""
+    return box_corners(np.stack([follow.mean[:, 0] for follow in follows]))
+
+
+def _boxes(sightings: list[Sighting]) -> Array:
+    """Boxes (D, 4) px of the detections."""
+    return np.stack([sighting.box for sighting in sightings])

@@ -5,7 +5,7 @@ import pytest
 
 from hpsvid.edit import select_tracks
 from hpsvid.errors import InputError
-from hpsvid.tracking.tracker import Tracker
+from hpsvid.tracking.tracker import Tracker, cheapest_pairs
 from hpsvid.types import Detections, Track
 from hpsvid.video.cuts import CutDetector
 
@@ -339,3 +339,11 @@ def test_real_clips_joined(shared) -> None:
                     break
                 pictures.append(frame.to_ndarray(format="rgb24"))
     assert cuts_in(pictures) == joints[1:]
+
+
+def test_as_many_pairs_as_possible_are_matched_at_the_lowest_total_cost() -> None:
+    never = 1e6
+    cost = np.array([[0.1, 0.2, never], [0.1, never, never], [never, never, never]])
+    assert cheapest_pairs(cost).tolist() == [[0, 1], [1, 0]]  # not the cheaper pair (0, 0) alone
+    assert cheapest_pairs(cost[:, :1]).tolist() == [[0, 0]]
+    assert cheapest_pairs(cost[2:]).tolist() == []
