@@ -17,36 +17,36 @@ EARLIER_FREE_BODY = frozenset({
 })  # fmt: skip
 
 
-def check_body(result: Motion, body: Body) -> None:
+def check_body(motion: Motion, body: Body) -> None:
     """Refuse to give a saved motion another body than it was made with.
 
     Betas of one body say nothing on another. A motion that does not name its body passes.
     Raises InputError.
     """
-    made_with = result.provenance.get("body")
-    if isinstance(made_with, dict) and made_with.get("sha256") in EARLIER_FREE_BODY and body.free:
+    made_with = motion.provenance.body
+    if made_with is None or (made_with.get("sha256") in EARLIER_FREE_BODY and body.free):
         return
-    if isinstance(made_with, dict) and made_with.get("sha256") != body.sha256:
+    if made_with.get("sha256") != body.sha256:
         raise InputError(
-            f"{result.clip.path}: the result was made with the body {made_with.get('name')}, the "
+            f"{motion.clip.path}: the result was made with the body {made_with.get('name')}, the "
             f"body chosen now is {body.name}; choose the same one with --smpl or $HPSVID_SMPL"
         )
 
 
-def keep_people(result: Motion, options: Options) -> Motion:
+def keep_people(motion: Motion, options: Options) -> Motion:
     """A saved motion with only the people that `options` ask for.
 
     Raises InputError when there is no such person, NoPersonError when there is nobody at all.
     """
-    if not result.people:
-        raise NoPersonError(f"{result.clip.path}: the result holds no person; nothing to write")
+    if not motion.people:
+        raise NoPersonError(f"{motion.clip.path}: the result holds no person; nothing to write")
     kept = select_tracks(
-        [person.track for person in result.people],
+        [person.track for person in motion.people],
         person=options.person,
         max_people=options.max_people,
     )
-    ids = {found.id for found in kept}
-    return replace(result, people=tuple(p for p in result.people if p.track.id in ids))
+    ids = {track.id for track in kept}
+    return replace(motion, people=tuple(p for p in motion.people if p.track.id in ids))
 
 
 def select_tracks(

@@ -247,6 +247,25 @@ class Person:
             raise ValueError(f"Person.body: expected {n} frames, found {len(self.body)}")
 
 
+Source = dict[str, str]
+"""Where a network or a body comes from: its `name`, its file's `sha256`, and what else it says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """How a motion was made; None where that does not apply or is not known."""
+
+    hpsvid_version: str | None = None
+    detector: Source | None = None
+    backbone: Source | None = None
+    lifter: str | None = None  # of a backbone that has lifters
+    solver: str | None = None
+    weights: dict[str, str] | None = None  # sha256 of the weights of lifter and solver, by name
+    body: Source | None = None
+    seed: int | None = None
+    other: dict[str, Any] = field(default_factory=dict)  # what other programs or versions wrote
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Motion:
     """The product: every person of a clip, with times and a camera."""
@@ -255,7 +274,7 @@ class Motion:
     pts_s: Array  # (F,) float64, all frames of the clip
     camera: Camera
     people: tuple[Person, ...]
-    provenance: dict[str, Any]  # solver, backbone, detector, weights' sha256, version, seed
+    provenance: Provenance
     schema_version: int = field(default=SCHEMA_VERSION)
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from hpsvid.types import (
     Clip,
     Motion,
     Person,
+    Provenance,
     Track,
 )
 from hpsvid.video.probe import probe
@@ -119,13 +120,13 @@ def make_motion(
             )
             for i in range(people)
         ),
-        provenance={
-            "solver": "hybrik",
-            "backbone": "blazepose",
-            "weights": {"free_body": "0" * 64},
-            "seed": seed,
-            "hpsvid_version": "0.1.0",
-        },
+        provenance=Provenance(
+            solver="hybrik",
+            backbone={"name": "blazepose_full"},
+            weights={"free_body": "0" * 64},
+            seed=seed,
+            hpsvid_version="0.1.0",
+        ),
     )
 
 

@@ -118,7 +118,7 @@ def _motions(
     if path.suffix == ".npz":
         motion = read_motion(path)
         check_body(motion, body)
-        yield str(motion.provenance.get("solver", path.stem)), motion
+        yield motion.provenance.solver or path.stem, motion
         return
     clip = probe(path)
     for options in makers:

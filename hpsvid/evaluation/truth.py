@@ -123,17 +123,17 @@ def _read_result(path: Path, body: Body) -> Truth:
         fps=float(motion.clip.fps),
         people=tuple(people),
         pts_s=motion.pts_s,
-        solver=motion.provenance.get("solver"),
+        solver=motion.provenance.solver,
     )
 
 
 def _made_with(motion: Motion, body: Body) -> bool:
     """Whether a result's surface is this body's; rendered truth names the free body's file."""
-    named = motion.provenance.get("body")
-    if isinstance(named, dict):
-        return named.get("sha256") == body.sha256
+    provenance = motion.provenance
+    if provenance.body is not None:
+        return provenance.body.get("sha256") == body.sha256
     free = weights_path("free_body")
-    return body.name == free.stem and motion.provenance.get("body_sha256") == file_sha256(free)
+    return body.name == free.stem and provenance.other.get("body_sha256") == file_sha256(free)
 
 
 _TRIANGULATED = ("joints3d_m", "joint_names", "fps", "cameras", "K", "rvec", "t")

@@ -1,11 +1,12 @@
 """The result npz: a whole `Motion` in one file that loads with `allow_pickle=False`.
 
 `header` is JSON text: schema_version, units, axes, frame, the source clip, the camera's source
-and everything in `Motion.provenance` (solver, backbone, weights' sha256, seed, version). Beside
+and the fields of `Motion.provenance` (solver, backbone, weights' sha256, seed, version). Beside
 it lie `pts_s`, `K`, `person_ids` and one group of arrays a person, named `ID/key`.
 """
 
 import json
+from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +26,7 @@ from hpsvid.types import (
     Clip,
     Motion,
     Person,
+    Provenance,
     Track,
 )
 
@@ -35,6 +37,10 @@ _CONVENTIONS = {
     "frame": "camera; posed vertex + transl = camera point; rotations relative to the parent",
 }
 _OWN_KEYS = {"schema_version", "clip", "camera_source", *_CONVENTIONS}
+_PROVENANCE_TYPES: dict[str, type] = {
+    "hpsvid_version": str, "detector": dict, "backbone": dict, "lifter": str, "solver": str,
+    "weights": dict, "body": dict, "seed": int,
+}  # fmt: skip
 
 
 def write_result(
@@ -50,16 +56,16 @@ def write_motion(motion: Motion, path: Path) -> None:
     """Write a Motion losslessly; the file appears whole or not at all, its bytes never vary.
 
     Raises InputError when the folder cannot be written, ValueError when two people share an id
-    or a key of `provenance` is the header's own.
+    or a key of `provenance.other` is the header's own.
     """
     clip = motion.clip
     ids = [person.track.id for person in motion.people]
     if len(set(ids)) != len(ids):
         raise ValueError(f"Motion.people: expected ids that differ, found {ids}")
-    if taken := _OWN_KEYS & motion.provenance.keys():
-        raise ValueError(f"Motion.provenance: {sorted(taken)} are the header's own keys")
+    if taken := _OWN_KEYS & motion.provenance.other.keys():
+        raise ValueError(f"Provenance.other: {sorted(taken)} are the header's own keys")
     header: dict[str, Any] = {
-        **motion.provenance,
+        **_provenance_keys(motion.provenance),
         **_CONVENTIONS,
         "schema_version": motion.schema_version,
         "camera_source": motion.camera.source,
@@ -123,7 +129,7 @@ def read_motion(path: Path) -> Motion:
             pts_s=arrays["pts_s"],
             camera=Camera(K=arrays["K"], source=cast(CameraSource, header["camera_source"])),
             people=tuple(_person(arrays, int(i)) for i in arrays["person_ids"]),
-            provenance={key: value for key, value in header.items() if key not in _OWN_KEYS},
+            provenance=_provenance(header),
             schema_version=version,
         )
         _check_values(motion)
@@ -132,6 +138,25 @@ def read_motion(path: Path) -> Motion:
         raise InputError(f"{path}: has no {error}; the file is incomplete, make it anew") from error
     except (ValueError, TypeError, ZeroDivisionError) as error:
         raise InputError(f"{path}: cannot be read as a result ({error})") from error
+
+
+def _provenance_keys(provenance: Provenance) -> dict[str, Any]:
+    """The header's keys; a motion that hpsvid made has all of them, null where one is empty."""
+    keys = {f.name: getattr(provenance, f.name) for f in fields(provenance) if f.name != "other"}
+    if provenance.hpsvid_version is None:
+        keys = {key: value for key, value in keys.items() if value is not None}
+    return keys | provenance.other
+
+
+def _provenance(header: dict[str, Any]) -> Provenance:
+    """The inverse of `_provenance_keys`; a value of another type is kept in `other`."""
+    other = {key: value for key, value in header.items() if key not in _OWN_KEYS}
+    own = {
+        key: other.pop(key)
+        for key, kind in _PROVENANCE_TYPES.items()
+        if key in other and isinstance(other[key], kind | None)
+    }
+    return Provenance(**own, other=other)
 
 
 def _check_values(motion: Motion) -> None:

@@ -6,7 +6,6 @@ then each track is lifted, solved, placed and smoothed. Pixels are held a chunk 
 
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import hpsvid
 from hpsvid.backbone import LIFTERS
@@ -32,7 +31,7 @@ from hpsvid.pipeline.stages import (
 from hpsvid.render import Renderer
 from hpsvid.render.overlay import Overlay
 from hpsvid.tracking import Detector, load_detector
-from hpsvid.types import Clip, Motion
+from hpsvid.types import Clip, Motion, Provenance, Source
 from hpsvid.video.writer import open_writer
 
 
@@ -73,22 +72,22 @@ def make_motion(
 
 def provenance(
     detector: Detector,
-    backbone: dict[str, str],
+    backbone: Source,
     solver: Solver,
     body: Body,
     options: Options,
-) -> dict[str, Any]:
+) -> Provenance:
     """What a motion is made with; backbone: the landmark network's own provenance."""
-    return {
-        "hpsvid_version": hpsvid.__version__,
-        "detector": detector.provenance,
-        "backbone": backbone,
-        "lifter": options.lifter if options.backbone == "blazepose" else None,
-        "solver": solver.name,
-        "weights": _hashes(solver, options),
-        "body": {"name": body.name, "sha256": body.sha256},
-        "seed": 0,  # nothing in the pipeline is random
-    }
+    return Provenance(
+        hpsvid_version=hpsvid.__version__,
+        detector=detector.provenance,
+        backbone=backbone,
+        lifter=options.lifter if options.backbone == "blazepose" else None,
+        solver=solver.name,
+        weights=_hashes(solver, options),
+        body={"name": body.name, "sha256": body.sha256},
+        seed=0,  # nothing in the pipeline is random
+    )
 
 
 def _nobody(clip: Clip, frames: int, options: Options) -> str:

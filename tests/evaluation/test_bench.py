@@ -24,6 +24,7 @@ from hpsvid.evaluation.bench_report import (
 from hpsvid.formats.npz import write_motion
 from hpsvid.options import Options
 from hpsvid.render import load_renderer
+from hpsvid.types import Provenance
 from tests.factories import SAMPLES, make_motion, write_walk
 
 
@@ -155,8 +156,8 @@ def test_what_the_machine_refuses_costs_that_clip_alone(clips, body, tmp_path, m
 def test_a_damaged_truth_is_named_and_results_of_our_own_are_none(body, tmp_path):
     shutil.copy(SAMPLES / "studio_walk.npz", tmp_path)
     motion = make_motion(body, people=1, frames=8)
-    found = {"solver": "niki", "detector": {"name": "nanodet"}}
-    write_motion(replace(motion, provenance=found), tmp_path / "ours.npz")
+    provenance = Provenance(solver="niki", detector={"name": "nanodet"})
+    write_motion(replace(motion, provenance=provenance), tmp_path / "ours.npz")
     np.savez(tmp_path / "amass.npz", poses=np.zeros((3, 156)))
     (tmp_path / "cut.npz").write_bytes((tmp_path / "ours.npz").read_bytes()[:200])
     (tmp_path / "empty.npz").touch()

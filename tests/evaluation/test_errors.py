@@ -31,7 +31,7 @@ FRAMES = 24
 def motion(body: Body) -> Motion:
     made = make_motion(body, people=2, frames=FRAMES, seed=3)
     names = {"name": body.name, "sha256": body.sha256}
-    return replace(made, provenance={**made.provenance, "body": names})
+    return replace(made, provenance=replace(made.provenance, body=names))
 
 
 @pytest.fixture
@@ -292,7 +292,7 @@ def test_what_cannot_be_compared_is_one_line(motion: Motion, body: Body, tmp_pat
     np.savez(tmp_path / "results" / "x.npz", poses=np.zeros(3))
     with pytest.raises(InputError, match="holds no truth; expected a result npz"):
         evaluated(tmp_path / "results", tmp_path)
-    other = {**motion.provenance, "body": {"name": "SMPL", "sha256": "0" * 64}}
+    other = replace(motion.provenance, body={"name": "SMPL", "sha256": "0" * 64})
     write_motion(replace(motion, provenance=other), tmp_path / "results" / "scene.npz")
     with pytest.raises(InputError, match="made with the body SMPL"):
         evaluated(tmp_path / "scene.npz", tmp_path / "results")

@@ -14,6 +14,7 @@ from hpsvid.evaluation.noise_curves import Comparison, Score
 from hpsvid.evaluation.page import bar_chart, ticks
 from hpsvid.evaluation.report import write_report
 from hpsvid.formats.npz import read_motion, write_motion
+from hpsvid.types import Provenance
 from tests.evaluation.test_errors import part
 from tests.factories import SAMPLES
 
@@ -56,7 +57,7 @@ def saved(tmp_path: Path) -> Path:
             truth,
             clip=replace(truth.clip, path=SAMPLES / "studio_walk.mp4"),
             people=(replace(person, joints=joints),),
-            provenance={"solver": solver},
+            provenance=Provenance(solver=solver),
         )
         folder = tmp_path / solver.strip("<>/b")
         folder.mkdir()

@@ -219,8 +219,9 @@ def test_the_authors_networks_run_from_picture_to_motion(
     assert person.joints.shape == (1, 29, 3) and np.isfinite(person.joints).all()
     assert person.valid.all()
     made_with = motion.provenance
-    assert made_with["backbone"]["name"] == "hybrik_res34" and made_with["lifter"] is None
-    assert made_with["weights"] == {"niki_ts": file_sha256(official_folder / "niki_ts.pth")}
+    assert made_with.backbone is not None and made_with.backbone["name"] == "hybrik_res34"
+    assert made_with.lifter is None
+    assert made_with.weights == {"niki_ts": file_sha256(official_folder / "niki_ts.pth")}
 
 
 def picture(folder: Path) -> Path:

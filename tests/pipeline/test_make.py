@@ -10,7 +10,7 @@ from hpsvid.edit import check_body, keep_people
 from hpsvid.errors import InputError
 from hpsvid.options import Options
 from hpsvid.pipeline.stages import trim
-from hpsvid.types import Landmarks, Track
+from hpsvid.types import Landmarks, Provenance, Track
 from tests.factories import make_motion
 
 FPS = 30.0
@@ -86,7 +86,7 @@ def test_asking_a_saved_motion_for_somebody_else_names_who_is_there() -> None:
 
 def test_a_saved_motion_is_not_given_another_body() -> None:
     body = load_chosen_body(None)
-    made_with = {"body": {"name": body.name, "sha256": body.sha256}}
+    made_with = Provenance(body={"name": body.name, "sha256": body.sha256})
     motion = replace(make_motion(body), provenance=made_with)
     check_body(motion, replace(body, name="the same body by another name"))
     taller = replace(body, name="TALL", template=body.template * 1.1)

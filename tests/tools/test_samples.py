@@ -74,7 +74,7 @@ def test_truth_belongs_to_the_clip_and_to_the_shipped_body(script, truth):
     assert truth.pts_s == pytest.approx(np.arange(script.frames) / 30)
     assert [person.track.id for person in truth.people] == list(range(len(script.actors)))
     shipped = file_sha256(weights_path("free_body"))
-    assert truth.provenance["body_sha256"] == shipped, (
+    assert truth.provenance.other["body_sha256"] == shipped, (
         "run python -m tools.people.render_samples again"
     )
 

@@ -25,7 +25,17 @@ from hpsvid.common.geometry import project
 from hpsvid.common.weights import file_sha256, weights_path
 from hpsvid.formats.npz import write_motion
 from hpsvid.mocap.amass import MotionCapture, read_mocap, seen_by_camera
-from hpsvid.types import N_JOINTS, Array, BodyParams, Camera, Clip, Motion, Person, Track
+from hpsvid.types import (
+    N_JOINTS,
+    Array,
+    BodyParams,
+    Camera,
+    Clip,
+    Motion,
+    Person,
+    Provenance,
+    Track,
+)
 from tools.people.scene import (
     Light,
     Mesh,
@@ -321,13 +331,15 @@ def truth_of(
         pts_s=np.arange(script.frames) / FPS,
         camera=Camera(K=K, source="given"),
         people=tuple(persons),
-        provenance={
-            "kind": "ground truth of a rendered clip",
-            "renderer": "tools/people/render_samples.py",
-            "body_sha256": file_sha256(weights_path("free_body")),
-            "captures": [actor.capture for actor in script.actors],
-            "version": __version__,
-        },
+        provenance=Provenance(
+            other={
+                "kind": "ground truth of a rendered clip",
+                "renderer": "tools/people/render_samples.py",
+                "body_sha256": file_sha256(weights_path("free_body")),
+                "captures": [actor.capture for actor in script.actors],
+                "version": __version__,
+            }
+        ),
     )
 
 
