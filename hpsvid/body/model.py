@@ -37,6 +37,7 @@ class Body:
     colours: np.ndarray | None = None  # (V, 3) uint8: the body's own look (its suit)
     uv: np.ndarray | None = None  # (U, 2) texture points, origin at the lower left
     uv_faces: np.ndarray | None = None  # (F, 3) int64 into uv, corner by corner with `faces`
+    gender: str = "neutral"  # "female", "male" or "neutral": of the people that it was fitted to
 
     @cached_property
     def sha256(self) -> str:

@@ -5,6 +5,8 @@ reader here lets a pickle name only plain arrays; every other name is refused.
 """
 
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +20,12 @@ from hpsvid.errors import WeightsError, one_line
 FILE_NAMES = (
     "SMPL_NEUTRAL.npz",
     "SMPL_NEUTRAL.pkl",
+    "basicmodel_neutral_lbs_10_207_0_v1.1.0.pkl",
     "basicModel_neutral_lbs_10_207_0_v1.0.0.pkl",
 )
+# below the folder that the user names: smplx's layout, and that of the official archive
+FOLDERS = ("", "smpl", "models", "smpl/models", "SMPL_python_v.1.1.0/smpl/models")
+_GENDER = re.compile(r"(?:^|_)(?:(?P<female>f|female)|(?P<male>m|male))(?:_|$)", re.IGNORECASE)
 GENDERED_NAMES = {
     "m": ("SMPL_MALE.npz", "SMPL_MALE.pkl", "basicmodel_m_lbs_10_207_0_v1.1.0.pkl",
           "basicmodel_m_lbs_10_207_0_v1.0.0.pkl"),
@@ -67,7 +73,8 @@ BLENDS = {
 def find_smpl(option: Path | None) -> Path | None:
     """Path of the user's SMPL file: `option`, else $HPSVID_SMPL, else None (use the free body).
 
-    Either may be the file or a folder that holds it under a usual name, itself or in `smpl/`.
+    Either may be the file, or a folder that holds it under a usual name, itself or in one of
+    FOLDERS.
     Raises WeightsError when a path was given and there is no model.
     """
     given, origin = option, "--smpl"
@@ -78,13 +85,16 @@ def find_smpl(option: Path | None) -> Path | None:
         given, origin = Path(variable), "$HPSVID_SMPL"
     if given.is_file():
         return given
-    for folder in (given, given / "smpl"):
+    for folder in FOLDERS:
         for name in FILE_NAMES:
-            if (folder / name).is_file():
-                return folder / name
-    found = "holds no SMPL model" if given.is_dir() else "does not exist"
+            if (given / folder / name).is_file():
+                return given / folder / name
+    if given.is_dir():
+        problem = "holds no neutral SMPL model"
+    else:
+        problem = "is no regular file" if given.exists() else "does not exist"
     raise WeightsError(
-        f"{origin} {given}: {found}; expected a .npz or .pkl file, or a folder with one of "
+        f"{origin} {given}: {problem}; expected a .npz or .pkl file, or a folder with one of "
         + ", ".join(FILE_NAMES)
     )
 
@@ -98,6 +108,7 @@ def find_gendered(neutral: Path, gender: str) -> Path | None:
 def load_smpl(path: Path) -> Body:
     """Read a SMPL model file, .npz or .pkl (chumpy's included), without running code from it.
 
+    The body's gender is what the file's name says, as the files themselves do not.
     Raises WeightsError when the file is missing, damaged, asks for anything but arrays, or is
     not a 24-joint SMPL-format body of 6890 vertices (or with `leaf_vertices` of its own).
     """
@@ -111,7 +122,13 @@ def load_smpl(path: Path) -> Body:
         data = {**_smpl_landmarks(), **data}
     if "colours" not in data and "v_template" in data:
         data["colours"] = np.tile(np.array(COLOUR, np.uint8), (data["v_template"].size // 3, 1))
-    return body_from_arrays(data, name=path.stem)
+    return replace(body_from_arrays(data, name=path.stem), gender=_gender(path.stem))
+
+
+def _gender(stem: str) -> str:
+    """The gender that the name of a model file states: "female", "male" or "neutral"."""
+    stated = _GENDER.search(stem)
+    return "neutral" if stated is None else str(stated.lastgroup)
 
 
 def _smpl_landmarks() -> dict[str, np.ndarray]:

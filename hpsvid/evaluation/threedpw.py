@@ -15,13 +15,14 @@ from hpsvid.body.model import Body
 from hpsvid.body.skeleton import N_BODY
 from hpsvid.body.smpl import find_gendered, load_smpl
 from hpsvid.common.geometry import axis_angle_to_matrix
-from hpsvid.common.pickles import read_plain_pickle
-from hpsvid.errors import InputError
-from hpsvid.evaluation.truth import TruePerson, Truth
+from hpsvid.common.pickles import plain_array, read_plain_pickle
+from hpsvid.errors import HpsvidError, InputError, one_line
+from hpsvid.evaluation.truth import TruePerson, Truth, checked_camera
 from hpsvid.mocap.amass import MotionCapture, seen_by_camera
 from hpsvid.types import N_BETAS, Array
 
 FPS = 30.0  # Hz, of the pictures
+MAX_ACTORS = 100  # the data set has up to two
 _KEYS = ("sequence", "betas", "poses", "trans", "jointPositions", "genders", "cam_poses",
          "cam_intrinsics", "campose_valid")  # fmt: skip
 
@@ -40,18 +41,24 @@ def read_sequence(path: Path, smpl: Path | None) -> Truth:
         raise InputError(f"{path}: has no `{missing[0]}`; expected a sequence of 3DPW")
     try:
         return _sequence(path, data, smpl)
-    except (ValueError, TypeError, IndexError) as error:
-        raise InputError(f"{path}: not the shapes of a 3DPW sequence ({error})") from error
+    except HpsvidError:
+        raise
+    except Exception as error:  # values of any kind may stand where arrays should
+        raise InputError(
+            f"{path}: not the values of a 3DPW sequence ({one_line(error)[:120]})"
+        ) from error
 
 
 def _sequence(path: Path, data: Mapping[str, Any], smpl: Path | None) -> Truth:
     extrinsics = _numbers(data["cam_poses"], (-1, 4, 4))
     actors = len(data["poses"])
+    if actors > MAX_ACTORS:
+        raise ValueError(f"{actors} actors")
     return Truth(
         name=path.stem,
         clip=_pictures(path),
         points="joints",
-        K=_numbers(data["cam_intrinsics"], (3, 3)),
+        K=checked_camera(_numbers(data["cam_intrinsics"], (3, 3))),
         fps=FPS,
         people=tuple(_actor(data, i, extrinsics, smpl) for i in range(actors)),
     )
@@ -69,7 +76,8 @@ def _actor(data: Mapping[str, Any], i: int, extrinsics: Array, smpl: Path | None
     joints = _numbers(data["jointPositions"][i], (count, N_BODY, 3))
     points = joints @ turn.swapaxes(1, 2) + shift[:, None]
     points[_numbers(data["campose_valid"][i], (count,)) == 0] = np.nan
-    body, params = _gendered(smpl, str(data["genders"][i])), None
+    gender, params = data["genders"][i], None
+    body = _gendered(smpl, gender if isinstance(gender, str) else "")
     if body is not None:
         pose = torch.from_numpy(_numbers(data["poses"][i], (count, N_BODY, 3)))
         capture = MotionCapture(
@@ -87,13 +95,13 @@ def _actor(data: Mapping[str, Any], i: int, extrinsics: Array, smpl: Path | None
 
 
 def _gendered(smpl: Path | None, gender: str) -> Body | None:
-    found = None if smpl is None else find_gendered(smpl, gender)
-    return None if found is None else load_smpl(found)
+    path = None if smpl is None else find_gendered(smpl, gender)
+    return None if path is None else load_smpl(path)
 
 
 def _numbers(value: Any, shape: tuple[int, ...]) -> Array:
     """`value` as finite float64 of this shape."""
-    array = np.asarray(value, np.float64).reshape(shape)
+    array = np.array(plain_array(value), np.float64).reshape(shape)
     if not np.isfinite(array).all():
         raise ValueError("numbers that are not finite")
     return array

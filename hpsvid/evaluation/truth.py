@@ -170,6 +170,13 @@ def _read_triangulated(path: Path) -> tuple[Truth, ...]:
     return tuple(truths)
 
 
+def checked_camera(K: Array) -> Array:
+    """Intrinsics (3, 3) px that can project; raises ValueError for others."""
+    if not np.isfinite(K).all() or K[0, 0] <= 0 or K[1, 1] <= 0 or (K[2] != (0, 0, 1)).any():
+        raise ValueError(f"no intrinsics of a camera: {np.asarray(K).tolist()}")
+    return K
+
+
 def _limb(name: str) -> str:
     """Our name of a limb point that the file calls "LShoulder"."""
     sides = {"L": "left", "R": "right"}

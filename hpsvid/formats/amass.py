@@ -52,7 +52,7 @@ def write_amass(
                 "poses_body": poses[:, 1:_BODY_JOINTS].reshape(len(poses), -1),
                 "trans": pelvis - rest[JOINT["pelvis"]],
                 "betas": betas,
-                "gender": np.array("neutral"),
+                "gender": np.array(body.gender),
                 "mocap_framerate": np.array(fps),
                 "fps": np.array(fps),
                 "start_s": np.array(motion.pts_s[person.track.frame_index[0]]),

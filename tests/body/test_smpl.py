@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import runpy
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -16,9 +17,12 @@ from scipy import sparse
 
 from hpsvid.body.model import load_body
 from hpsvid.body.skeleton import JOINT, LANDMARK
-from hpsvid.body.smpl import SMPL_LEAVES, find_smpl, load_smpl
+from hpsvid.body.smpl import SMPL_LEAVES, find_gendered, find_smpl, load_smpl
 from hpsvid.common.weights import weights_path
 from hpsvid.errors import WeightsError
+from hpsvid.formats.amass import write_amass
+from hpsvid.options import ExportOptions
+from tests.factories import make_motion
 
 PICKLE_NAME = "basicModel_neutral_lbs_10_207_0_v1.0.0.pkl"
 
@@ -258,7 +262,7 @@ def test_the_file_is_found_where_the_user_says(tmp_path: Path, monkeypatch: pyte
     monkeypatch.delenv("HPSVID_SMPL", raising=False)
     assert find_smpl(None) is None
     (tmp_path / "models" / "smpl").mkdir(parents=True)
-    with pytest.raises(WeightsError, match="holds no SMPL model; expected"):
+    with pytest.raises(WeightsError, match="holds no neutral SMPL model; expected"):
         find_smpl(tmp_path / "models")
     with pytest.raises(WeightsError, match=r"--smpl .*nowhere: does not exist"):
         find_smpl(tmp_path / "nowhere")
@@ -274,3 +278,37 @@ def test_the_file_is_found_where_the_user_says(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(WeightsError, match=r"\$HPSVID_SMPL .*gone: does not exist"):
         find_smpl(None)
     assert find_smpl(below) == below  # the option wins over the environment
+
+
+def test_the_official_archive_of_version_1_1_is_found_as_it_unpacks(tmp_path: Path):
+    models = tmp_path / "SMPL_python_v.1.1.0" / "smpl" / "models"
+    models.mkdir(parents=True)
+    neutral = models / "basicmodel_neutral_lbs_10_207_0_v1.1.0.pkl"
+    for name in (neutral.name, "basicmodel_f_lbs_10_207_0_v1.1.0.pkl"):
+        (models / name).touch()
+    for folder in (tmp_path, models.parents[1], models.parent, models):
+        assert find_smpl(folder) == neutral
+    assert find_gendered(neutral, "female") == models / "basicmodel_f_lbs_10_207_0_v1.1.0.pkl"
+    assert find_gendered(neutral, "m") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "gender"),
+    [
+        ("SMPL_FEMALE", "female"),
+        ("basicmodel_f_lbs_10_207_0_v1.1.0", "female"),
+        ("basicModel_m_lbs_10_207_0_v1.0.0", "male"),
+        ("SMPL_MALE", "male"),
+        ("SMPL_NEUTRAL", "neutral"),
+        ("my_family", "neutral"),
+    ],
+)
+def test_the_gender_in_the_files_name_reaches_an_amass_export(
+    tmp_path: Path, name: str, gender: str
+):
+    shutil.copy(weights_path("free_body"), tmp_path / f"{name}.npz")
+    body = load_smpl(tmp_path / f"{name}.npz")
+    motion = make_motion(body, people=1, frames=3)
+    (path,) = write_amass(motion, body, tmp_path, "walk", ExportOptions())
+    with np.load(path) as data:
+        assert data["gender"] == gender

@@ -129,7 +129,7 @@ def test_the_pictures_of_a_sequence_are_its_clip(folder: Path) -> None:
     ("change", "complaint"),
     [
         ({"poses": None}, "has no `poses`"),
-        ({"cam_poses": np.zeros((4, 4))}, "not the shapes of a 3DPW sequence"),
+        ({"cam_poses": np.zeros((4, 4))}, "not the values of a 3DPW sequence"),
         ({"jointPositions": [np.full((FRAMES, 72), np.nan)] * 2}, "not finite"),
         ({"genders": [Path("x"), "m"]}, "refused, its pickle asks for pathlib"),
     ],
