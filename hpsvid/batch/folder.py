@@ -13,6 +13,7 @@ from typing import Any
 
 from hpsvid.batch.jobs import UNFINISHED, Job, Row, finished
 from hpsvid.common.files import check_folder
+from hpsvid.common.tables import Column, Table
 from hpsvid.errors import InputError
 from hpsvid.video.probe import VIDEO_SUFFIXES, clips_in
 
@@ -99,7 +100,7 @@ def _claimed(out: Path) -> Iterator[None]:
 
 
 def line(row: Row) -> str:
-    """A row in a few words, for somebody who waits."""
+    """A row in a few words, for the terminal while the others run."""
     if row["state"] == "failed":
         return f"{row['clip']}: failed: {row['reason']}"
     people = "1 person" if row["people"] == 1 else f"{row['people']} people"
@@ -125,19 +126,15 @@ def summarise(jobs: Sequence[Job], rows: Sequence[Row], started: float) -> dict[
 def show(facts: dict[str, Any], out: Path) -> None:
     """Print the summary as a table on stderr."""
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
-    table = Table("clip", "state")
-    for heading in ("frames", "people", "fps"):
-        table.add_column(heading, justify="right")
-    table.add_column("reason", overflow="fold")
-    for row in facts["clips"]:
-        figures = (row.get(key) for key in ("frames", "people", "fps"))
-        cells = (row["clip"], row["state"], *figures, row.get("reason"))
-        table.add_row(*(Text("" if cell is None else str(cell)) for cell in cells))
+    keys = ("clip", "state", "frames", "people", "fps", "reason")
+    columns = [
+        Column(key, align="left" if key in ("clip", "state", "reason") else "right") for key in keys
+    ]
+    values = ([row.get(key) for key in keys] for row in facts["clips"])
+    rows = [["" if value is None else value for value in row] for row in values]
     console = Console(stderr=True)
-    console.print(table)
+    console.print(Table(columns, rows).rich())
     counts = ", ".join(f"{facts[state]} {state}" for state in ("done", "skipped", "failed"))
-    said = f"{out}: {counts}; {facts['frames']} frames at {facts['fps']:.1f} fps in all"
-    console.print(said, markup=False, highlight=False, soft_wrap=True)
+    summary = f"{out}: {counts}; {facts['frames']} frames at {facts['fps']:.1f} fps in all"
+    console.print(summary, markup=False, highlight=False, soft_wrap=True)

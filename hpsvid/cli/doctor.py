@@ -10,10 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 import hpsvid
+from hpsvid.common.tables import Column, Table
 from hpsvid.common.weights import imported_dir, imported_source, read_manifest, weights_path
 from hpsvid.errors import HpsvidError, one_line
 
@@ -63,12 +62,13 @@ def examine() -> list[Finding]:
 
 def show(findings: list[Finding]) -> None:
     """Print the findings as a table on stdout."""
-    colour = {"ok": "green", "absent": "yellow", "broken": "red"}
-    table = Table("part", "state", "found", "what to do")
-    for finding in findings:
-        state = f"[{colour[finding.state]}]{finding.state}[/]"
-        table.add_row(finding.part, state, escape(finding.found), escape(finding.advice))
-    Console().print(table)
+    colours = {"ok": "green", "absent": "yellow", "broken": "red"}
+    table = Table(
+        [Column("part", align="left"), Column("state", align="left", colours=colours),
+         Column("found", align="left"), Column("what to do", align="left")],
+        [(finding.part, finding.state, finding.found, finding.advice) for finding in findings],
+    )  # fmt: skip
+    Console().print(table.rich())
 
 
 def _package(name: str) -> Finding:

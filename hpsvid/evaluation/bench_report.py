@@ -1,17 +1,18 @@
 """What `hpsvid bench` says of its rows: totals, tables, a report to keep, and what became worse."""
 
-import html
 import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 
 import hpsvid
+from hpsvid.common.tables import Column, Table, three_digits
 from hpsvid.errors import InputError
 from hpsvid.evaluation.bench import Row
-from hpsvid.evaluation.page import bar_chart, colours_of, legend, write_page
+from hpsvid.evaluation.page import bar_chart, colours_of, write_page
 
 # How much worse a figure may be than in the baseline before it counts as a regression: relative
 # and absolute, the larger of both. Speed varies by a fifth on a shared machine.
@@ -29,19 +30,38 @@ MAY_RISE = {
     "pve_mm": (0.0, 2.0),
     "foot_skate_mm_s": (0.1, 5.0),
 }
-COLUMNS = {  # -> heading
-    "frames": "frames", "people": "people", "fps": "fps", "motion_fps": "without overlay",
-    "networks_percent": "networks %", "peak_mib": "MiB", "jitter_m_s3": "jitter m/s³",
-    "acceleration_m_s2": "accel m/s²", "slower_foot_mm_s": "slower foot mm/s",
-    "reprojection_px": "reproj. px", "seam_ratio": "seam", "filled_percent": "filled %",
-    "gaps": "gaps", "found_percent": "found %", "mpjpe_mm": "MPJPE mm",
-    "pa_mpjpe_mm": "PA-MPJPE mm", "pve_mm": "PVE mm", "foot_skate_mm_s": "foot skate mm/s",
-}  # fmt: skip
+
+
+def _figure(heading: str, unit: str = "") -> Column:
+    return Column(heading, unit=unit, form=three_digits)
+
+
+COLUMNS = {
+    "frames": _figure("frames"),
+    "people": _figure("people"),
+    "fps": _figure("fps"),
+    "motion_fps": _figure("without overlay"),
+    "networks_percent": _figure("networks", "%"),
+    "peak_mib": _figure("memory", "MiB"),
+    "jitter_m_s3": _figure("jitter", "m/s³"),
+    "acceleration_m_s2": _figure("accel", "m/s²"),
+    "slower_foot_mm_s": _figure("slower foot", "mm/s"),
+    "reprojection_px": _figure("reproj.", "px"),
+    "seam_ratio": _figure("seam"),
+    "filled_percent": _figure("filled", "%"),
+    "gaps": _figure("gaps"),
+    "found_percent": _figure("found", "%"),
+    "mpjpe_mm": _figure("MPJPE", "mm"),
+    "pa_mpjpe_mm": _figure("PA-MPJPE", "mm"),
+    "pve_mm": _figure("PVE", "mm"),
+    "foot_skate_mm_s": _figure("foot skate", "mm/s"),
+}
+NAMES = (Column("clip", align="left"), Column("solver", align="left"))
 
 
 def totals(rows: Sequence[Row]) -> list[Row]:
     """A row for each solver over all its clips: fps over all frames, the rest by frames."""
-    found = []
+    made = []
     for solver in dict.fromkeys(row["solver"] for row in rows):
         mine = [row for row in rows if row["solver"] == solver and "failed" not in row]
         if not mine:
@@ -58,16 +78,16 @@ def totals(rows: Sequence[Row]) -> list[Row]:
             "gaps": sum(row["gaps"] for row in mine),
             "peak_mib": max(row["peak_mib"] for row in mine),
         }
-        found.append(total | {name: _average(mine, name) for name in COLUMNS if name not in total})
-    return found
+        made.append(total | {name: _average(mine, name) for name in COLUMNS if name not in total})
+    return made
 
 
 def _average(rows: Sequence[Row], column: str) -> float | None:
     """Mean by frames over the rows that have the column; None where none has."""
     values = np.array([row.get(column) for row in rows], np.float64)  # None becomes NaN
     frames = np.array([row["frames"] for row in rows], np.float64)
-    known = np.isfinite(values)
-    return float(np.average(values[known], weights=frames[known])) if known.any() else None
+    finite = np.isfinite(values)
+    return float(np.average(values[finite], weights=frames[finite])) if finite.any() else None
 
 
 def report(rows: Sequence[Row], settings: Row, unreadable: Sequence[str] = ()) -> Row:
@@ -84,18 +104,18 @@ def report(rows: Sequence[Row], settings: Row, unreadable: Sequence[str] = ()) -
 def read_report(path: Path) -> Row:
     """What `report` made, from a file; InputError when it is none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        for row in found["rows"]:
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        for row in earlier["rows"]:
             hash((row["clip"], row["solver"]))
             for column in MAY_FALL | MAY_RISE:
                 if row.get(column) is not None:
                     math.isfinite(row[column])  # TypeError of what is no number
-        found["settings"] = dict(found.get("settings", {}))
+        earlier["settings"] = dict(earlier.get("settings", {}))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected a bench report (--json)") from error
     except (LookupError, ArithmeticError, RecursionError, ValueError, TypeError) as error:
         raise InputError(f"{path}: no report of `hpsvid bench --json` ({error})") from error
-    return found
+    return earlier
 
 
 def regressions(rows: Sequence[Row], baseline: Row) -> list[str]:
@@ -105,26 +125,26 @@ def regressions(rows: Sequence[Row], baseline: Row) -> list[str]:
     was measured then and is not now is a regression.
     """
     before = {(row["clip"], row["solver"]): row for row in baseline["rows"]}
-    found = []
+    worse = []
     for row in rows:
         old = before.get((row["clip"], row["solver"]))
         if old is None or "failed" in old:
             continue
         name = f"{row['clip']}, {row['solver']}"
         if "failed" in row:
-            found.append(f"{name}: failed now: {row['failed']}")
+            worse.append(f"{name}: failed now: {row['failed']}")
             continue
         for column, (relative, absolute) in (MAY_FALL | MAY_RISE).items():
             then, now = old.get(column), row.get(column)
             if then is None:
                 continue
             if now is None:
-                found.append(f"{name}: {column} {then:.4g} -> not measured")
+                worse.append(f"{name}: {column} {then:.4g} -> not measured")
                 continue
-            worse = then - now if column in MAY_FALL else now - then
-            if worse > max(relative * abs(then), absolute):
-                found.append(f"{name}: {column} {then:.4g} -> {now:.4g}")
-    return found
+            loss = then - now if column in MAY_FALL else now - then
+            if loss > max(relative * abs(then), absolute):
+                worse.append(f"{name}: {column} {then:.4g} -> {now:.4g}")
+    return worse
 
 
 def changed_settings(settings: Row, baseline: Row) -> list[str]:
@@ -141,7 +161,7 @@ def changed_settings(settings: Row, baseline: Row) -> list[str]:
 
 
 def line(row: Row) -> str:
-    """A row in a few words, for somebody who waits."""
+    """A row in a few words, for the terminal while the next one is measured."""
     if "failed" in row:
         return f"{row['clip']}: {row['failed']}"
     return f"{row['clip']}, {row['solver']}: {row['frames']} frames at {row['fps']:.1f} fps"
@@ -150,7 +170,7 @@ def line(row: Row) -> str:
 def markdown(rows: Sequence[Row], unreadable: Sequence[str] = ()) -> str:
     """Everything as Markdown; unreadable: a line on each truth that is damaged."""
     good = [row for row in rows if "failed" not in row]
-    parts = [_table([*good, *totals(rows)]), _stage_table(good)] if good else []
+    parts = [figures(rows).markdown(), _stage_table(good).markdown()] if good else []
     if lines := not_measured(rows, unreadable):
         parts.append("\n- ".join(["Not measured:", *lines]))
     return "\n\n".join(parts)
@@ -162,39 +182,27 @@ def not_measured(rows: Sequence[Row], unreadable: Sequence[str]) -> list[str]:
     return [*dict.fromkeys(failed), *unreadable]
 
 
-def _table(good: Sequence[Row]) -> str:
-    """Columns without any value are left out."""
-    columns = [name for name in COLUMNS if any(row.get(name) is not None for row in good)]
-    lines = [
-        "| clip | solver | " + " | ".join(COLUMNS[name] for name in columns) + " |",
-        "|---|---" + "|---:" * len(columns) + "|",
-    ]
-    for row in good:
-        cells = [row["clip"], row["solver"], *(cell(row.get(name)) for name in columns)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def figures(rows: Sequence[Row]) -> Table:
+    """Every figure of the rows that were measured, and the totals; columns without any left out."""
+    shown = [row for row in rows if "failed" not in row] + totals(rows)
+    keys = [key for key in COLUMNS if any(row.get(key) is not None for row in shown)]
+    return Table(
+        [*NAMES, *(COLUMNS[key] for key in keys)],
+        [[row.get(key) for key in ("clip", "solver", *keys)] for row in shown],
+    )
 
 
-def _stage_table(good: Sequence[Row]) -> str:
+def _stage_table(good: Sequence[Row]) -> Table:
     """Frames a second of each stage; a stage that ran beside others is not extra."""
-    names = list(dict.fromkeys(name for row in good for name in row["stages"]))
-    lines = [
-        "| fps | solver | " + " | ".join(names) + " |",
-        "|---|---" + "|---:" * len(names) + "|",
-    ]
-    for row in good:
-        cells = [cell(row["stages"].get(name, {}).get("fps")) for name in names]
-        lines.append(f"| {row['clip']} | {row['solver']} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def cell(value: float | int | None) -> str:
-    """A figure with three digits that count, as a table shows it."""
-    if value is None:
-        return "-"
-    if isinstance(value, int) or abs(value) >= 100:
-        return f"{value:.0f}"
-    return f"{value:.3g}"
+    stages = list(dict.fromkeys(stage for row in good for stage in row["stages"]))
+    return Table(
+        [Column("fps", align="left"), NAMES[1], *map(_figure, stages)],
+        [
+            [row["clip"], row["solver"],
+             *(row["stages"].get(stage, {}).get("fps") for stage in stages)]
+            for row in good
+        ],
+    )  # fmt: skip
 
 
 CHARTS = {
@@ -220,30 +228,23 @@ def write_bench_page(
     good = [row for row in rows if "failed" not in row]
     clips = list(dict.fromkeys(row["clip"] for row in good))
     colours = colours_of(row["solver"] for row in good)
-    found = {(row["clip"], row["solver"]): row for row in good}
-    parts = ["<h1>hpsvid bench</h1>", legend(colours)]
-    if worse is not None:
-        parts.append("<h2>Worse than the baseline</h2>" + _list(worse or ["nothing"]))
-    parts.append("<h2>All figures</h2>" + _html_table([*good, *totals(rows)]))
-    if lines := not_measured(rows, unreadable):
-        parts.append("<h2>Not measured</h2>" + _list(lines))
-    if good:
-        parts.append("<h2>Time of each stage</h2>" + _stages(good, colours))
-        for column, title in CHARTS.items():
-            bars = {
-                solver: [_number(found.get((clip, solver), {}).get(column)) for clip in clips]
-                for solver in colours
-            }
-            if any(value == value for values in bars.values() for value in values):
-                parts.append(f"<h2>{title}</h2>" + bar_chart(bars, clips, colours, title))
-    write_page(path, "hpsvid bench", parts)
+    measured = {(row["clip"], row["solver"]): row for row in good}
+    charts = {"Time of each stage": _stages(good, colours)} if good else {}
+    for column, title in CHARTS.items():
+        bars = {
+            solver: [_number(measured.get((clip, solver), {}).get(column)) for clip in clips]
+            for solver in colours
+        }
+        if any(value == value for values in bars.values() for value in values):
+            charts[title] = bar_chart(bars, clips, colours, title)
+    write_page(
+        path, "bench.html", title="hpsvid bench", colours=colours,
+        worse=worse, figures=figures(rows), not_measured=not_measured(rows, unreadable),
+        charts=charts,
+    )  # fmt: skip
 
 
-def _list(lines: Sequence[str]) -> str:
-    return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"
-
-
-def _stages(good: Sequence[Row], colours: dict[str, str]) -> str:
+def _stages(good: Sequence[Row], colours: dict[str, str]) -> Markup:
     """Milliseconds a frame of the clip over all clips; a stage may run beside another."""
     names = list(dict.fromkeys(name for row in good for name in row["stages"]))
     bars = {}
@@ -259,14 +260,3 @@ def _stages(good: Sequence[Row], colours: dict[str, str]) -> str:
 
 def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
-
-
-def _html_table(rows: Sequence[Row]) -> str:
-    columns = [name for name in COLUMNS if any(row.get(name) is not None for row in rows)]
-    heads = "".join(f"<th>{html.escape(COLUMNS[name])}</th>" for name in columns)
-    lines = [f'<tr><th class="name">clip</th><th class="name">solver</th>{heads}</tr>']
-    for row in rows:
-        cells = "".join(f"<td>{cell(row.get(name))}</td>" for name in columns)
-        names = "".join(f'<td class="name">{html.escape(row[n])}</td>' for n in ("clip", "solver"))
-        lines.append(f"<tr>{names}{cells}</tr>")
-    return f'<div class="wide"><table>{"".join(lines)}</table></div>'

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hpsvid.body.model import Body, load_body
 from hpsvid.common.records import take
+from hpsvid.common.tables import Column, Table
 from hpsvid.common.weights import weights_path
 from hpsvid.errors import InputError
 from hpsvid.evaluation.metrics import MM, acceleration_error, acceleration_errors, mpjpe, pa_mpjpe
@@ -25,7 +26,7 @@ from hpsvid.mocap.sources import test_windows
 from hpsvid.options import SolverName
 
 NOISE_LEVELS_MM = (0, 10, 20, 30, 50, 80)  # NIKI supplement D
-SEEN_MM, HIDDEN_MM = 20, 150  # what a joint that is seen, and one that is not, is off by
+SEEN_MM, HIDDEN_MM = 20, 150  # error of a visible joint, and of a hidden one
 SMPL_JOINTS = 24  # the errors are over SMPL's joints, as in the papers
 
 Method = Callable[[Evidence, Person], Tensor]
@@ -58,7 +59,7 @@ def ikol_method(evidence: Evidence, person: Person) -> Tensor:
 
 
 def network_method(model: Network, windows: int = 16) -> Method:
-    """A network, so many windows at a time."""
+    """A network, `windows` windows in a batch."""
 
     def method(evidence: Evidence, person: Person) -> Tensor:
         parts = []
@@ -74,11 +75,11 @@ def network_method(model: Network, windows: int = 16) -> Method:
 def score(rotmats: Tensor, truth: Tensor, rest: Tensor) -> Score:
     """Errors of rotations (B, T, 24, 3, 3) against the true ones on one skeleton."""
     rest = rest.expand(*truth.shape[:2], *rest.shape[-2:])
-    found, wanted = (
+    solved, true = (
         posed_joints(r, rest)[:, :, :SMPL_JOINTS].double().numpy() for r in (rotmats, truth)
     )
-    pred, gt = (joints.reshape(-1, SMPL_JOINTS, 3) for joints in (found, wanted))
-    pace = [acceleration_error(f, w, 1.0) for f, w in zip(found, wanted, strict=True)]
+    pred, gt = (joints.reshape(-1, SMPL_JOINTS, 3) for joints in (solved, true))
+    pace = [acceleration_error(s, t, 1.0) for s, t in zip(solved, true, strict=True)]
     return Score(
         mpjpe=mpjpe(pred, gt), pa_mpjpe=pa_mpjpe(pred, gt), acceleration=float(np.mean(pace))
     )
@@ -87,10 +88,10 @@ def score(rotmats: Tensor, truth: Tensor, rest: Tensor) -> Score:
 def noisy_windows(
     poses: Tensor, body: Body, *, level_mm: float | None, told: bool, seed: int
 ) -> tuple[Evidence, Person]:
-    """Windows (B, T, 24, 3, 3) seen with errors of one protocol.
+    """Evidence of windows (B, T, 24, 3, 3) with the errors of one protocol.
 
     level_mm: independent Gaussian error of every joint and axis (the noise curve), twists exact
-    as in the papers; None: occlusion on motion (XOCC), 20 mm where seen and 150 mm where hidden,
+    as in the papers; None: occlusion on motion (XOCC), 20 mm where visible and 150 mm where hidden,
     twists to match. told: sigmas say the true size within 20 %; otherwise they are 30 mm
     throughout, whatever the error is.
     """
@@ -144,20 +145,16 @@ def compare(
     return scores
 
 
-def table(scores: Mapping[tuple[str, float | None], Score]) -> str:
-    """The scores as Markdown: MPJPE (PA-MPJPE, acceleration error), a row for each method."""
+def table(scores: Mapping[tuple[str, float | None], Score]) -> Table:
+    """MPJPE (PA-MPJPE, acceleration error) of each method at each noise level."""
     names = list(dict.fromkeys(name for name, _ in scores))
     levels = list(dict.fromkeys(level for _, level in scores))
-    heads = ["XOCC" if level is None else f"{level:g} mm" for level in levels]
-    lines = ["| MPJPE (PA-MPJPE, accel) mm | " + " | ".join(heads) + " |"]
-    lines.append("|---" * (len(heads) + 1) + "|")
-    for name in names:
-        cells = []
-        for level in levels:
-            s = scores[name, level]
-            cells.append(f"{s.mpjpe:.1f} ({s.pa_mpjpe:.1f}, {s.acceleration:.1f})")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    columns = [
+        Column("XOCC" if level is None else f"{level:g} mm", form="{:.1f} ({:.1f}, {:.1f})")
+        for level in levels
+    ]
+    rows = [[name, *(astuple(scores[name, level]) for level in levels)] for name in names]
+    return Table([Column("MPJPE (PA-MPJPE, accel) mm", align="left"), *columns], rows)
 
 
 def solve_time_ms(method: Method, evidence: Evidence, person: Person, repeats: int = 5) -> float:
@@ -171,27 +168,28 @@ def solve_time_ms(method: Method, evidence: Evidence, person: Person, repeats: i
     return float(np.median(times[1:]) * 1e3 / one.joints.shape[1])
 
 
-def ratios(scores: Mapping[tuple[str, float | None], Score]) -> str:
-    """XOCC as Markdown, each error's change against analytic and frame-based IK where they are in.
+def ratios(scores: Mapping[tuple[str, float | None], Score]) -> Table:
+    """XOCC: errors, and their change against analytic and frame-based IK where those are compared.
 
     The paper's: twist-and-swing 38.7 % of PA-MPJPE under HybrIK; temporal 19.7 % of MPJPE and
     76.7 % of acceleration error under frame-based (NIKI Table 2, supplement's Table 2).
     """
-    found = {name: s for (name, level), s in scores.items() if level is None}
-    against = [name for name in ("hybrik", "niki") if name in found]
-    heads = ["XOCC", "MPJPE mm", "PA-MPJPE mm", "accel mm/frame^2"]
-    heads += [f"{what} against {name}" for name in against for what in ("MPJPE", "PA", "accel")]
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for name, s in found.items():
-        errors = astuple(s)
-        cells = [f"{error:.1f}" for error in errors]
-        for other in against:
-            changes = zip(errors, astuple(found[other]), strict=True)
-            cells += [
-                "" if name == other else f"{error / than - 1:+.1%}" for error, than in changes
-            ]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    xocc = {name: astuple(score) for (name, level), score in scores.items() if level is None}
+    against = [name for name in ("hybrik", "niki") if name in xocc]
+    columns = [Column("XOCC", align="left")]
+    columns += [Column(head, form="{:.1f}")
+                for head in ("MPJPE mm", "PA-MPJPE mm", "accel mm/frame^2")]  # fmt: skip
+    columns += [Column(f"{what} against {name}", form="{:+.1%}")
+                for name in against for what in ("MPJPE", "PA", "accel")]  # fmt: skip
+    rows = []
+    for name, errors in xocc.items():
+        changes = [
+            "" if name == other else error / reference - 1
+            for other in against
+            for error, reference in zip(errors, xocc[other], strict=True)
+        ]
+        rows.append([name, *errors, *changes])
+    return Table(columns, rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,8 +227,8 @@ def compare_solvers(
     truth = posed_joints(poses[0], person.rest[0].expand(length, -1, -1))[:, :SMPL_JOINTS]
     curves = {}
     for name, method in methods.items():
-        found = posed_joints(method(evidence, person)[0], person.rest[0].expand(length, -1, -1))
-        errors = acceleration_errors(found[:, :SMPL_JOINTS].numpy(), truth.numpy(), 1.0)
+        solved = posed_joints(method(evidence, person)[0], person.rest[0].expand(length, -1, -1))
+        errors = acceleration_errors(solved[:, :SMPL_JOINTS].numpy(), truth.numpy(), 1.0)
         curves[name] = errors.mean(1)
     return Comparison(
         windows=len(poses),
@@ -242,20 +240,25 @@ def compare_solvers(
     )
 
 
-def comparison_text(found: Comparison) -> str:
+def comparison_text(comparison: Comparison) -> str:
     """The comparison as Markdown."""
+    heading = f"ms a frame, one window, {torch.get_num_threads()} threads"
+    times = Table(
+        [Column("solver", align="left"), Column(heading, form="{:.2f}")],
+        list(comparison.ms.items()),
+    )
+    told, untold = comparison.told, comparison.untold
     return "\n".join(
         [
-            f"{found.windows} windows of {found.length} frames; sigmas say the size of the error:",
-            "", table(found.told), "", ratios(found.told), "",
-            "sigmas say 30 mm throughout:", "", table(found.untold), "", ratios(found.untold), "",
-            f"| solver | ms a frame, one window, {torch.get_num_threads()} threads |",
-            "|---|---|", *(f"| {name} | {ms:.2f} |" for name, ms in found.ms.items()),
+            f"{comparison.windows} windows of {comparison.length} frames; sigmas say the size of "
+            "the error:", "", table(told).markdown(), "", ratios(told).markdown(), "",
+            "sigmas say 30 mm throughout:", "", table(untold).markdown(), "",
+            ratios(untold).markdown(), "", times.markdown(),
         ]
     )  # fmt: skip
 
 
-def comparison_json(found: Comparison) -> dict[str, Any]:
+def comparison_json(comparison: Comparison) -> dict[str, Any]:
     """The comparison as plain values: for each solver its scores by level, told and untold."""
 
     def plain(scores: Mapping[tuple[str, float | None], Score], name: str) -> dict[str, Any]:
@@ -266,9 +269,9 @@ def comparison_json(found: Comparison) -> dict[str, Any]:
         }
 
     return {
-        name: {"told": plain(found.told, name), "untold": plain(found.untold, name),
+        name: {"told": plain(comparison.told, name), "untold": plain(comparison.untold, name),
                "ms_a_frame": ms}
-        for name, ms in found.ms.items()
+        for name, ms in comparison.ms.items()
     }  # fmt: skip
 
 

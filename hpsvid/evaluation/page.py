@@ -1,41 +1,27 @@
-"""One HTML file that can be sent and opened anywhere: style, head and colours of our pages."""
+"""One HTML file that can be sent and opened anywhere: its head, and charts as SVG inside it."""
 
-import html
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from hpsvid.common.files import written_whole
+from hpsvid.common.templating import render
 from hpsvid.types import Array
 
+TEMPLATES = "hpsvid.evaluation"
 # Okabe and Ito, "Color universal design", 2008, in an order that stays apart on white
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#555555")
 
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 2rem auto; max-width: 1150px;
-  padding: 0 1rem; }
-h1 { font-size: 1.7rem; } h2 { margin-top: 2.5rem; border-bottom: 1px solid #ddd; }
-h3 { margin-bottom: .3rem; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums;
-  font-size: 13px; margin: .8rem 0; }
-th, td { padding: 3px 8px; text-align: right; border-bottom: 1px solid #eee; }
-td { white-space: nowrap; }
-th { color: #555; font-weight: 600; vertical-align: bottom; } td.name, th.name { text-align: left; }
-td.best { font-weight: 700; } td.truth { color: #888; }
-.charts { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; }
-figcaption { font-size: 13px; font-weight: 600; margin: .5rem 0 0 3.2rem; }
-.legend span { display: inline-block; margin-right: 1.2rem; font-size: 13px; }
-.legend i { display: inline-block; width: 14px; height: 4px; margin-right: 5px;
-  vertical-align: middle; }
-.pictures td, .pictures th { border: 0; padding: 2px; text-align: center; font-size: 12px; }
-.pictures th.name { text-align: right; padding-right: 8px; vertical-align: middle; }
-.pictures img { display: block; }
-svg { max-width: 100%; height: auto; } svg text { font: 11px system-ui, sans-serif; fill: #555; }
-p.note { color: #555; font-size: 13px; max-width: 75ch; }
-"""
+WIDTH, HEIGHT = 520, 270  # px of a chart of curves
+BAR_WIDTH, BAR_HEIGHT = 1120, 320  # px of a chart of bars
+# px around the axes; the labels of bars are slanted and need more below
+MARGIN = {"left": 52, "right": 12, "top": 12, "bottom": 40}
+BAR_BOTTOM = 90
 
 
 def colours_of(names: Iterable[str]) -> dict[str, str]:
@@ -43,30 +29,11 @@ def colours_of(names: Iterable[str]) -> dict[str, str]:
     return dict(zip(dict.fromkeys(names), cycle(COLOURS), strict=False))
 
 
-def write_page(path: Path, title: str, parts: Sequence[str]) -> None:
-    """Write a page of these elements, whole or not at all. The same parts give the same bytes."""
-    page = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>\n<body>"
-        + "\n".join(parts)
-        + "</body></html>\n"
-    )
+def write_page(path: Path, template: str, **values: Any) -> None:
+    """Write a page from a template, whole or not at all. The same values give the same bytes."""
+    page = render(TEMPLATES, template, **values)
     with written_whole(path) as stream:
         stream.write(page.encode())
-
-
-WIDTH, HEIGHT = 520, 270  # px of a chart
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40  # px around its axes
-
-
-def legend(colours: Mapping[str, str]) -> str:
-    """Names beside their colours."""
-    spans = (
-        f'<span><i style="background:{colour}"></i>{html.escape(name)}</span>'
-        for name, colour in colours.items()
-    )
-    return f'<p class="legend">{"".join(spans)}</p>'
 
 
 def line_chart(
@@ -77,62 +44,63 @@ def line_chart(
     y: str,
     dots: bool = False,
     caption: str = "",
-) -> str:
+) -> Markup:
     """Curves (x, y) by name on common axes, as SVG; a gap where y is NaN."""
     xs = np.concatenate([curve[0] for curve in curves.values()])
-    ys = np.concatenate([curve[1] for curve in curves.values()])
-    across = _scale(xs.min(), xs.max(), LEFT, WIDTH - RIGHT)
-    top = _ceiling(ys)
-    up = _scale(0, top, HEIGHT - BOTTOM, TOP)
-    lines = [_axes(ticks(xs.min(), xs.max()), across, ticks(0, top), up, x, y)]
-    for name, (at, values) in curves.items():
-        path, pen = "", "M"
-        for a, v in zip(at, values, strict=True):
-            if math.isfinite(v):
-                path += f"{pen}{across(a):.1f},{up(v):.1f}"
-            pen = "L" if math.isfinite(v) else "M"  # lifted over what is not known
-        lines.append(
-            f'<path d="{path}" fill="none" stroke="{colours[name]}" stroke-width="1.6" '
-            'stroke-linejoin="round"/>'
-        )
-        if dots:
-            lines += [
-                f'<circle cx="{across(a):.1f}" cy="{up(v):.1f}" r="3" fill="{colours[name]}">'
-                f"<title>{html.escape(name)}: {v:.1f} at {a:g}</title></circle>"
-                for a, v in zip(at, values, strict=True)
-                if math.isfinite(v)
-            ]
-    return _figure("".join(lines), WIDTH, HEIGHT, caption)
+    top = _ceiling(np.concatenate([curve[1] for curve in curves.values()]))
+    floor = HEIGHT - MARGIN["bottom"]
+    across = _scale(xs.min(), xs.max(), MARGIN["left"], WIDTH - MARGIN["right"])
+    up = _scale(0, top, floor, MARGIN["top"])
+    places = [
+        {"x": across(a), "y": up(v), "colour": colours[name], "tip": f"{name}: {v:.1f} at {a:g}"}
+        for name, curve in curves.items()
+        for a, v in zip(*curve, strict=True)
+        if math.isfinite(v)
+    ]
+    return render(
+        TEMPLATES, "chart.html", width=WIDTH, height=HEIGHT, floor=floor, margin=MARGIN, x=x, y=y,
+        caption=caption, dots=places if dots else [], bars=[], labels=[],
+        across_ticks=[(across(v), f"{v:g}") for v in ticks(xs.min(), xs.max())],
+        up_ticks=[(up(v), f"{v:g}") for v in ticks(0, top)],
+        lines=[{"colour": colours[name], "path": _path(curve, across, up)}
+               for name, curve in curves.items()],
+    )  # fmt: skip
+
+
+def _path(curve: tuple[Array, Array], across: "Scale", up: "Scale") -> str:
+    """SVG's drawing commands of a curve; the pen is lifted over what is not known."""
+    path, pen = "", "M"
+    for a, v in zip(*curve, strict=True):
+        if math.isfinite(v):
+            path += f"{pen}{across(a)},{up(v)}"
+        pen = "L" if math.isfinite(v) else "M"
+    return path
 
 
 def bar_chart(
     bars: Mapping[str, Sequence[float]], labels: Sequence[str], colours: Mapping[str, str], y: str
-) -> str:
+) -> Markup:
     """Bars side by side for each label, as SVG."""
-    width, bottom = 1120, 90
-    height = HEIGHT + bottom - BOTTOM
     top = _ceiling(np.concatenate([np.asarray(values) for values in bars.values()]))
-    up = _scale(0, top, height - bottom, TOP)
-    step = (width - LEFT - RIGHT) / len(labels)
-    bar = 0.8 * step / len(bars)
-    lines = [_axes([], float, ticks(0, top), up, "", y, width=width, height=height, bottom=bottom)]
-    for i, label in enumerate(labels):
-        x0 = LEFT + i * step
-        for j, (name, values) in enumerate(bars.items()):
-            if math.isfinite(values[i]):
-                lines.append(
-                    f'<rect x="{x0 + 0.1 * step + j * bar:.1f}" y="{up(values[i]):.1f}" '
-                    f'width="{bar:.1f}" height="{height - bottom - up(values[i]):.1f}" '
-                    f'fill="{colours[name]}"><title>{html.escape(name)}, {html.escape(label)}: '
-                    f"{values[i]:.1f}</title></rect>"
-                )
-        middle = x0 + step / 2
-        lines.append(
-            f'<text x="{middle:.1f}" y="{height - bottom + 12}" text-anchor="end" '
-            f'transform="rotate(-40 {middle:.1f} {height - bottom + 12})">'
-            f"{html.escape(label.replace('_', ' '))}</text>"
-        )
-    return _figure("".join(lines), width, height, "")
+    floor = BAR_HEIGHT - BAR_BOTTOM
+    up = _scale(0, top, floor, MARGIN["top"])
+    step = (BAR_WIDTH - MARGIN["left"] - MARGIN["right"]) / len(labels)
+    width = 0.8 * step / len(bars)
+    drawn = [
+        {"x": round(MARGIN["left"] + (i + 0.1) * step + j * width, 1), "y": up(values[i]),
+         "width": round(width, 1), "height": round(floor - up(values[i]), 1),
+         "colour": colours[name], "tip": f"{name}, {label}: {values[i]:.1f}"}
+        for i, label in enumerate(labels)
+        for j, (name, values) in enumerate(bars.items())
+        if math.isfinite(values[i])
+    ]  # fmt: skip
+    return render(
+        TEMPLATES, "chart.html", width=BAR_WIDTH, height=BAR_HEIGHT, floor=floor, margin=MARGIN,
+        x="", y=y, caption="", dots=[], bars=drawn, across_ticks=[], lines=[],
+        up_ticks=[(up(v), f"{v:g}") for v in ticks(0, top)],
+        labels=[(round(MARGIN["left"] + (i + 0.5) * step, 1), label.replace("_", " "))
+                for i, label in enumerate(labels)],
+    )  # fmt: skip
 
 
 def ticks(least: float, most: float) -> list[float]:
@@ -148,53 +116,14 @@ def ticks(least: float, most: float) -> list[float]:
 
 
 def _ceiling(values: Array) -> float:
-    known = values[np.isfinite(values)]
-    return max(float(known.max()) * 1.05 if len(known) else 1.0, 1e-6)
+    finite = values[np.isfinite(values)]
+    return max(float(finite.max()) * 1.05 if len(finite) else 1.0, 1e-6)
 
 
-def _scale(least: float, most: float, start: float, end: float) -> Callable[[float], float]:
-    """A linear map of [least, most] onto pixels from `start` to `end`."""
+Scale = Callable[[float], float]
+
+
+def _scale(least: float, most: float, start: float, end: float) -> Scale:
+    """A linear map of [least, most] onto pixels from `start` to `end`, to a tenth of a pixel."""
     spread = float(most - least) or 1.0
-    return lambda value: start + (float(value) - least) / spread * (end - start)
-
-
-def _axes(
-    across: Sequence[float],
-    to_x: Callable[[float], float],
-    upwards: Sequence[float],
-    to_y: Callable[[float], float],
-    x: str,
-    y: str,
-    *,
-    width: int = WIDTH,
-    height: int = HEIGHT,
-    bottom: int = BOTTOM,
-) -> str:
-    floor = height - bottom
-    lines = []
-    for value in upwards:
-        at = to_y(value)
-        lines.append(
-            f'<line x1="{LEFT}" x2="{width - RIGHT}" y1="{at:.1f}" y2="{at:.1f}" stroke="#e5e5e5"/>'
-            f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{value:g}</text>'
-        )
-    for value in across:
-        lines.append(
-            f'<text x="{to_x(value):.1f}" y="{floor + 16}" text-anchor="middle">{value:g}</text>'
-        )
-    middle = (TOP + floor) / 2
-    lines.append(
-        f'<line x1="{LEFT}" x2="{width - RIGHT}" y1="{floor}" y2="{floor}" stroke="#888"/>'
-        f'<text x="{(LEFT + width - RIGHT) / 2}" y="{height - 6}" text-anchor="middle">{x}</text>'
-        f'<text x="13" y="{middle}" text-anchor="middle" '
-        f'transform="rotate(-90 13 {middle})">{y}</text>'
-    )
-    return "".join(lines)
-
-
-def _figure(inner: str, width: int, height: int, caption: str) -> str:
-    above = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
-    return (
-        f'<figure>{above}<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        f'role="img">{inner}</svg></figure>'
-    )
+    return lambda value: round(start + (float(value) - least) / spread * (end - start), 1)

@@ -18,8 +18,8 @@ from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT_NAMES, N_BODY
 from hpsvid.common.boxes import areas
 from hpsvid.common.geometry import image_of
+from hpsvid.common.tables import Column, Table
 from hpsvid.errors import InputError, NoPersonError
-from hpsvid.evaluation import metrics
 from hpsvid.evaluation.metrics import joint_errors, joint_means, mean
 from hpsvid.evaluation.occlude import MARGIN
 from hpsvid.evaluation.truth import Truth
@@ -206,13 +206,12 @@ def _with_scale(rgb: Array, least: float, most: float) -> Array:
 def table(found: Sensitivity) -> str:
     """Each joint's error as Markdown: without a patch, the mean and the worst over its places."""
     what = "the truth" if found.against_truth else "the pose without a patch"
-    lines = [f"| error against {what}, mm | no patch | mean | worst |", "|---|---|---|---|"]
     cells = found.errors.reshape(-1, N_BODY)
-    means = joint_means(cells)
-    for i, name in enumerate(JOINT_NAMES[:N_BODY]):
-        worst = np.nanmax(cells[:, i], initial=0)
-        lines.append(f"| {name} | {found.clean[i]:.0f} | {means[i]:.0f} | {worst:.0f} |")
-    mean, worst = metrics.mean(cells), np.nanmax(cells, initial=0)
-    lines.append(f"| all | {metrics.mean(found.clean):.0f} | {mean:.0f} | {worst:.0f} |")
+    worst = np.nanmax(cells, axis=0, initial=0)
+    figures = zip(found.clean, joint_means(cells), worst, strict=True)
+    rows = [[name, *row] for name, row in zip(JOINT_NAMES[:N_BODY], figures, strict=True)]
+    rows.append(["all", mean(found.clean), mean(cells), worst.max()])
+    columns = [Column(name, form="{:.0f}") for name in ("no patch", "mean", "worst")]
+    errors = Table([Column(f"error against {what}, mm", align="left"), *columns], rows)
     lost = int(np.isnan(cells).all(1).sum())
-    return "\n".join([*lines, "", f"The person is lost at {lost} of {len(cells)} places."])
+    return f"{errors.markdown()}\n\nThe person is lost at {lost} of {len(cells)} places."

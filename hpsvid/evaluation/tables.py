@@ -1,34 +1,45 @@
 """Errors as tables and JSON: summaries over people and methods."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from hpsvid.common.tables import Column, Table
 from hpsvid.evaluation.errors import Errors
 from hpsvid.evaluation.metrics import MM, auc, joint_means, mean, pck
 from hpsvid.evaluation.truth import POINT_NAMES, PointSet
 from hpsvid.types import Array
 
-# column -> heading; what `summary` gives
+
+def _error(heading: str, unit: str) -> Column:
+    return Column(heading, unit=unit, form="{:.1f}", better="lower")
+
+
+def _share(heading: str) -> Column:
+    return Column(heading, unit="%", form="{:.1f}", better="higher")
+
+
+_TRUTH = Column("(truth's)", form="{:.1f}", grey=True)
+# what `summary` gives, by key
 COLUMNS = {
-    "found_percent": "found %",
-    "mpjpe_mm": "MPJPE mm",
-    "pa_mpjpe_mm": "PA-MPJPE mm",
-    "pve_mm": "PVE mm",
-    "acceleration_m_s2": "accel m/s²",
-    "acceleration_mm_frame2": "accel mm/frame²",
-    "pck_percent": "PCK %",
-    "auc_percent": "AUC %",
-    "pa_pck_percent": "PA-PCK %",
-    "pa_auc_percent": "PA-AUC %",
-    "jitter_m_s3": "jitter m/s³",
-    "true_jitter_m_s3": "(truth's)",
-    "foot_skate_mm_s": "foot skate mm/s",
-    "true_foot_skate_mm_s": "(truth's) ",
-    "collision_percent": "collision %",
-    "true_collision_percent": "(truth's)  ",
+    "found_percent": _share("found"),
+    "mpjpe_mm": _error("MPJPE", "mm"),
+    "pa_mpjpe_mm": _error("PA-MPJPE", "mm"),
+    "pve_mm": _error("PVE", "mm"),
+    "acceleration_m_s2": _error("accel", "m/s²"),
+    "acceleration_mm_frame2": _error("accel", "mm/frame²"),
+    "pck_percent": _share("PCK"),
+    "auc_percent": _share("AUC"),
+    "pa_pck_percent": _share("PA-PCK"),
+    "pa_auc_percent": _share("PA-AUC"),
+    "jitter_m_s3": _error("jitter", "m/s³"),
+    "true_jitter_m_s3": _TRUTH,
+    "foot_skate_mm_s": _error("foot skate", "mm/s"),
+    "true_foot_skate_mm_s": _TRUTH,
+    "collision_percent": _error("collision", "%"),
+    "true_collision_percent": _TRUTH,
 }
 
 
@@ -86,14 +97,14 @@ def table(errors: Sequence[Errors]) -> str:
 
     Below it a line on each motion that does not have all frames of the truth.
     """
-    lines = [
-        "| clip | person | method | " + " | ".join(COLUMNS.values()) + " |",
-        "|---" * (3 + len(COLUMNS)) + "|",
+    rows: list[list[Any]] = [
+        [one.clip, one.person, one.method, *summary([one]).values()] for one in errors
     ]
-    lines += [_row([one.clip, str(one.person), one.method], [one]) for one in errors]
     for method, of_method in by_method(errors).items():
         if len(of_method) > 1:
-            lines.append(_row(["all", "", method], of_method))
+            rows.append(["all", "", method, *summary(of_method).values()])
+    heads = [Column(name, align="left") for name in ("clip", "person", "method")]
+    lines = [Table([*heads, *COLUMNS.values()], rows).markdown()]
     parts: dict[tuple[str, str], list[Errors]] = {}
     for one in errors:
         parts.setdefault((one.clip, one.method), []).append(one)
@@ -108,21 +119,25 @@ def table(errors: Sequence[Errors]) -> str:
     return "\n".join(lines)
 
 
+def summary_table(groups: Mapping[str, Sequence[Errors]], heading: str = "") -> Table:
+    """The summary of each group of people, by the group's name."""
+    rows = [[name, *summary(errors).values()] for name, errors in groups.items()]
+    return Table([Column(heading, align="left"), *COLUMNS.values()], rows)
+
+
 def joint_table(errors: Sequence[Errors]) -> str:
     """MPJPE and PA-MPJPE of each point by method, a table for each set of points, as Markdown."""
-    tables = []
     point_sets: dict[PointSet, None] = dict.fromkeys(one.points for one in errors)
+    tables = []
     for points in point_sets:
         methods = by_method([one for one in errors if one.points == points])
-        rows = {method: per_joint(of_method) for method, of_method in methods.items()}
-        lines = [f"| MPJPE (PA-MPJPE) mm | {' | '.join(rows)} |", "|---" * (1 + len(rows)) + "|"]
-        for name in POINT_NAMES[points]:
-            cells = [
-                f"{of[name]['mpjpe_mm']:.1f} ({of[name]['pa_mpjpe_mm']:.1f})"
-                for of in rows.values()
-            ]
-            lines.append(f"| {name} | {' | '.join(cells)} |")
-        tables.append("\n".join(lines))
+        by_point = [per_joint(of_method) for of_method in methods.values()]
+        columns = [Column(method, form="{:.1f} ({:.1f})") for method in methods]
+        rows = [
+            [name, *(tuple(of[name].values()) for of in by_point)] for name in POINT_NAMES[points]
+        ]
+        heading = Column("MPJPE (PA-MPJPE) mm", align="left")
+        tables.append(Table([heading, *columns], rows).markdown())
     return "\n\n".join(tables)
 
 
@@ -155,8 +170,3 @@ def as_json(errors: Sequence[Errors]) -> dict[str, Any]:
             for method, some in by_method(errors).items()
         },
     }  # fmt: skip
-
-
-def _row(heads: list[str], errors: Sequence[Errors]) -> str:
-    cells = [f"{v:.1f}" if math.isfinite(v) else "-" for v in summary(errors).values()]
-    return "| " + " | ".join(heads + cells) + " |"

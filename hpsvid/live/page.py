@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import AF_INET6
 from typing import Any
 
+from hpsvid.common.templating import render
 from hpsvid.common.threads import Newest
 from hpsvid.errors import InputError
 from hpsvid.live.picture import Picture
@@ -20,43 +21,6 @@ FIRST_PICTURE_S = 10.0  # how long a request waits for it
 CLIENT_TIMEOUT_S = 10.0  # a browser that takes nothing for so long is let go
 BOUNDARY = "hpsvid-frame"
 BORDER = f"--{BOUNDARY}\r\n".encode()
-
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>hpsvid live</title>
-<meta name="viewport" content="width=device-width">
-<style>
-body { margin: 0; background: #16181c; color: #e8e8e8; font: 15px/1.5 system-ui, sans-serif }
-main { max-width: 1280px; margin: 0 auto; padding: 12px }
-img { width: 100%; background: #000; border-radius: 6px; display: block }
-dl { display: flex; flex-wrap: wrap; gap: 8px 36px; margin: 12px 0 }
-dt { color: #9aa4b2; font-size: 13px } dd { margin: 0; font-size: 20px }
-a { color: #7cc4f0 }
-</style></head><body><main>
-<img src="/stream.mjpg" alt="the camera's picture with the people drawn over it">
-<dl id="numbers"><div><dt>status</dt><dd>waiting for the camera</dd></div></dl>
-<p>For programs: <a href="/motion.json">motion.json</a> (newest poses),
-<a href="/motion.jsonl">motion.jsonl</a> (a line a frame), <a href="/status.json">status.json</a>,
-<a href="/frame.jpg">frame.jpg</a>.</p>
-</main><script>
-const show = (s) => [
-  ["people", s.people], ["frames a second", s.fps.toFixed(1)],
-  ["capture to picture", `${s.latency_ms.toFixed(0)} ms, ${s.latency_frames.toFixed(0)} frames`],
-  ["slowest 5 %", `over ${s.latency_ms_95.toFixed(0)} ms`],
-  ["frames dropped", `${s.dropped} of ${s.captured}`]];
-const cell = ([name, value]) => {
-  const div = document.createElement("div");
-  for (const [tag, text] of [["dt", name], ["dd", value]])
-    div.appendChild(document.createElement(tag)).textContent = text;
-  return div };
-async function ask() {
-  let rows;
-  try { rows = show(await (await fetch("/status.json")).json()) }
-  catch { rows = [["status", "hpsvid live has ended"]] }
-  document.getElementById("numbers").replaceChildren(...rows.map(cell));
-  setTimeout(ask, 500) }
-ask();
-</script></body></html>
-"""
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -73,7 +37,8 @@ def serving(address: tuple[str, int], pictures: Newest[Picture]) -> Iterator[str
 
     Raises InputError when the address cannot be had.
     """
-    handler = type("Handler", (_Handler,), {"pictures": pictures})
+    page = render("hpsvid.live", "live.html").encode()
+    handler = type("Handler", (_Handler,), {"pictures": pictures, "page": page})
     host, port = address
     try:
         server = (_Server6 if ":" in host else _Server)(address, handler)
@@ -104,12 +69,13 @@ class _Server6(_Server):
 
 class _Handler(BaseHTTPRequestHandler):
     pictures: Newest[Picture]
+    page: bytes
     timeout = CLIENT_TIMEOUT_S
 
     def do_GET(self) -> None:
         """Answer one request."""
         answers: dict[str, Callable[[], None]] = {
-            "/": lambda: self._whole("text/html; charset=utf-8", PAGE.encode()),
+            "/": lambda: self._whole("text/html; charset=utf-8", self.page),
             "/frame.jpg": lambda: self._newest("image/jpeg", lambda p: p.jpeg),
             "/motion.json": lambda: self._newest("application/json", lambda p: p.pose),
             "/status.json": lambda: self._newest("application/json", lambda p: p.status),

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from hpsvid.common.tables import Column, Table
 from hpsvid.types import Motion
 
 if TYPE_CHECKING:
@@ -47,29 +46,25 @@ def summarise(motion: Motion, clock: "StageClock", files: list[Path]) -> dict[st
 def show(facts: dict[str, Any]) -> None:
     """Print the summary as tables on stderr."""
     console = Console(stderr=True)
-    # escape: names such as "yt [dQw4w9].mp4" are not rich's markup
-    people = Table(title=escape(f"{facts['input']}: {facts['frames']} frames"))
-    for heading in ("person", "first frame", "frames", "filled", "reprojection px"):
-        people.add_column(heading, justify="right")
-    for row in facts["people"]:
-        shown = "-" if row["reprojection_px"] is None else f"{row['reprojection_px']:.1f}"
-        people.add_row(
-            str(row["id"]),
-            str(row["first_frame"]),
-            str(row["frames"]),
-            str(row["frames_filled"]),
-            shown,
-        )
-    console.print(people)
+    keys = ("id", "first_frame", "frames", "frames_filled", "reprojection_px")
+    people = Table(
+        [Column("person"), Column("first frame"), Column("frames"), Column("filled"),
+         Column("reprojection", unit="px", form="{:.1f}")],
+        [[person[key] for key in keys] for person in facts["people"]],
+        title=f"{facts['input']}: {facts['frames']} frames",
+    )  # fmt: skip
+    console.print(people.rich())
     if facts["stages"]:
-        stages = Table("stage", "seconds", "fps")
-        for name, row in facts["stages"].items():
-            stages.add_row(name, f"{row['seconds']:.1f}", f"{row['fps'] or 0:.1f}")
-        console.print(stages)
+        figures = (Column(name, form="{:.1f}") for name in ("seconds", "fps"))
+        stages = Table(
+            [Column("stage", align="left"), *figures],
+            [(name, row["seconds"], row["fps"]) for name, row in facts["stages"].items()],
+        )
+        console.print(stages.rich())
     for path in facts["files"]:
         console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _mean(values: np.ndarray) -> float | None:
-    seen = values[np.isfinite(values)]
-    return round(float(seen.mean()), 2) if len(seen) else None
+    finite = values[np.isfinite(values)]
+    return round(float(finite.mean()), 2) if len(finite) else None

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from hpsvid.body.model import Body, load_body
+from hpsvid.common.tables import Column, Table
 from hpsvid.common.weights import weights_path
 from hpsvid.evaluation.metrics import MM
 from hpsvid.evaluation.noise_curves import (
@@ -147,19 +148,18 @@ def report(made: dict[str, Path], data: Path, windows: int) -> str:
     networks = {label: load_network(path) for label, path in made.items()}
     methods = {label: network_method(network) for label, network in networks.items()}
     scores = compare({"analytic (HybrIK)": hybrik_method, **methods}, poses, body)
-    lines = [table(scores), "", "| | steps | minutes | parameters | " + " | ".join(HEADS) + " |"]
-    lines.append("|---" * (len(HEADS) + 4) + "|")
+    columns = [Column("", align="left"), Column("steps"), Column("minutes", form="{:.1f}")]
+    columns += [Column("parameters", form="{:.2f} M")]
+    columns += [Column(head, form="{:.3g}") for head in HEADS]
+    rows = []
     with torch.inference_mode():
         for label, network in networks.items():
             run = made[label].with_suffix("")
             size = sum(p.numel() for p in network.parameters()) / 1e6
-            cells = [_last_row(run)["step"], f"{_seconds(run) / 60:.1f}", f"{size:.2f} M"]
-            if isinstance(network, Niki):
-                cells += [f"{value:.3g}" for value in probe(network, poses[::3], body)]
-            else:
-                cells += [""] * len(HEADS)
-            lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+            niki = isinstance(network, Niki)
+            probed = probe(network, poses[::3], body) if niki else [""] * len(HEADS)
+            rows.append([label, _last_row(run)["step"], _seconds(run) / 60, size, *probed])
+    return "\n\n".join([table(scores).markdown(), Table(columns, rows).markdown()])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,12 +23,14 @@ from torch import Tensor
 from hpsvid.body.model import Body, load_body
 from hpsvid.body.skeleton import N_BODY, PARENTS, forward_kinematics
 from hpsvid.common.geometry import nearest_rotation, rotation_about, unit
+from hpsvid.common.tables import Column, Table
 from hpsvid.common.weights import weights_path
 from hpsvid.evaluation.metrics import MM
 from hpsvid.ik import hybrik, ikol
 from hpsvid.ik.hybrik import CHILDREN, twists
 from hpsvid.ik.ikol import ANGLED, LEAVES, MOVES, bone_frames, gauss_newton_step, swing_jacobian
 
+Row = Sequence[Any]
 Solve = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Joints (..., 29, 3) m, rest skeleton and twists to rotations (..., 24, 3, 3)."""
 
@@ -46,14 +49,9 @@ SOLVERS: dict[str, Solve] = {
 }
 
 
-def row(name: str, cells: Sequence[str]) -> str:
-    """One line of a Markdown table."""
-    return f"| {name} | " + " | ".join(cells) + " |"
-
-
-def heading(name: str, cells: Sequence[str]) -> list[str]:
-    """The first two lines of a Markdown table."""
-    return [row(name, cells), "|---" * (len(cells) + 1) + "|"]
+def table(title: str, heading: str, columns: Sequence[Column], rows: Sequence[Row]) -> Table:
+    """Rows of a name and figures under `heading` and `columns`."""
+    return Table([Column(heading, align="left"), *columns], rows, title=title)
 
 
 def joint_error_mm(rotmats: Tensor, rest: Tensor, joints: Tensor) -> float:
@@ -69,7 +67,7 @@ def rotation_error_deg(rotmats: Tensor, truth: Tensor) -> float:
     return torch.rad2deg(((off - 1) / 2).clamp(-1, 1).acos()).mean().item()
 
 
-def twist_table(body: Body, ref: dict[str, Tensor]) -> list[str]:
+def twist_table(body: Body, ref: dict[str, Tensor]) -> Table:
     """HybrIK's Table 1 on the free body: joints do not depend on the twist, the surface does."""
     truth, betas = ref["pose_R"], ref["betas"]
     rest = body.rest_joints(betas)
@@ -81,7 +79,7 @@ def twist_table(body: Body, ref: dict[str, Tensor]) -> list[str]:
     angle = torch.atan2(exact[..., 1], exact[..., 0])
     error = math.radians(TWIST_ERROR_DEG) * torch.randn(angle.shape, generator=generator)
     anything = 2 * math.pi * torch.rand(angle.shape, generator=generator)
-    lines = heading("twist", ["solver", "joints mm", "vertices mm", "rotations deg"])
+    rows = []
     for name, angles in (
         ("random", anything),
         (f"estimated (true, with {TWIST_ERROR_DEG} deg of noise)", angle + error),
@@ -92,41 +90,46 @@ def twist_table(body: Body, ref: dict[str, Tensor]) -> list[str]:
         for label in ("HybrIK, adaptive", "IKOL"):
             rotmats = SOLVERS[label](joints, rest, twist)
             far = (body.vertices(rotmats, betas, nowhere) - surface).norm(dim=-1).mean().item()
-            cells = (
-                f"{joint_error_mm(rotmats, rest, joints):.2f}", f"{far * MM:.1f}",
-                f"{rotation_error_deg(rotmats, truth):.1f}",
-            )  # fmt: skip
-            lines.append(row(name, [label, *cells]))
-    return lines
+            errors = joint_error_mm(rotmats, rest, joints), rotation_error_deg(rotmats, truth)
+            rows.append([name, label, errors[0], far * MM, errors[1]])
+    columns = [
+        Column("solver", align="left"), Column("joints mm", form="{:.2f}"),
+        Column("vertices mm", form="{:.1f}"), Column("rotations deg", form="{:.1f}"),
+    ]  # fmt: skip
+    return table("Table 1, twist:", "twist", columns, rows)
 
 
-def noise_tables(ref: dict[str, Tensor]) -> tuple[list[str], list[str]]:
+def noise_tables(ref: dict[str, Tensor]) -> tuple[Table, Table]:
     """Tables 2 and 3: joint (and rotation) errors under the same jitter."""
     rest, joints, twist = ref["rest_J29"], ref["joints29_gt"], ref["phi"]
     generator = torch.Generator().manual_seed(SEED)
     spread = 2 * torch.rand(REPEATS, *joints.shape, generator=generator) - 1
     spread[..., 0, :] = 0
-    found: dict[str, list[tuple[float, float]]] = {}
+    errors: dict[str, list[tuple[float, float]]] = {}
     for name, solve in SOLVERS.items():
         solved = [solve(joints + spread * k / MM, rest, twist) for k in LEVELS_MM]
-        found[name] = [
+        errors[name] = [
             (joint_error_mm(r, rest, joints), rotation_error_deg(r, ref["pose_R"])) for r in solved
         ]
-    adaptive, gauss_newton = found["HybrIK, adaptive"], found["IKOL"]
-    levels = [f"{k} mm" for k in LEVELS_MM]
-    second = heading("joints mm (rotations deg) at jitter of", levels)
-    for name in ("HybrIK, adaptive", "IKOL"):
-        second.append(row(name, [f"{mm:.2f} ({deg:.1f})" for mm, deg in found[name]]))
+    adaptive, gauss_newton = errors["HybrIK, adaptive"], errors["IKOL"]
     less = [1 - g[0] / a[0] for g, a in zip(gauss_newton[1:], adaptive[1:], strict=True)]
-    second.append(row("joint error less by", ["", *(f"{share:.0%}" for share in less)]))
-    third = heading("joints mm at jitter of", levels)
+    second: list[Row] = [[name, *errors[name]] for name in ("HybrIK, adaptive", "IKOL")]
+    second.append(["joint error less by", "", *(f"{share:.0%}" for share in less)])
+    third: list[Row] = []
     for name in ("naive", "adaptive"):
-        third.append(row(name, [f"{mm:.2f}" for mm, _ in found[f"HybrIK, {name}"]]))
-        third.append(row(f"{name}, paper", PAPER[name].split("/")))
-    return second, third
+        third.append([name, *(mm for mm, _ in errors[f"HybrIK, {name}"])])
+        third.append([f"{name}, paper", *PAPER[name].split("/")])
+    pairs, singles = (
+        [Column(f"{k} mm", form=form) for k in LEVELS_MM] for form in ("{:.2f} ({:.1f})", "{:.2f}")
+    )
+    return (
+        table("Table 2, Gauss-Newton against closed form:",
+              "joints mm (rotations deg) at jitter of", pairs, second),
+        table("Table 3, naive against adaptive:", "joints mm at jitter of", singles, third),
+    )  # fmt: skip
 
 
-def time_table(ref: dict[str, Tensor], folder: Path) -> list[str]:
+def time_table(ref: dict[str, Tensor], folder: Path) -> Table:
     """Table 4: milliseconds a frame at a batch of 64 frames, beside the authors' modules'."""
     rest, twist = ref["rest_J29"], ref["phi"]
     joints, sigma = ref["joints29_noisy"], torch.full(rest.shape[:-1], 0.03)
@@ -148,9 +151,13 @@ def time_table(ref: dict[str, Tensor], folder: Path) -> list[str]:
         "HybrIK, adaptive, released": hybrik_ms["adaptive_official_ikonly_B64"] / 64,
         "IKOL with mesh, released": ikol_ms["ikol_eff_full_B64"] / 64,
     }
-    lines = heading("solver", ["ms a frame", "of HybrIK, adaptive"])
-    lines += [row(name, [f"{ms:.3f}", f"{ms / unit:.2f}"]) for name, ms in middle.items()]
-    return lines + [row(f"{name} (stored)", [f"{ms:.3f}", ""]) for name, ms in stored.items()]
+    rows: list[Row] = [[name, ms, ms / unit] for name, ms in middle.items()]
+    rows += [[f"{name} (stored)", ms, ""] for name, ms in stored.items()]
+    columns = [
+        Column("ms a frame", form="{:.3f}"), Column("of HybrIK, adaptive", form="{:.2f}")
+    ]  # fmt: skip
+    title = f"Table 4, time at a batch of {len(joints)} frames, {torch.get_num_threads()} threads:"
+    return table(title, "solver", columns, rows)
 
 
 def main() -> None:
@@ -162,18 +169,11 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     with np.load(args.ref / "hybrik_ik.npz") as archive:
         ref = {key: torch.from_numpy(archive[key]) for key in archive.files}
-    second, third = noise_tables(ref)
-    print(
-        "\n".join(["Table 1, twist:", "", *twist_table(load_body(weights_path("free_body")), ref)])
-    )
-    print("\n".join(["", "Table 2, Gauss-Newton against closed form:", "", *second]))
-    print("\n".join(["", "Table 3, naive against adaptive:", "", *third]))
-    title = f"Table 4, time at a batch of {len(ref['phi'])} frames, {args.threads} threads:"
-    print("\n".join(["", title, "", *time_table(ref, args.ref)]))
-
-
-if __name__ == "__main__":
-    main()
+    tables = [
+        twist_table(load_body(weights_path("free_body")), ref), *noise_tables(ref),
+        time_table(ref, args.ref),
+    ]  # fmt: skip
+    print("\n\n".join(made.markdown() for made in tables))
 
 
 def joint_jacobian(rotmats: Tensor, rest: Tensor, twist: Tensor) -> tuple[Tensor, Tensor]:
@@ -262,3 +262,7 @@ def released_kinematics(
         local.append(before.mT @ after)
         spins.append(spin)
     return torch.stack(local, -3), torch.stack(placed, -2), torch.stack(moved, -1)
+
+
+if __name__ == "__main__":
+    main()
