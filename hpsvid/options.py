@@ -1,7 +1,13 @@
-"""Every choice a user has, once: names as Literals, and the records that carry the choices."""
+"""Every choice a user has, once: its name, default, limits and the text that `--help` shows.
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+The records are plain dataclasses for use from Python. A field's `Flag` says what the command line
+makes of it (`hpsvid.cli.shell.takes`). Nothing here imports typer or anything heavy.
+"""
+
+from dataclasses import MISSING, Field, dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from hpsvid.errors import InputError
 
@@ -11,6 +17,7 @@ SolverName = Literal[
     "hybrik", "hybrik-naive", "ikol", "niki-temporal", "niki", "niki-one-stage", "gik"
 ]
 WeightsName = Literal["hpsvid", "official"]
+NetworkName = Literal["large", "small"]
 ModelName = Literal["lifter", "niki-temporal", "niki", "niki-one-stage", "gik", "mlp"]
 PartName = Literal["ind", "bnd", "bidirectional", "analytic"]
 SizeName = Literal["small", "full"]
@@ -19,33 +26,194 @@ FormatName = Literal["npz", "bvh", "amass"]
 RigName = Literal["smpl", "hik", "mixamo", "cmu"]
 EngineName = Literal["processes", "ray"]
 MAX_FPS = 1000
+ALPHA = 0.85  # weight of a mesh against the picture
+
+# panels of `--help`
+PEOPLE = "People"
+LOOK = "Look and solve"
+DRAWING = "Drawing"
+OUTPUT = "Output"
+MANY = "Many clips"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExportOptions:
-    """The user's wishes about a file. Raises InputError when a value cannot be used."""
+class Flag:
+    """What the command line makes of a field, and the limits of its value."""
 
-    fps: int | None = None  # Hz, evenly resampled; None: the clip's own rate
-    rig: RigName = "smpl"  # whose joint names
+    help: str
+    panel: str
+    name: str | None = None  # None: the field's name, _ as -
+    least: float | None = None
+    most: float | None = None  # only with `least`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """One field of a record of options: its Python type, its default and its `Flag`."""
+
+    name: str
+    kind: Any
+    default: Any
+    flag: Flag
+
+    @property
+    def option(self) -> str:
+        """How the command line spells it, such as --max-people."""
+        return self.flag.name or "--" + self.name.replace("_", "-")
+
+    def check(self, value: Any) -> None:
+        """Raise InputError when `value` is not one of the names, or outside the limits."""
+        if get_origin(self.kind) is Literal and value not in get_args(self.kind):
+            raise InputError(
+                f"{self.option} {value!r}: expected one of {', '.join(get_args(self.kind))}"
+            )
+        if self.flag.least is None or value is None:
+            return
+        most = float("inf") if self.flag.most is None else self.flag.most
+        if not self.flag.least <= value <= most:
+            limits = f"{self.flag.least:g} to {most:g}"
+            if self.flag.most is None:
+                limits = f"at least {self.flag.least:g}"
+            raise InputError(f"{self.option} {value}: expected {limits}")
+
+
+@cache
+def choices(record: type) -> tuple[Choice, ...]:
+    """The fields of a record of options that carry a `Flag`, in their order."""
+    hints = get_type_hints(record, include_extras=True)
+    return tuple(_choice(field, *get_args(hints[field.name])) for field in fields(record))
+
+
+def _choice(field: Field[Any], kind: Any, flag: Flag) -> Choice:
+    assert field.default is not MISSING  # every option has a default
+    return Choice(name=field.name, kind=kind, default=field.default, flag=flag)
+
+
+class _Checked:
+    """Base of the records: refuses values that cannot be used, whoever makes the record."""
+
+    __slots__ = ()
 
     def __post_init__(self) -> None:
-        if self.rig not in get_args(RigName):
-            raise InputError(f"--rig {self.rig!r}: expected {', '.join(get_args(RigName))}")
-        if self.fps is not None and not 1 <= self.fps <= MAX_FPS:
-            raise InputError(f"--fps {self.fps}: expected 1 to {MAX_FPS}; most tools take 30 or 60")
+        for choice in choices(type(self)):
+            choice.check(getattr(self, choice.name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How a motion is made."""
+class Options(_Checked):
+    """How a motion is made. Raises InputError when a value cannot be used."""
 
-    detector: str = "embedded"
-    backbone: BackboneName = "blazepose"
-    lifter: LifterName = "geometric"
-    solver: SolverName = "niki-temporal"
-    weights: WeightsName = "hpsvid"
-    fast: bool = False
-    focal_px: float | None = None
-    person: int | None = None
-    max_people: int | None = None
-    threads: int | None = None
+    detector: Annotated[
+        str,
+        Flag(
+            help="Person detector: 'embedded', or an ultralytics YOLO (a name or a .pt/.onnx "
+            "file).",
+            panel=PEOPLE,
+        ),
+    ] = "embedded"
+    backbone: Annotated[
+        BackboneName,
+        Flag(
+            help="Image network: blazepose, or hybrik (import its weights first).",
+            panel=LOOK,
+        ),
+    ] = "blazepose"
+    network: Annotated[
+        NetworkName,
+        Flag(
+            help="Size of the image network: small is quicker on each picture and less exact.",
+            panel=LOOK,
+        ),
+    ] = "large"
+    lifter: Annotated[
+        LifterName, Flag(help="How landmarks become 3D joints (blazepose only).", panel=LOOK)
+    ] = "geometric"
+    solver: Annotated[
+        SolverName, Flag(help="Solver that turns joints into a body.", panel=LOOK, name="--ik")
+    ] = "niki-temporal"
+    weights: Annotated[
+        WeightsName,
+        Flag(help="The solver's weights: hpsvid's, or the authors' (import them).", panel=LOOK),
+    ] = "hpsvid"
+    fast: Annotated[
+        bool, Flag(help="Look at people half as often: faster, less exact.", panel=LOOK)
+    ] = False
+    focal_px: Annotated[
+        float | None,
+        Flag(
+            help="Focal length in pixels; guessed when not given.",
+            panel=LOOK,
+            name="--focal",
+            least=1,
+        ),
+    ] = None
+    person: Annotated[
+        int | None,
+        Flag(help="Only this person (the id that the summary shows).", panel=PEOPLE, least=0),
+    ] = None
+    max_people: Annotated[
+        int | None,
+        Flag(help="Keep at most this many people, the most prominent first.", panel=PEOPLE,
+             least=1),
+    ] = None  # fmt: skip
+    smpl: Annotated[
+        Path | None,
+        Flag(help="Your own SMPL file or folder (default: $HPSVID_SMPL).", panel=LOOK),
+    ] = None
+    threads: Annotated[
+        int | None, Flag(help="Threads for networks and drawing.", panel=LOOK, least=1)
+    ] = None
+
+    @property
+    def small_network(self) -> bool:
+        """Whether the smaller image network looks.
+
+        HybrIK's networks look at every frame: --fast has always meant ResNet-34 there.
+        """
+        return self.network == "small" or (self.backbone == "hybrik" and self.fast)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawOptions(_Checked):
+    """How meshes are drawn over pictures. Raises InputError when a value cannot be used."""
+
+    renderer: Annotated[RendererName, Flag(help="What draws the meshes.", panel=DRAWING)] = "auto"
+    alpha: Annotated[
+        float, Flag(help="Opacity of the meshes, 0 to 1.", panel=DRAWING, least=0, most=1)
+    ] = ALPHA
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions(_Checked):
+    """What a file of another program holds. Raises InputError when a value cannot be used."""
+
+    fps: Annotated[
+        int | None,
+        Flag(
+            help="Resample to this many frames a second; most programs take 30 or 60.",
+            panel=OUTPUT,
+            least=1,
+            most=MAX_FPS,
+        ),
+    ] = None  # None: the clip's own rate
+    rig: Annotated[RigName, Flag(help="Joint names of a .bvh.", panel=OUTPUT)] = "smpl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOptions(_Checked):
+    """How the videos of a folder are shared out. Raises InputError when a value cannot be used."""
+
+    jobs: Annotated[
+        int | None,
+        Flag(help="Clips to process in parallel (default: 1; with Ray: all).", panel=MANY, least=1),
+    ] = None
+    again: Annotated[bool, Flag(help="Process clips that are done already again.", panel=MANY)] = (
+        False
+    )
+    engine: Annotated[
+        EngineName, Flag(help="Work on this machine, or on a Ray cluster.", panel=MANY)
+    ] = "processes"
+    address: Annotated[
+        str | None,
+        Flag(help="HOST:PORT of the Ray cluster (default: this machine's).", panel=MANY),
+    ] = None

@@ -8,13 +8,17 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hpsvid.batch.jobs import UNFINISHED, Job, Row, finished
+from hpsvid.batch.jobs import UNFINISHED, Job, Row, finished, work
+from hpsvid.batch.processes import run_in_processes
+from hpsvid.batch.ray_cluster import CPUS_A_CLIP, run_on_ray
 from hpsvid.common.files import check_folder
 from hpsvid.common.tables import Column, Table
 from hpsvid.errors import InputError
+from hpsvid.options import BatchOptions
 from hpsvid.video.probe import VIDEO_SUFFIXES, clips_in
 
 Engine = Callable[[Sequence[Job]], Generator[Row]]
@@ -47,6 +51,38 @@ def jobs_for(folder: Path, out: Path, common: Job) -> list[Job]:
         label = path.stem if alone else path.name
         jobs.append(replace(common, source=path, overlay=out / f"{label}_overlay.mp4"))
     return jobs
+
+
+def plan(common: Job, batch: BatchOptions) -> tuple[list[Job], Engine]:
+    """A job for each video of the folder `common.source`, and the engine that does them.
+
+    common: its overlay is the folder of outputs. Raises InputError when there is no video or the
+    outputs cannot be written, WeightsError when the SMPL file is missing.
+    """
+    options = common.options
+    if batch.engine == "ray":  # whose workers have a current folder of their own
+        folder, out = common.source.absolute(), common.overlay.absolute()
+        threads = options.threads or CPUS_A_CLIP
+        address = batch.address or os.environ.get("RAY_ADDRESS", "auto")
+        engine = partial(
+            run_on_ray, work=work, address=address, at_once=batch.jobs, threads=threads
+        )
+    else:
+        folder, out = common.source, common.overlay
+        at_once = batch.jobs or 1
+        threads = options.threads or max(1, (os.cpu_count() or 1) // at_once)
+        engine = partial(run_in_processes, work=work, at_once=at_once, threads=threads)
+    options = replace(options, threads=threads, smpl=_absolute_smpl(options.smpl))
+    return jobs_for(folder, out, replace(common, options=options)), engine
+
+
+def _absolute_smpl(given: Path | None) -> Path | None:
+    """The SMPL file that a worker with another current folder finds, too; None: the free body."""
+    if given is None and not os.environ.get("HPSVID_SMPL"):
+        return None
+    from hpsvid.body.smpl import find_smpl  # imports torch
+
+    return (find_smpl(given) or Path()).absolute()
 
 
 def run_many(jobs: Sequence[Job], engine: Engine, *, again: bool = False) -> Generator[Row]:

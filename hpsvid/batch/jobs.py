@@ -13,14 +13,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hpsvid
 from hpsvid.common.files import staged
 from hpsvid.errors import HpsvidError, InputError, one_line, reason
-from hpsvid.options import RendererName
+from hpsvid.options import DrawOptions, Options
 
 if TYPE_CHECKING:
     from hpsvid.pipeline.stages import Progress
@@ -40,10 +40,8 @@ class Job:
 
     source: Path
     overlay: Path  # video or picture; the result .npz lies beside it
-    options: dict[str, Any]  # arguments of pipeline.Options
-    renderer: RendererName
-    alpha: float
-    smpl: Path | None
+    options: Options
+    drawing: DrawOptions
 
     @property
     def result(self) -> Path:
@@ -66,7 +64,6 @@ def perform(job: Job, progress: "Progress") -> Row:
     clip = probe(job.source)  # a clip that cannot be read is known before torch is loaded
     from hpsvid.body.smpl import load_chosen_body
     from hpsvid.formats.npz import write_motion
-    from hpsvid.options import Options
     from hpsvid.pipeline.make import make_motion, render_overlay
     from hpsvid.pipeline.stages import StageClock
     from hpsvid.pipeline.summary import summarise
@@ -76,15 +73,15 @@ def perform(job: Job, progress: "Progress") -> Row:
     check_output(job.overlay, clip)
     if job.result.is_dir():
         raise InputError(f"{job.result}: is a folder; the result goes there: name another file")
-    renderer = load_renderer(job.renderer, job.options.get("threads"))
+    renderer = load_renderer(job.drawing.renderer, job.options.threads)
     clock = StageClock()
-    body = load_chosen_body(job.smpl)
-    motion = make_motion(clip, body, Options(**job.options), clock, progress)
+    body = load_chosen_body(job.options.smpl)
+    motion = make_motion(clip, body, job.options, clock, progress)
     job.overlay.parent.mkdir(parents=True, exist_ok=True)
     with staged(job.result) as unseen:  # both files appear, or neither
         write_motion(motion, unseen)
         render_overlay(
-            motion, body, job.overlay, renderer=renderer, alpha=job.alpha, clock=clock,
+            motion, body, job.overlay, renderer=renderer, alpha=job.drawing.alpha, clock=clock,
             progress=progress,
         )  # fmt: skip
     return summarise(motion, clock, [job.overlay, job.result])
@@ -137,6 +134,8 @@ def finished(job: Job) -> Row | None:
     with suppress(OSError, ValueError, KeyError, TypeError):
         receipt = json.loads(job.receipt.read_text(encoding="utf-8"))
         origin = _origin(job)
+        # receipts of earlier versions lack the options that came later
+        receipt["options"] = {**_solving(Options()), **receipt["options"]}
         if {key: receipt[key] for key in origin} == origin and receipt["bytes"] == _sizes(job):
             return {**receipt["row"], "files": [str(job.overlay), str(job.result)]}
     return None
@@ -148,10 +147,15 @@ def _origin(job: Job) -> dict[str, Any]:
     return {
         "hpsvid_version": hpsvid.__version__,
         "input": {"name": job.source.name, "bytes": facts.st_size, "mtime_ns": facts.st_mtime_ns},
-        "options": {key: value for key, value in job.options.items() if key != "threads"},
-        "overlay": {"renderer": job.renderer, "alpha": job.alpha},
-        "smpl": None if job.smpl is None else os.fspath(job.smpl),
+        "options": _solving(job.options),
+        "overlay": asdict(job.drawing),
+        "smpl": None if job.options.smpl is None else os.fspath(job.options.smpl),
     }
+
+
+def _solving(options: Options) -> dict[str, Any]:
+    """The options that change the motion, but for the body."""
+    return {k: value for k, value in asdict(options).items() if k not in ("threads", "smpl")}
 
 
 def _sizes(job: Job) -> list[int]:

@@ -6,55 +6,42 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpsvid.cli.shell import (
-    BackboneOpt,
-    DetectorOpt,
-    FastOpt,
-    FocalOpt,
-    IkOpt,
     JsonOpt,
-    LifterOpt,
-    MaxPeopleOpt,
-    PersonOpt,
     QuietOpt,
-    SmplOpt,
-    ThreadsOpt,
-    WeightsOpt,
     one_line_errors,
     progress_bars,
     refuse_idle,
     refuse_idle_choices,
     show_facts,
     stem_of,
+    takes,
 )
 from hpsvid.errors import InputError
-from hpsvid.options import FormatName, RigName
+from hpsvid.options import OUTPUT, ExportOptions, FormatName, Options
 
 if TYPE_CHECKING:
-    from hpsvid.options import Options
     from hpsvid.pipeline.stages import Progress, StageClock
     from hpsvid.types import Motion
 
+MAKING = (
+    "detector", "backbone", "network", "lifter", "solver", "weights", "fast", "focal_px", "threads",
+)  # fmt: skip
 
+
+@takes(Options)
+@takes(ExportOptions)
 def export(
     context: typer.Context,
     input: Annotated[Path, typer.Argument(help="Video, picture, folder, or a result .npz.")],
-    format: Annotated[FormatName, typer.Option(help="File format.")] = "bvh",
-    out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path(),
-    rig: Annotated[RigName, typer.Option(help="Joint names of a .bvh.")] = "smpl",
-    fps: Annotated[
-        int | None, typer.Option(help="Resample to so many frames a second.", min=1)
-    ] = None,
-    detector: DetectorOpt = "embedded",
-    backbone: BackboneOpt = "blazepose",
-    lifter: LifterOpt = "geometric",
-    solver: IkOpt = "niki-temporal",
-    weights: WeightsOpt = "hpsvid",
-    fast: FastOpt = False,
-    focal: FocalOpt = None,
-    person: PersonOpt = None,
-    max_people: MaxPeopleOpt = None,
-    smpl: SmplOpt = None,
-    threads: ThreadsOpt = None,
+    options: Options,
+    wanted: ExportOptions,
+    format: Annotated[
+        FormatName,
+        typer.Option(help="File format.", rich_help_panel=OUTPUT, case_sensitive=False),
+    ] = "bvh",
+    out: Annotated[
+        Path, typer.Option(help="Folder for the files.", rich_help_panel=OUTPUT)
+    ] = Path(),
     quiet: QuietOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
@@ -63,31 +50,21 @@ def export(
         from hpsvid.body.smpl import load_chosen_body
         from hpsvid.common.files import check_folder
         from hpsvid.formats import check_options
-        from hpsvid.options import ExportOptions, Options
         from hpsvid.pipeline.stages import StageClock
         from hpsvid.pipeline.summary import summarise
 
-        wanted = ExportOptions(fps=fps, rig=rig)
         chosen = check_options(format, wanted)
         if "rig" not in chosen.heeds:
             refuse_idle(context, f"on --format {format}", "rig")
         if input.suffix.lower() == ".npz":
-            saved = "on a saved result, whose motion is made already"
-            refuse_idle(
-                context, saved, "detector", "backbone", "lifter", "solver", "weights", "fast",
-                "focal", "threads",
-            )  # fmt: skip
-        refuse_idle_choices(context, backbone, person)
+            refuse_idle(context, "on a saved result, whose motion is made already", *MAKING)
+        refuse_idle_choices(context, options)
         check_folder(out)
         result_path = out / f"{stem_of(input)}.npz"
         if format == "npz" and result_path.exists() and result_path.samefile(input):
             raise InputError(f"{result_path}: is the input itself; give another folder, --out DIR")
-        options = Options(
-            detector=detector, backbone=backbone, lifter=lifter, solver=solver, weights=weights,
-            fast=fast, focal_px=focal, person=person, max_people=max_people, threads=threads,
-        )  # fmt: skip
         clock = StageClock()
-        body = load_chosen_body(smpl)
+        body = load_chosen_body(options.smpl)
         with progress_bars(shown=not quiet and not as_json) as progress:
             motion = _motion_of(input, body, options, clock, progress)
         out.mkdir(parents=True, exist_ok=True)
@@ -96,7 +73,7 @@ def export(
 
 
 def _motion_of(
-    path: Path, body: Any, options: "Options", clock: "StageClock", progress: "Progress"
+    path: Path, body: Any, options: Options, clock: "StageClock", progress: "Progress"
 ) -> "Motion":
     from hpsvid.edit import check_body, keep_people
     from hpsvid.formats.npz import read_motion

@@ -8,25 +8,20 @@ from typing import Annotated
 import typer
 
 from hpsvid.cli.shell import (
-    DetectorOpt,
-    FastOpt,
-    FocalOpt,
-    IkOpt,
     InputArg,
-    LifterOpt,
-    MaxPeopleOpt,
     QuietOpt,
-    SmplOpt,
-    ThreadsOpt,
     names_in,
     one_line_errors,
     progress_bars,
     refuse_idle,
+    takes,
+    with_old_spelling,
 )
 from hpsvid.errors import InputError
-from hpsvid.options import SolverName
+from hpsvid.options import LOOK, OUTPUT, Options, SolverName
 
 
+@takes(Options, only=("lifter", "fast", "smpl"))
 def evaluate(
     context: typer.Context,
     data: Annotated[
@@ -36,6 +31,7 @@ def evaluate(
             "held-back motion capture, to compare solvers on noise."
         ),
     ],
+    options: Options,
     motion: Annotated[
         list[Path] | None,
         typer.Option(
@@ -44,20 +40,26 @@ def evaluate(
         ),
     ] = None,
     ik: Annotated[
-        str, typer.Option(help="Solvers of clips and noisy motion, with commas between.")
+        str,
+        typer.Option(
+            help="Solvers of clips and noisy motion, with commas between.", rich_help_panel=LOOK
+        ),
     ] = "hybrik,niki,niki-one-stage,niki-temporal,gik",
     mlp: Annotated[
         Path | None, typer.Option(help="Weights of the MLP baseline (train mlp), on noisy motion.")
     ] = None,
     windows: Annotated[int, typer.Option(help="Windows of 64 frames of noisy motion.", min=1)] = 24,
-    lifter: LifterOpt = "geometric",
-    fast: FastOpt = False,
-    smpl: SmplOpt = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write every figure to this file, too.")
+        Path | None,
+        typer.Option(
+            "--json", help="Write every figure to this file, too.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Write a page (.html) with tables, curves and pictures.")
+        Path | None,
+        typer.Option(
+            help="Write a page (.html) with tables, curves and pictures.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     quiet: QuietOpt = False,
 ) -> None:
@@ -69,7 +71,6 @@ def evaluate(
         from hpsvid.evaluation.report import Measured, write_report
         from hpsvid.evaluation.results import evaluate_motions, is_truth
         from hpsvid.evaluation.tables import as_json, joint_table, table
-        from hpsvid.options import Options
 
         names = names_in(ik, SolverName, "--ik")
         if report is not None and report.suffix != ".html":
@@ -94,9 +95,9 @@ def evaluate(
                         path,
                         motion or (),
                         names,
-                        smpl=smpl,
+                        smpl=options.smpl,
                         progress=progress,
-                        options=Options(lifter=lifter, fast=fast),
+                        options=options,
                     )
                 ]
         errors = [one for some in measured for one in some.errors]
@@ -110,7 +111,7 @@ def evaluate(
                 stream.write(json.dumps(facts, indent=2).encode())
         if report is not None:
             report.parent.mkdir(parents=True, exist_ok=True)
-            write_report(report, comparisons, measured, load_chosen_body(smpl))
+            write_report(report, comparisons, measured, load_chosen_body(options.smpl))
 
 
 def _refuse_idle_eval(
@@ -128,22 +129,25 @@ def _refuse_idle_eval(
         refuse_idle(context, "on saved results, which are solved already", "ik")
 
 
+@takes(Options, only=("detector", "network", "lifter", "fast", "max_people", "smpl", "threads"))
 def bench(
     context: typer.Context,
     clips: Annotated[Path, typer.Argument(help="Folder of videos; truth beside them is used.")],
+    options: Options,
     ik: Annotated[
-        str, typer.Option("--compare", help="Solvers, with commas between.")
+        str,
+        typer.Option("--compare", help="Solvers, with commas between.", rich_help_panel=LOOK),
     ] = "niki-temporal",
-    detector: DetectorOpt = "embedded",
-    lifter: LifterOpt = "geometric",
-    fast: FastOpt = False,
     overlay: Annotated[bool, typer.Option(help="Render and encode overlays, too.")] = True,
-    max_people: MaxPeopleOpt = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write every figure to this file.")
+        Path | None,
+        typer.Option("--json", help="Write every figure to this file.", rich_help_panel=OUTPUT),
     ] = None,
     html_file: Annotated[
-        Path | None, typer.Option("--html", help="Write a page with charts to this file.")
+        Path | None,
+        typer.Option(
+            "--html", help="Write a page with charts to this file.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     baseline: Annotated[
         Path | None, typer.Option(help="An earlier --json file: say what is worse now.")
@@ -151,8 +155,6 @@ def bench(
     fail_on_regress: Annotated[
         bool, typer.Option("--fail-on-regress", help="Exit with 1 when something is worse.")
     ] = False,
-    smpl: SmplOpt = None,
-    threads: ThreadsOpt = None,
     quiet: QuietOpt = False,
 ) -> None:
     """Measure speed, memory, smoothness and accuracy on a folder of clips; Markdown tables.
@@ -173,7 +175,6 @@ def bench(
             regressions,
             report,
         )
-        from hpsvid.options import Options
         from hpsvid.render import load_renderer
 
         solvers = names_in(ik, SolverName, "--compare")
@@ -183,11 +184,8 @@ def bench(
         files = [file for file in (json_file, html_file) if file is not None]
         for file in files:
             check_file(file)
-        options = Options(
-            detector=detector, lifter=lifter, fast=fast, max_people=max_people, threads=threads
-        )
-        body = load_chosen_body(smpl)
-        renderer = load_renderer("auto", threads) if overlay else None
+        body = load_chosen_body(options.smpl)
+        renderer = load_renderer("auto", options.threads) if overlay else None
         truths, unreadable = truths_in(clips, body)
         rows = []
         for row in bench.bench(clips, truths, body, options, solvers, renderer):
@@ -198,8 +196,10 @@ def bench(
         for file in files:
             file.parent.mkdir(parents=True, exist_ok=True)
         settings = {
-            "fast": fast, "lifter": lifter, "detector": detector, "overlay": overlay,
-            "max_people": max_people, "threads": threads, "body": body.name,
+            "fast": options.fast, "network": options.network, "lifter": options.lifter,
+            "detector": options.detector,
+            "overlay": overlay, "max_people": options.max_people, "threads": options.threads,
+            "body": body.name,
         }  # fmt: skip
         if json_file is not None:
             facts = report(rows, settings, unreadable)
@@ -218,21 +218,22 @@ def bench(
             raise typer.Exit(1)
 
 
+@takes(Options, only=("detector", "network", "lifter", "solver", "focal_px", "smpl", "threads"))
 def sensitivity(
+    context: typer.Context,
     input: InputArg,
-    out: Annotated[Path, typer.Option(help="Heat map to write (.png .jpg).")],
+    options: Options,
+    out: Annotated[
+        Path, typer.Option(help="Heat map to write (.png .jpg).", rich_help_panel=OUTPUT)
+    ],
     frame: Annotated[int, typer.Option(help="Which frame, counted from 0.", min=0)] = 0,
     truth: Annotated[
         Path | None, typer.Option(help="Truth of the clip; otherwise the pose without a patch.")
     ] = None,
     steps: Annotated[int, typer.Option(help="Places of the patch a side.", min=2)] = 12,
-    detector: DetectorOpt = "embedded",
-    lifter: LifterOpt = "geometric",
-    solver: IkOpt = "niki-temporal",
-    fast: Annotated[bool, typer.Option("--fast", help="The smaller landmark network.")] = False,
-    focal: FocalOpt = None,
-    smpl: SmplOpt = None,
-    threads: ThreadsOpt = None,
+    small: Annotated[  # the spelling before --network
+        bool | None, typer.Option("--fast", hidden=True)
+    ] = None,
     quiet: QuietOpt = False,
 ) -> None:
     """Slide a grey patch over a person and draw where it makes the pose worst."""
@@ -241,7 +242,6 @@ def sensitivity(
         from hpsvid.evaluation import sensitivity
         from hpsvid.evaluation.results import read_truths
         from hpsvid.evaluation.sensitivity import heat_map, table
-        from hpsvid.options import Options
         from hpsvid.video.probe import probe
         from hpsvid.video.writer import PICTURE_OUT_SUFFIXES, check_output, write_image
 
@@ -250,11 +250,8 @@ def sensitivity(
             raise InputError(f"{out}: expected a picture, .png or .jpg")
         if out.exists() and input.exists() and out.samefile(input):
             raise InputError(f"{out}: is the input itself; name another file for the output")
-        options = Options(
-            detector=detector, lifter=lifter, solver=solver, fast=fast, focal_px=focal,
-            threads=threads,
-        )  # fmt: skip
-        body = load_chosen_body(smpl)
+        options = with_old_spelling(context, options, small=small)
+        body = load_chosen_body(options.smpl)
         known = None if truth is None else read_truths(truth, body, None)[0]
         with progress_bars(shown=not quiet) as progress:
             found = sensitivity.sensitivity(

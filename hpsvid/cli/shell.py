@@ -1,45 +1,79 @@
 """What the commands share: their options, errors on one line, progress bars."""
 
+import functools
+import inspect
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 
 from hpsvid.errors import HpsvidError, InputError, one_line
-from hpsvid.options import BackboneName, LifterName, SolverName, WeightsName
+from hpsvid.options import OUTPUT, Choice, Options, choices
 
 InputArg = Annotated[Path, typer.Argument(help="Video, picture or folder of pictures.")]
-DetectorOpt = Annotated[
-    str, typer.Option(help="'embedded', or an ultralytics YOLO: a name or a .pt/.onnx file.")
+QuietOpt = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Print nothing but errors.", rich_help_panel=OUTPUT),
 ]
-BackboneOpt = Annotated[
-    BackboneName, typer.Option(help="What looks at a person; hybrik: the authors', imported.")
+JsonOpt = Annotated[
+    bool,
+    typer.Option("--json", help="Print the summary as JSON on stdout.", rich_help_panel=OUTPUT),
 ]
-WeightsOpt = Annotated[
-    WeightsName, typer.Option(help="The solver's: ours, or the authors' (imported).")
-]
-IkOpt = Annotated[SolverName, typer.Option("--ik", help="Solver that turns joints into a body.")]
-LifterOpt = Annotated[LifterName, typer.Option(help="What turns landmarks into joints.")]
-FastOpt = Annotated[bool, typer.Option("--fast", help="Half the looks at people: faster, rougher.")]
-FocalOpt = Annotated[
-    float | None, typer.Option(help="Focal length in pixels; guessed when not given.", min=1)
-]
-PersonOpt = Annotated[
-    int | None, typer.Option(help="Only this person (the id that the summary shows).", min=0)
-]
-MaxPeopleOpt = Annotated[
-    int | None, typer.Option(help="At most so many people, the most prominent first.", min=1)
-]
-SmplOpt = Annotated[
-    Path | None, typer.Option(help="Your own SMPL file or folder (default: $HPSVID_SMPL).")
-]
-ThreadsOpt = Annotated[int | None, typer.Option(help="Threads for networks and drawing.", min=1)]
-QuietOpt = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-JsonOpt = Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")]
+Command = Callable[..., None]
+
+
+def takes(
+    record: type, only: Collection[str] | None = None, **defaults: Any
+) -> Callable[[Command], Command]:
+    """Give a command the options that a record's fields describe (`hpsvid.options.Flag`).
+
+    The command has one parameter of the type `record`; on the command line there is an option for
+    each field in its place. only: names of the fields that are offered (None: all), the others
+    keep their defaults. defaults: values by name that this command has in place of the record's.
+    """
+    offered = [choice for choice in choices(record) if only is None or choice.name in only]
+    assert only is None or len(offered) == len(only), f"{record.__name__}: no such field in {only}"
+
+    def decorate(command: Command) -> Command:
+        signature = inspect.signature(command)
+        place = next(n for n, p in signature.parameters.items() if p.annotation is record)
+
+        @functools.wraps(command)
+        def with_record(**given: Any) -> None:
+            with one_line_errors():
+                values = {choice.name: given.pop(choice.name) for choice in offered}
+                given[place] = record(**{**defaults, **values})
+            command(**given)
+
+        parameters: list[inspect.Parameter] = []
+        for name, parameter in signature.parameters.items():
+            if name == place:
+                parameters += [_as_parameter(choice, defaults) for choice in offered]
+            else:
+                parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+        with_record.__signature__ = signature.replace(parameters=parameters)  # pyright: ignore
+        with_record.__annotations__ = {p.name: p.annotation for p in parameters}
+        return with_record
+
+    return decorate
+
+
+def _as_parameter(choice: Choice, defaults: dict[str, Any]) -> inspect.Parameter:
+    """A field of a record as the parameter that typer makes an option of."""
+    flag = choice.flag
+    option = typer.Option(
+        choice.option, help=flag.help, rich_help_panel=flag.panel, min=flag.least, max=flag.most,
+        case_sensitive=False,
+    )  # fmt: skip
+    return inspect.Parameter(
+        choice.name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[choice.kind, option],
+        default=defaults.get(choice.name, choice.default),
+    )  # fmt: skip
 
 
 def names_in(text: str, known: Any, option: str) -> list[Any]:
@@ -62,6 +96,23 @@ def refuse_idle(context: typer.Context, why: str, *names: str) -> None:
         source = context.get_parameter_source(parameter.name or "")
         if parameter.name in names and source is not None and source.name == "COMMANDLINE":
             raise InputError(f"{parameter.opts[0]}: has no effect {why}; leave it out")
+
+
+def with_old_spelling(context: typer.Context, options: Options, *, small: bool | None) -> Options:
+    """The options with what --network was called before: small (--fast), or not (--heavy).
+
+    None: it was not given. Raises InputError when --network says another size.
+    """
+    if small is None:
+        return options
+    size = "small" if small else "large"
+    source = context.get_parameter_source("network")
+    if source is not None and source.name == "COMMANDLINE" and options.network != size:
+        old = "--fast" if small else "--heavy"
+        raise InputError(
+            f"{old}: means --network {size}, and --network {options.network} was given"
+        )
+    return replace(options, network=size)
 
 
 def stem_of(path: Path) -> str:
@@ -142,9 +193,9 @@ def show_facts(facts: dict[str, Any], *, quiet: bool, as_json: bool) -> None:
         show(facts)
 
 
-def refuse_idle_choices(context: typer.Context, backbone: str, person: int | None) -> None:
+def refuse_idle_choices(context: typer.Context, options: Options) -> None:
     """Options of `run` and `export` that others make idle."""
-    if backbone == "hybrik":
+    if options.backbone == "hybrik":
         refuse_idle(context, "with --backbone hybrik, which sees joints itself", "lifter")
-    if person is not None:
+    if options.person is not None:
         refuse_idle(context, "with --person, who is one", "max_people")

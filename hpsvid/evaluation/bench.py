@@ -27,10 +27,10 @@ from hpsvid.evaluation.results import belongs
 from hpsvid.evaluation.tables import summary
 from hpsvid.evaluation.truth import FEET, Truth, read_truth
 from hpsvid.ik.networks import WINDOW_FRAMES
-from hpsvid.options import Options, SolverName
+from hpsvid.options import ALPHA, Options, SolverName
 from hpsvid.pipeline.make import make_motion, render_overlay
 from hpsvid.pipeline.stages import StageClock, silent
-from hpsvid.render import ALPHA, Renderer
+from hpsvid.render import Renderer
 from hpsvid.types import Array, Clip, Motion, Person
 from hpsvid.video.probe import clips_in, probe
 from hpsvid.video.reader import read_frames

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,9 @@ from hpsvid.body.model import Body, load_body
 from hpsvid.common.records import take
 from hpsvid.common.tables import Column, Table
 from hpsvid.common.weights import weights_path
-from hpsvid.errors import InputError
 from hpsvid.evaluation.metrics import MM, acceleration_error, acceleration_errors, mpjpe, pa_mpjpe
 from hpsvid.ik import ikol, load_solver
-from hpsvid.ik.hybrik import solve
+from hpsvid.ik.hybrik import Mode, solve
 from hpsvid.ik.networks import Network, NetworkSolver, load_network
 from hpsvid.ik.tensors import Evidence, Person, posed_joints
 from hpsvid.mocap.amass import read_mocap_folder
@@ -42,9 +42,9 @@ class Score:
     acceleration: float  # mm/frame^2, as the papers give it
 
 
-def hybrik_method(evidence: Evidence, person: Person) -> Tensor:
-    """Analytic IK, adaptive."""
-    return solve(evidence.joints, person.rest.expand_as(evidence.joints), evidence.twist)
+def hybrik_method(evidence: Evidence, person: Person, mode: Mode = "adaptive") -> Tensor:
+    """Analytic IK."""
+    return solve(evidence.joints, person.rest.expand_as(evidence.joints), evidence.twist, mode)
 
 
 def ikol_method(evidence: Evidence, person: Person) -> Tensor:
@@ -215,7 +215,7 @@ def compare_solvers(
     """The noise curve, XOCC and time of solvers by name; every seed fixed.
 
     data: folder of held-back motion; mlp: weights of the baseline (`hpsvid train mlp`), compared
-    too. Raises InputError when a name is unknown or no clip is `length` frames long.
+    too. Raises InputError when no clip is `length` frames long.
     """
     body = load_body(weights_path("free_body"))
     methods = {str(name): _method(name, body) for name in names}
@@ -279,7 +279,9 @@ def _method(name: SolverName, body: Body) -> Method:
     solver = load_solver(name, body)
     if isinstance(solver, NetworkSolver):
         return network_method(solver.model)
-    direct = {"hybrik": hybrik_method, "ikol": ikol_method}
-    if name not in direct:
-        raise InputError(f"solver {name!r}: cannot be evaluated on windows of motion")
+    direct = {
+        "hybrik": hybrik_method,
+        "hybrik-naive": partial(hybrik_method, mode="naive"),
+        "ikol": ikol_method,
+    }
     return direct[name]

@@ -135,7 +135,7 @@ def _poses(
 ) -> Array:
     """Joints (N, 24, 3) m of the person at the box in each picture; NaN where nobody is seen."""
     tracks = [track_in_one_frame(i, i, box) for i in range(count)]
-    network = BlazePose(tracks, fast=options.fast, threads=options.threads)
+    network = BlazePose(tracks, fast=options.small_network, threads=options.threads)
     for i, rgb in enumerate(pictures):
         network.observe(Frames(rgb=rgb[None], index=np.array([i]), pts_s=np.zeros(1)))
         progress("slide the patch", i + 1, count)

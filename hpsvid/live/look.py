@@ -44,7 +44,7 @@ class Looker:
         """Raises as `detect.load_detector` and `BlazePose` do."""
         self.clip = clip
         self.detector = load_detector(options.detector, threads=options.threads)
-        self.network = BlazePose([], fast=options.fast, threads=options.threads)
+        self.network = BlazePose([], fast=options.small_network, threads=options.threads)
         self._max_people = options.max_people
         self._every = max(1, round(float(clip.fps) / LOOKS_HZ))
         self._tracker = Tracker(

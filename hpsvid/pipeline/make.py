@@ -120,7 +120,7 @@ def check_official(body: Body, options: Options) -> None:
             "speak of SMPL's skeleton; give your own SMPL file with --smpl or $HPSVID_SMPL"
         )
     if options.backbone == "hybrik":
-        imported_source(network_name(fast=options.fast))
+        imported_source(network_name(fast=options.small_network))
 
 
 @one_torch_thread()

@@ -145,7 +145,9 @@ def read_landmarks(
 ) -> tuple[list[Landmarks], dict[str, str]]:
     """Pass 2: the landmarks of every track, and the network's provenance."""
     looks_hz = FAST_LOOKS_HZ if options.fast else LOOKS_HZ
-    network = BlazePose(tracks, threads=options.threads, looks_hz=looks_hz)
+    network = BlazePose(
+        tracks, fast=options.small_network, threads=options.threads, looks_hz=looks_hz
+    )
     _show(network, clip, tracks, clock, progress)
     return network.landmarks(), network.provenance
 
@@ -165,7 +167,7 @@ def read_evidence(
     """
     if options.backbone == "blazepose":
         return read_landmarks(clip, tracks, options, clock, progress)
-    network = HybrIKBackbone(tracks, camera, body, fast=options.fast)
+    network = HybrIKBackbone(tracks, camera, body, fast=options.small_network)
     with torch_threads(options.threads or os.cpu_count() or 1):
         _show(network, clip, tracks, clock, progress)
     return network.observations(), network.provenance

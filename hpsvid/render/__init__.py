@@ -13,9 +13,8 @@ from typing import Protocol
 import numpy as np
 
 from hpsvid.errors import InputError
+from hpsvid.options import ALPHA
 from hpsvid.types import Array
-
-ALPHA = 0.85  # default weight of the mesh against the picture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

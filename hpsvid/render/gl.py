@@ -14,7 +14,8 @@ import numpy as np
 
 from hpsvid.common.raster import NEAR_M, vertex_normals
 from hpsvid.errors import DependencyError
-from hpsvid.render import ALPHA, Mesh
+from hpsvid.options import ALPHA
+from hpsvid.render import Mesh
 from hpsvid.render.raster import lit
 from hpsvid.types import Array
 

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from hpsvid.body.model import Body
-from hpsvid.render import ALPHA, Mesh, Renderer
+from hpsvid.options import ALPHA
+from hpsvid.render import Mesh, Renderer
 from hpsvid.types import Array, Frames, Motion, Person
 
 # Okabe and Ito, "Color universal design", 2008: seven colours that colour-blind people tell apart

@@ -21,7 +21,8 @@ from hpsvid.common.raster import (
     vertex_normals,
     visible_faces,
 )
-from hpsvid.render import ALPHA, Mesh
+from hpsvid.options import ALPHA
+from hpsvid.render import Mesh
 from hpsvid.types import Array
 
 # Light in camera axes. The key light comes over the camera's left shoulder, the headlight from

@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from hpsvid.batch import jobs
+from hpsvid.batch import folder, jobs
 from hpsvid.batch.folder import holds_videos, jobs_for, run_many
 from hpsvid.batch.jobs import UNFINISHED, Job, Row, failed
 from hpsvid.batch.processes import run_in_processes
 from hpsvid.cli import app
 from hpsvid.errors import InputError
+from hpsvid.options import DrawOptions, Options
 from hpsvid.video.probe import probe
 from hpsvid.video.writer import VideoWriter
 from tests.factories import write_walk
@@ -34,8 +35,8 @@ def call(*arguments: object) -> Result:
 
 
 def make_job(source: Path, out: Path) -> Job:
-    options = {"fast": True, "threads": 1}
-    return Job(source=source, overlay=out, options=options, renderer="auto", alpha=0.85, smpl=None)
+    options = Options(fast=True, threads=1)
+    return Job(source=source, overlay=out, options=options, drawing=DrawOptions())
 
 
 def folder_of(path: Path, *names: str) -> Path:
@@ -117,19 +118,48 @@ def test_done_means_this_input_with_these_options_and_whole_outputs(
     out = tmp_path / "out"
     shutil.copytree(finished[0], out)
     source = Path(shutil.copy2(clips / "walk.mp4", tmp_path))
-    receipt = json.loads((out / "walk_overlay.json").read_text())
-    job = replace(make_job(source, out / "walk_overlay.mp4"), options=receipt["options"])
+    job = make_job(source, out / "walk_overlay.mp4")
     row = jobs.finished(job)
     assert row is not None and row["files"] == [str(job.overlay), str(job.result)]
-    assert jobs.finished(replace(job, options={**job.options, "threads": 7})) is not None
-    assert jobs.finished(replace(job, options={**job.options, "solver": "hybrik"})) is None
-    assert jobs.finished(replace(job, alpha=0.5)) is None
+    more_threads = replace(job.options, threads=7)
+    assert jobs.finished(replace(job, options=more_threads)) is not None
+    for changed in ({"solver": "hybrik"}, {"network": "small"}, {"smpl": tmp_path}):
+        options = replace(job.options, **changed)
+        assert jobs.finished(replace(job, options=options)) is None
+    assert jobs.finished(replace(job, drawing=DrawOptions(alpha=0.5))) is None
     whole = job.result.read_bytes()
     job.result.write_bytes(whole[:-1])
     assert jobs.finished(job) is None
     job.result.write_bytes(whole)
     os.utime(source, (1, 1))
     assert jobs.finished(job) is None
+
+
+def test_a_receipt_of_an_earlier_version_counts(
+    clips: Path, finished: tuple[Path, Result], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished[0], out)
+    source = Path(shutil.copy2(clips / "walk.mp4", tmp_path))
+    job = make_job(source, out / "walk_overlay.mp4")
+    now = json.loads(job.receipt.read_text())
+    earlier = {  # as 0.1.0 wrote it
+        "hpsvid_version": now["hpsvid_version"],
+        "input": now["input"],
+        "options": {
+            "detector": "embedded", "backbone": "blazepose", "lifter": "geometric",
+            "solver": "niki-temporal", "weights": "hpsvid", "fast": True, "focal_px": None,
+            "person": None, "max_people": None,
+        },
+        "overlay": {"renderer": "auto", "alpha": 0.85},
+        "smpl": None,
+        "row": now["row"],
+        "bytes": now["bytes"],
+    }  # fmt: skip
+    assert earlier.keys() == now.keys() and earlier["options"].items() <= now["options"].items()
+    job.receipt.write_text(json.dumps(earlier))
+    assert jobs.finished(job) is not None
+    assert jobs.finished(replace(job, options=replace(job.options, network="small"))) is None
 
 
 def test_no_two_clips_share_an_output(tmp_path: Path) -> None:
@@ -219,9 +249,7 @@ def test_an_earlier_row_is_kept_unless_asked_again(
     source = tmp_path / "in"
     source.mkdir()
     shutil.copy2(clips / "walk.mp4", source)
-    options = json.loads((out / "walk_overlay.json").read_text())["options"]
-    common = replace(make_job(source, out), options=options)
-    todo = jobs_for(source, out, common)
+    todo = jobs_for(source, out, make_job(source, out))
 
     def engine(left):
         return (failed(job, "asked") for job in left)
@@ -236,7 +264,7 @@ def test_an_interrupt_ends_workers_and_encoders_and_leaves_nothing(
 ) -> None:
     source = folder_of(tmp_path / "in", "a.mp4", "b.mp4")
     notes = [source / "a.pids", source / "b.pids"]
-    monkeypatch.setattr(jobs, "work", encode_for_ever)
+    monkeypatch.setattr(folder, "work", encode_for_ever)
     begun: list[bool] = []
 
     def interrupt_when_begun() -> None:

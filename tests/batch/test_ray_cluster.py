@@ -21,6 +21,7 @@ from hpsvid.batch.jobs import Job, Row
 from hpsvid.batch.ray_cluster import RETRIES, run_on_ray
 from hpsvid.cli import app
 from hpsvid.errors import InputError
+from hpsvid.options import DrawOptions, Options
 from tests.factories import WALK, write_walk
 
 FRAMES = 8
@@ -89,7 +90,7 @@ def test_a_killed_node_and_a_poison_clip_cost_no_other_clip(cluster: Any, tmp_pa
     out.mkdir()
     for name in "abcdef":
         (source / f"{name}.mp4").write_bytes(b"no video")
-    common = Job(source=source, overlay=out, options={}, renderer="auto", alpha=1, smpl=None)
+    common = Job(source=source, overlay=out, options=Options(), drawing=DrawOptions())
     todo = jobs_for(source, out, common)
     node = patiently(lambda: cluster.add_node(**NODE))
     (out / "weak").write_text(node.node_id)
@@ -144,7 +145,7 @@ def test_the_real_pipeline_on_a_cluster(cluster: Any, tmp_path: Path) -> None:
 
 
 def test_more_cpus_than_a_node_has_is_an_error(cluster: Any, tmp_path: Path) -> None:
-    job = Job(source=tmp_path, overlay=tmp_path, options={}, renderer="auto", alpha=1, smpl=None)
+    job = Job(source=tmp_path, overlay=tmp_path, options=Options(), drawing=DrawOptions())
     rows = run_on_ray([job], stand_in, address=cluster.address, at_once=None, threads=99)
     with pytest.raises(InputError, match="--threads 99"):
         next(rows)

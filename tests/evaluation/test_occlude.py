@@ -139,7 +139,7 @@ def test_hiding_the_person_hurts_more_than_hiding_the_wall(
 
     def slid(clip: Clip, frame: int) -> Sensitivity:
         return sensitivity.sensitivity(
-            clip, frame, body, Options(fast=True, solver="hybrik"), steps=3, truth=truth,
+            clip, frame, body, Options(network="small", solver="hybrik"), steps=3, truth=truth,
             progress=lambda *_: None,
         )  # fmt: skip
 

@@ -36,7 +36,7 @@ BLANK = Clip(
     path=Path("camera 0"), width=160, height=120, fps=Fraction(30), rotation=0, audio=False,
     frame_count=None,
 )  # fmt: skip
-OPTIONS = Options(solver="hybrik", fast=True, threads=1)
+OPTIONS = Options(solver="hybrik", network="small", threads=1)
 
 
 def blank_shots(count: int | None = None, every_s: float = 0.0) -> Generator[Shot]:
@@ -156,7 +156,7 @@ def test_it_ends_when_asked_and_keeps_what_was_seen(body: Body, end: str) -> Non
 
 
 def test_a_pose_owes_nothing_to_later_frames(body: Body, walk, tmp_path: Path) -> None:
-    options = Options(solver="niki-temporal", fast=True, threads=1)
+    options = Options(solver="niki-temporal", network="small", threads=1)
     poser, whole = follow(body, walk, options)
     changed = [(255 - rgb[:, ::-1], n, pts_s) for rgb, n, pts_s in walk[5:]]
     _, other = follow(body, walk[:5] + changed, options)
