@@ -62,7 +62,7 @@ def make_person(
     """Everything else of a person who moves like `params` from the clip's frame `start` on."""
     rng = np.random.default_rng(seed)
     n = len(params)
-    joints = posed_joints(body, params)
+    joints = body.joints_of(params)
     joints2d = project(torch.from_numpy(joints), torch.from_numpy(K).float()).numpy()
     detected = rng.random(n) > 0.2
     reprojection = rng.uniform(1, 9, n).astype(np.float32)
@@ -128,9 +128,3 @@ def make_motion(
             hpsvid_version="0.1.0",
         ),
     )
-
-
-def posed_joints(body: Body, params: BodyParams) -> Array:
-    """Joints (T, 29, 3) m of a body in whatever axes its parameters are in."""
-    arrays = (params.rotmats, params.betas, params.transl)
-    return body.joints(*(torch.from_numpy(a) for a in arrays)).numpy()

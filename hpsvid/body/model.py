@@ -102,10 +102,33 @@ class Body:
         """The 33 BlazePose landmarks (..., 33, 3) m on the posed surface."""
         part = self.landmark_body
         assert part.landmark_regressor is not None
-        found = part.landmark_regressor @ part.vertices(rotmats, betas, transl)
+        surface = part.landmark_regressor @ part.vertices(rotmats, betas, transl)
         if part.landmark_joints is None:
-            return found
-        return found + part.landmark_joints @ part.joints(rotmats, betas, transl)
+            return surface
+        return surface + part.landmark_joints @ part.joints(rotmats, betas, transl)
+
+    @torch.inference_mode()
+    def joints_of(self, params: BodyParams) -> Array:
+        """Joints (T, 29, 3) float32 m of one person's motion."""
+        return self.joints(*_tensors(params)).numpy()
+
+    @torch.inference_mode()
+    def landmarks_of(self, params: BodyParams) -> Array:
+        """The 33 BlazePose landmarks (T, 33, 3) float32 m of one person's motion."""
+        return self.landmarks(*_tensors(params)).numpy()
+
+    @torch.inference_mode()
+    def vertices_of(self, params: BodyParams, rows: Array | slice = slice(None)) -> Array:
+        """Vertices (R, V, 3) float32 m in these frames of one person's motion, all by default."""
+        rotmats, transl = params.rotmats[rows], params.transl[rows]
+        betas = torch.from_numpy(params.betas)  # not a row each: the body is shaped once
+        return self.vertices(torch.from_numpy(rotmats), betas, torch.from_numpy(transl)).numpy()
+
+
+def _tensors(params: BodyParams) -> tuple[Tensor, Tensor, Tensor]:
+    """Rotations (T, 24, 3, 3), betas (T, 10) and transl (T, 3)."""
+    betas = torch.from_numpy(params.betas).expand(len(params), -1)
+    return torch.from_numpy(params.rotmats), betas, torch.from_numpy(params.transl)
 
 
 def load_body(path: Path) -> Body:
@@ -231,13 +254,3 @@ def _check_arrays(data: Mapping[str, np.ndarray], name: str) -> None:
     for key in ("f", "leaf_vertices"):
         if data[key].size and not 0 <= data[key].min() <= data[key].max() < vertices:
             raise WeightsError(f"body {name}: `{key}` names vertices beyond its {vertices}")
-
-
-def posed_surface(params: BodyParams, body: Body, rows: Array) -> Array:
-    """Vertices (R, V, 3) m of these of a motion's frames."""
-    with torch.inference_mode():
-        return body.vertices(
-            torch.from_numpy(params.rotmats[rows]),
-            torch.from_numpy(params.betas),
-            torch.from_numpy(params.transl[rows]),
-        ).numpy()

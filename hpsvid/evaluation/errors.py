@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpsvid.body.model import Body, posed_surface
+from hpsvid.body.model import Body
 from hpsvid.common.geometry import image_of
 from hpsvid.common.series import runs
 from hpsvid.errors import InputError
@@ -238,11 +238,11 @@ def _surfaces(
         some = at % COLLISION_EVERY == 0
         if not (same_mesh or some.any()):
             continue
-        ours = posed_surface(found.body, body, place[keep])
+        ours = body.vertices_of(found.body, place[keep])
         yield at[some], {"collision": collision_ratio(ours[some], body)}
         if person.body is None or person.params is None:
             continue
-        theirs = posed_surface(person.params, person.body, at)
+        theirs = person.body.vertices_of(person.params, at)
         yield at[some], {"true_collision": collision_ratio(theirs[some], person.body)}
         if same_mesh:
             pelvis = found.joints[place[keep], :1]

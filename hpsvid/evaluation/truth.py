@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from scipy.signal import butter, filtfilt
 from scipy.spatial.transform import Rotation
 
@@ -72,13 +71,7 @@ def points_of(person: Person, points: PointSet, body: Body) -> Array:
     """The points (T, P, 3) m of a finished person that a truth of this kind knows."""
     if points == "joints":
         return person.joints[:, :N_BODY]
-    params = person.body
-    with torch.inference_mode():
-        return body.landmarks(
-            torch.from_numpy(params.rotmats),
-            torch.from_numpy(params.betas).expand(len(params), -1),
-            torch.from_numpy(params.transl),
-        ).numpy()[:, LIMB_LANDMARKS]
+    return body.landmarks_of(person.body)[:, LIMB_LANDMARKS]
 
 
 def read_truth(path: Path, body: Body) -> tuple[Truth, ...]:

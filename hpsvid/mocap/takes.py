@@ -83,9 +83,9 @@ def choose_take(
         rotation = _camera_turn(yaw, pitch, roll)
         distance = float(np.exp(rng.uniform(*np.log(DISTANCE_M))))
         params = seen_by_camera(motion, rotation, np.zeros(3), body)
-        shift = np.array([0, 0, distance]) - joints_of(params, body).mean((0, 1))
+        shift = np.array([0, 0, distance]) - body.joints_of(params).mean((0, 1))
         params = replace(params, transl=(params.transl + shift).astype(np.float32))
-        joints = joints_of(params, body)
+        joints = body.joints_of(params)
         if joints[..., 2].min() >= NEAREST_M:
             K = _aimed(rng, joints)
             return Take(params=params, K=K, rotation=rotation, translation=shift)
@@ -103,12 +103,6 @@ def _aimed(rng: np.random.Generator, joints: Array) -> Array:
         aside = np.array([np.cos(angle), np.sin(angle)])
         middle = middle + SIZE * rng.uniform(*ASIDE) * aside
     return np.array([[focal, 0, middle[0]], [0, focal, middle[1]], [0, 0, 1]])
-
-
-def joints_of(params: BodyParams, body: Body) -> Array:
-    """The 29 joints (T, 29, 3) m of a body's motion."""
-    rotmats, betas, transl = map(torch.from_numpy, (params.rotmats, params.betas, params.transl))
-    return body.joints(rotmats, betas, transl).numpy()
 
 
 def _camera_turn(yaw: Array, pitch: Array, roll: Array) -> Array:

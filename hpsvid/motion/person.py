@@ -3,6 +3,8 @@
 Everything here is batched over the frames of one track.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -74,11 +76,9 @@ def make_person(
     _, evidence = landmark_evidence(obs)
     weight = np.clip(evidence.sum(1).numpy() / LANDMARK_WEIGHT.sum(), FILLED_WEIGHT, 1)
     transl = smooth_path(transl + rest[0], weight, pts_s) - rest[0]
-    turned, shape = torch.from_numpy(rotmats), torch.from_numpy(betas).expand(len(rotmats), -1)
-    joints = body.joints(turned, shape, torch.from_numpy(transl)).numpy()
-    transl = transl + hold_feet(joints, pts_s)
     params = BodyParams(rotmats=rotmats, betas=betas, transl=transl)
-    return with_joints(track, raw, params, body, camera)
+    held = replace(params, transl=transl + hold_feet(body.joints_of(params), pts_s))
+    return with_joints(track, raw, held, body, camera)
 
 
 def with_joints(
@@ -89,10 +89,10 @@ def with_joints(
     What a solver finds wrong in a joint's evidence it explains away (NIKI's error embedding), so
     that distance says with sigma how far the joint can be trusted.
     """
-    turned, moved = torch.from_numpy(params.rotmats), torch.from_numpy(params.transl)
-    joints = body.joints(turned, torch.from_numpy(params.betas).expand(len(turned), -1), moved)
+    joints = torch.from_numpy(body.joints_of(params))
     seen, evidence = landmark_evidence(raw)
-    posed = posed_landmarks(body, params.rotmats, params.betas) + moved.double()[:, None]
+    moved = torch.from_numpy(params.transl).double()
+    posed = posed_landmarks(body, params.rotmats, params.betas) + moved[:, None]
     joints2d = project(joints, torch.from_numpy(camera.K).float())
     error = (joints - joints[:, :1] - torch.from_numpy(raw.joints)).norm(dim=-1).numpy()
     return Person(

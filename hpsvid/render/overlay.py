@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import torch
 
 from hpsvid.body.model import Body
 from hpsvid.options import ALPHA
@@ -86,12 +85,7 @@ class Overlay:
         if len(places) == 0:
             return
         when = when[places]
-        with torch.inference_mode():
-            vertices = self.body.vertices(
-                torch.from_numpy(person.body.rotmats[when]),
-                torch.from_numpy(person.body.betas),
-                torch.from_numpy(person.body.transl[when]),
-            ).numpy()
+        vertices = self.body.vertices_of(person.body, when)
         colour = person_colour(person.track.id)
         if self.body.colours is not None:
             colour = tinted(self.body.colours, colour)

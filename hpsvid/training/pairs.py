@@ -23,7 +23,7 @@ from hpsvid.common.series import held
 from hpsvid.errors import InputError
 from hpsvid.ik.hybrik import twists
 from hpsvid.mocap.sources import MotionSource
-from hpsvid.mocap.takes import chimera, choose_take, joints_of
+from hpsvid.mocap.takes import chimera, choose_take
 
 KEYS = ("image", "world", "visibility", "presence", "score", "rotvec", "betas", "transl", "K")
 START_RIDGE = 1e-2  # landmarks move together, which leaves the sums of them that are joints open
@@ -202,11 +202,9 @@ def with_errors(truth: SimulatedTruth, errors: LandmarkErrors, donors: Tensor) -
 def simulate(rng: np.random.Generator, source: MotionSource, body: Body) -> SimulatedTruth:
     """One sequence that nobody performed, before a random camera."""
     take = choose_take(rng, lambda rng: chimera(rng, source), body)
-    rotmats, betas, transl = (
-        torch.from_numpy(a) for a in (take.params.rotmats, take.params.betas, take.params.transl)
-    )
-    marks = body.landmarks(rotmats, betas.expand(len(rotmats), -1), transl)
-    joints = torch.from_numpy(joints_of(take.params, body))
+    rotmats, betas = torch.from_numpy(take.params.rotmats), torch.from_numpy(take.params.betas)
+    marks = torch.from_numpy(body.landmarks_of(take.params))
+    joints = torch.from_numpy(body.joints_of(take.params))
     turn = view_turn(marks[..., :2] / marks[..., 2:])
     return SimulatedTruth(
         marks=(marks @ turn)[None],

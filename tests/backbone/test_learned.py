@@ -46,12 +46,7 @@ def model() -> Lifter:
 def landmarks_of(body: Body, frames: int, seed: int = 0) -> Landmarks:
     """What a perfect landmark network would say of a random motion."""
     params = make_params(frames, seed, turn=0.3)
-    with torch.inference_mode():
-        marks = body.landmarks(
-            torch.from_numpy(params.rotmats),
-            torch.from_numpy(params.betas).expand(frames, -1),
-            torch.from_numpy(params.transl),
-        )
+    marks = torch.from_numpy(body.landmarks_of(params))
     hips = marks[:, [LANDMARK["left_hip"], LANDMARK["right_hip"]]].mean(1, keepdim=True)
     ones = np.ones((frames, 33), np.float32)
     return Landmarks(

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
@@ -105,9 +104,7 @@ def test_people_are_matched_by_place_and_errors_are_those_of_the_arrays(
     assert other["mpjpe_mm"] == pytest.approx(mpjpe(pred, true, root=0), rel=1e-5)
     assert other["pa_mpjpe_mm"] == pytest.approx(pa_mpjpe(pred, true), rel=1e-4)
     ours, theirs = (
-        body.vertices(*(torch.from_numpy(a) for a in (p.rotmats, p.betas, p.transl))).numpy()
-        - j[:, :1]
-        for p, j in ((turned, second.joints), (gt.body, gt.joints))
+        body.vertices_of(p) - j[:, :1] for p, j in ((turned, second.joints), (gt.body, gt.joints))
     )
     assert other["pve_mm"] == pytest.approx(mpjpe(ours, theirs), rel=1e-4)
     both = summary(errors)  # by frames: the first person has one more
@@ -206,13 +203,7 @@ def test_times_a_little_off_count_and_a_motion_of_another_time_is_refused(
 def triangulated(path: Path, motion: Motion, body: Body, K: np.ndarray) -> None:
     """The file of two calibrated cameras that see the first person; the second one's are ours."""
     params = motion.people[0].body
-    with torch.inference_mode():
-        surface = body.landmarks(
-            torch.from_numpy(params.rotmats),
-            torch.from_numpy(params.betas).expand(len(params), -1),
-            torch.from_numpy(params.transl),
-        ).double()
-    points = surface.numpy()[:, LIMB_LANDMARKS]
+    points = body.landmarks_of(params).astype(np.float64)[:, LIMB_LANDMARKS]
     turn, shift = np.array([0.3, -1.0, 0.2]), np.array([0.5, 0.2, 4.0])
     world = (points - shift) @ Rotation.from_rotvec(turn).as_matrix()
     world[5] = np.nan

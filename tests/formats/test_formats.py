@@ -18,7 +18,7 @@ from hpsvid.formats.npz import read_motion, write_motion
 from hpsvid.mocap.amass import read_mocap
 from hpsvid.options import ExportOptions, FormatName
 from hpsvid.types import BodyParams, Provenance
-from tests.factories import make_motion, make_params, make_person, posed_joints
+from tests.factories import make_motion, make_params, make_person
 
 CAMERA_TO_Y_UP = np.diag([1.0, -1, -1])
 
@@ -281,7 +281,7 @@ def test_amass_files_mean_the_same_body_to_their_readers(tmp_path: Path, body: B
             assert data["start_s"] == motion.pts_s[person.track.frame_index[0]]
         (clip,) = read_mocap(path, body)  # turns z-up into y-up
         params = BodyParams(rotmats=clip.rotmats, betas=clip.betas, transl=clip.transl)
-        joints = posed_joints(body, params)
+        joints = body.joints_of(params)
         kept = [j for j in range(29) if j not in (25, 26)]  # SMPL-H has no hand joint: fingertips
         np.testing.assert_allclose(
             joints[:, kept], (person.joints @ CAMERA_TO_Y_UP)[:, kept], atol=1e-5
@@ -314,11 +314,11 @@ def test_variable_rate_is_resampled_by_its_time_stamps(
     assert clip.fps == fps
     even = times[0] + np.arange(len(clip)) / fps
     assert abs(even[-1] - times[-1]) <= 0.5 / fps + 1e-9
-    exact = posed_joints(body, steady_walk(even.clip(max=times[-1])))
+    exact = body.joints_of(steady_walk(even.clip(max=times[-1])))
     params = BodyParams(rotmats=clip.rotmats, betas=clip.betas, transl=clip.transl)
     kept = np.r_[0:25, 27:29]
     np.testing.assert_allclose(
-        posed_joints(body, params)[:, kept], (exact @ CAMERA_TO_Y_UP)[:, kept], atol=1e-5
+        body.joints_of(params)[:, kept], (exact @ CAMERA_TO_Y_UP)[:, kept], atol=1e-5
     )
 
 

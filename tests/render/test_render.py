@@ -9,7 +9,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from hpsvid.body.model import Body
 from hpsvid.common.raster import rasterise, vertex_normals
@@ -257,12 +256,8 @@ def test_overlay_draws_each_person_in_the_frames_of_their_track(
 
     for person in motion.people:
         for at, frame in enumerate(person.track.frame_index):
-            vertices = body.vertices(
-                torch.from_numpy(person.body.rotmats[at]),
-                torch.from_numpy(person.body.betas),
-                torch.from_numpy(person.body.transl[at]),
-            )
-            centre = (vertices.numpy() @ motion.camera.K.T).astype(np.float32)
+            vertices = body.vertices_of(person.body, slice(at, at + 1))[0]
+            centre = (vertices @ motion.camera.K.T).astype(np.float32)
             image = centre[:, :2] / centre[:, 2:]
             inside = ((image > 0) & (image < [1280, 720])).all(-1)
             mask = touched(drawn[frame], frames.rgb[frame])

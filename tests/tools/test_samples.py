@@ -6,7 +6,6 @@ from dataclasses import replace
 import av
 import numpy as np
 import pytest
-import torch
 
 from hpsvid.body.skeleton import JOINT
 from hpsvid.common.weights import file_sha256, weights_path
@@ -81,13 +80,8 @@ def test_truth_belongs_to_the_clip_and_to_the_shipped_body(script, truth):
 
 def test_joints_are_those_of_the_parameters(script, truth, body):
     for person in truth.people:
-        n = len(person.track)
         params = person.body
-        joints = body.joints(
-            torch.from_numpy(params.rotmats),
-            torch.from_numpy(params.betas).expand(n, -1),
-            torch.from_numpy(params.transl),
-        ).numpy()
+        joints = body.joints_of(params)
         assert np.abs(person.joints - joints).max() < 1e-6
         image = joints @ truth.camera.K.T.astype(np.float32)
         assert np.abs(person.joints2d - image[..., :2] / image[..., 2:]).max() < 0.01

@@ -18,7 +18,7 @@ from hpsvid.common.records import join
 from hpsvid.errors import InputError
 from hpsvid.mocap.amass import MotionCapture
 from hpsvid.mocap.sources import MotionSource
-from hpsvid.mocap.takes import SIZE, Take, chimera, choose_take, joints_of
+from hpsvid.mocap.takes import SIZE, Take, chimera, choose_take
 from hpsvid.training import lifter as training
 from hpsvid.training.augment import LEAN_RAD, as_on_video, augment, mirror_pairs, rolled
 from hpsvid.training.lifter import train_lifter
@@ -100,7 +100,7 @@ def write_shards(folder: Path, arrays: dict) -> None:
 def test_takes_see_the_person_from_where_they_say(source, body):
     inside = []
     for take in make_takes(source, body, 12):
-        joints = joints_of(take.params, body)
+        joints = body.joints_of(take.params)
         assert joints[..., 2].min() >= 0.6
         image = project(torch.from_numpy(joints), torch.from_numpy(take.K).float()).numpy()
         inside.append(((image > 0) & (image < SIZE)).all(-1).mean())

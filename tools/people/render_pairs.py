@@ -23,7 +23,7 @@ from hpsvid.common.geometry import matrix_to_axis_angle
 from hpsvid.common.weights import weights_path
 from hpsvid.mocap.amass import read_mocap_folder
 from hpsvid.mocap.sources import FPS, MotionSource
-from hpsvid.mocap.takes import SIZE, Take, choose_take, joints_of
+from hpsvid.mocap.takes import SIZE, Take, choose_take
 from hpsvid.types import Array, Frames, Track
 from tools.people.scene import Light, Mesh, View, box_mesh, draw, dress, make_room, person_mesh
 
@@ -35,11 +35,8 @@ SKINS = ((224, 180, 150), (150, 100, 70), (245, 210, 185), (95, 65, 50))
 
 def film(rng: np.random.Generator, take: Take, body: Body) -> Array:
     """The take's pictures (T, SIZE, SIZE, 3) uint8: clothes, a room, light, things in the way."""
-    rotmats, betas, transl = (
-        torch.from_numpy(a) for a in (take.params.rotmats, take.params.betas, take.params.transl)
-    )
     turn = take.rotation
-    people = body.vertices(rotmats, betas, transl).numpy()
+    people = body.vertices_of(take.params)
     people = (people - take.translation) @ turn  # world; rows: R^T v
     eyes = -take.translation @ turn
     points = np.concatenate([people.reshape(-1, 3), eyes])
@@ -124,7 +121,7 @@ def make_shard(number: int, source: MotionSource, body: Body) -> dict[str, Array
 
 def _track(rng: np.random.Generator, place: int, take: Take, body: Body) -> Track:
     """The boxes a detector would give: the visible joints' hull, padded and a little unsteady."""
-    joints = joints_of(take.params, body)
+    joints = body.joints_of(take.params)
     flat = joints[..., :2] / joints[..., 2:] * take.K[0, 0] + take.K[:2, 2]
     low, high = flat.min(1), flat.max(1)
     pad = 0.06 * (high - low).max(1, keepdims=True)

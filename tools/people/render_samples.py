@@ -204,7 +204,7 @@ def cast(script: Script, body: Body, mocap: Path) -> list[BodyParams]:
         part = part.clip(actor.start, len(whole) - 1)
         capture = replace(whole, rotmats=whole.rotmats[part], transl=whole.transl[part])
         capture = reshape(capture, np.array(actor.betas, np.float32), body)
-        pelvis = _joints(body, capture)[:, JOINT["pelvis"]]
+        pelvis = body.joints_of(_params(capture))[:, JOINT["pelvis"]]
         middle = (pelvis.min(0) + pelvis.max(0)) / 2
         yaw = np.radians(actor.yaw_deg)
         cos, sin = np.cos(yaw), np.sin(yaw)
@@ -225,7 +225,9 @@ def reshape(capture: MotionCapture, betas: Array, body: Body) -> MotionCapture:
     ratio = (new[hip, 1] - new[ankle, 1]) / (old[hip, 1] - old[ankle, 1])
     pelvis = (old[0] + capture.transl) * ratio
     moved = replace(capture, betas=betas, transl=pelvis - new[0])
-    lowest = np.concatenate([_vertices(body, part)[..., 1].min(-1) for part in _chunks(moved)])
+    lowest = np.concatenate(
+        [body.vertices_of(_params(part))[..., 1].min(-1) for part in _chunks(moved)]
+    )
     floor = np.array([0, np.percentile(lowest, 5), 0])
     return replace(moved, transl=(moved.transl - floor).astype(np.float32))
 
@@ -237,18 +239,8 @@ def _chunks(motion: MotionCapture, size: int = 16) -> Iterator[MotionCapture]:
         yield replace(motion, rotmats=motion.rotmats[part], transl=motion.transl[part])
 
 
-def _tensors(params: BodyParams | MotionCapture) -> tuple[torch.Tensor, ...]:
-    """Rotations, betas (T, 10) and transl, as `Body` takes them."""
-    rotmats, transl = torch.from_numpy(params.rotmats), torch.from_numpy(params.transl)
-    return rotmats, torch.from_numpy(params.betas).expand(len(rotmats), -1), transl
-
-
-def _vertices(body: Body, params: BodyParams | MotionCapture) -> Array:
-    return body.vertices(*_tensors(params)).numpy()
-
-
-def _joints(body: Body, params: BodyParams | MotionCapture) -> Array:
-    return body.joints(*_tensors(params)).numpy()
+def _params(capture: MotionCapture) -> BodyParams:
+    return BodyParams(rotmats=capture.rotmats, betas=capture.betas, transl=capture.transl)
 
 
 def draw_frame(
@@ -260,7 +252,7 @@ def draw_frame(
     and each person's vertices (V, 3) m in camera axes.
     """
     view = script.view(index)
-    surfaces = [_vertices(body, person)[0] for person in people]
+    surfaces = [body.vertices_of(person)[0] for person in people]
     meshes = [
         person_mesh(body, (surface - view.translation) @ view.rotation, dress(body, **actor.suit))
         for surface, actor in zip(surfaces, script.actors, strict=True)
@@ -298,7 +290,7 @@ def truth_of(
         present = np.flatnonzero(np.prod(boxes[:, number, 2:] - boxes[:, number, :2], -1) > 0)
         part = slice(int(present[0]), int(present[-1]) + 1)
         own = replace(params, rotmats=params.rotmats[part], transl=params.transl[part])
-        joints = _joints(body, own)
+        joints = body.joints_of(own)
         n = len(joints)
         persons.append(
             Person(
@@ -372,7 +364,7 @@ def footfalls(script: Script, body: Body, people: list[BodyParams]) -> list[int]
     shift = np.stack([view.translation for view in views])
     hits = []
     for params in people:
-        world = np.einsum("tij,tni->tnj", turn, _joints(body, params) - shift[:, None])
+        world = np.einsum("tij,tni->tnj", turn, body.joints_of(params) - shift[:, None])
         for foot in ("left_foot", "right_foot"):
             height = world[:, JOINT[foot], 1]
             # 3 cm: above the noise of the capture, below any step
