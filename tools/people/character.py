@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
 
 from hpsvid.body import JOINT, Body, load_body
 from hpsvid.files import read_npz
@@ -23,7 +24,8 @@ from tools.people.outfit import Outfit
 from tools.people.surface import Material, Surface, pack
 from tools.people.tailor import Builds, Fit, Tailor, mean_person_and_builds
 
-TUCK_M = 0.008  # skin next to what a garment hides is drawn this far under it
+TUCK_M = 0.009  # skin under cloth or next to it is drawn this much deeper
+UNDER_CLOTH_M = 0.014  # skin nearer than that to a suit or a shoe lies under it
 LEGS = [JOINT[f"{s}_{p}"] for s in ("left", "right") for p in ("hip", "knee", "ankle", "foot")]
 PELVIS_AND_LEGS = [JOINT["pelvis"], *LEGS]
 
@@ -45,6 +47,7 @@ class Part:
     fit: Fit
     materials: list[Material]
     which: Array
+    is_cloth: bool  # a suit or a shoe: skin near it lies under it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -85,11 +88,11 @@ class Wardrobe:
 
     def __init__(self, assets: Assets) -> None:
         self._assets = assets
-        person, self.builds = mean_person_and_builds(assets.mpfb2, assets.cache)
+        person, builds = mean_person_and_builds(assets.mpfb2, assets.cache)
+        self.builds: Builds = builds
         self._bare = read_bare_body()
         self._tailor = Tailor(person, self._bare.template, self._bare.vertex_ids)
         self._fits: dict[tuple[str, str], Fit] = {}
-        self.builds: Builds
 
     @cached_property
     def body(self) -> Body:
@@ -128,16 +131,16 @@ class Wardrobe:
         upper, lower = (
             replace(cloth, picture=dyed(cloth.picture, dye)) for dye in (outfit.upper, outfit.lower)
         )
-        return Part(fit=fit, materials=[upper, lower], which=below_the_waist(fit).astype(np.int64))
+        which = below_the_waist(fit).astype(np.int64)
+        return Part(fit=fit, materials=[upper, lower], which=which, is_cloth=True)
 
     def _plain(
         self, kind: str, name: str, material: Material, colour: Callable[[Array], Array]
     ) -> Part:
         fit = self._fit(kind, name)
         coloured = replace(material, picture=colour(material.picture))
-        return Part(
-            fit=fit, materials=[coloured], which=np.zeros(len(fit.garment.faces), np.int64)
-        )
+        which = np.zeros(len(fit.garment.faces), np.int64)
+        return Part(fit=fit, materials=[coloured], which=which, is_cloth=kind == "clothes")
 
     def _cloth(self, kind: str, name: str, *, shine: float, gloss: float) -> Material:
         picture = read_picture(self._picture(kind, name))
@@ -176,6 +179,15 @@ def below_the_waist(fit: Fit) -> Array:
     return share[piece[faces[:, 0]]] > 0.5
 
 
+def under_cloth(skin: Array, fits: list[Fit]) -> Array:
+    """Skin vertices (B,) bool of (B, 3) m that lie close to a vertex of a garment."""
+    found = np.zeros(len(skin), bool)
+    for fit in fits:
+        distance, _ = KDTree(fit.template).query(skin, distance_upper_bound=UNDER_CLOTH_M)
+        found |= np.isfinite(distance)
+    return found
+
+
 def assemble(
     body: Body,
     bare: BareBody,
@@ -198,7 +210,8 @@ def assemble(
     white[:, :4, :3], white[:, 4:, :3] = look.EYE, look.IRIS
     materials = [skin, Material(picture=white, shine=0.25, gloss=60)]
 
-    template = [bare.template - TUCK_M * normals * covered[:, None]]
+    tucked = covered | under_cloth(bare.template, [part.fit for part in parts if part.is_cloth])
+    template = [bare.template - TUCK_M * normals * tucked[:, None]]
     shapes, bends, weights = [bare.shape_dirs], [bare.pose_dirs], [bare.skin]
     faces, textures, which = [bare.faces[keep]], [corners[keep]], [eyes[keep].astype(np.int64)]
     start = len(bare.template)
@@ -233,6 +246,4 @@ def assemble(
     surface = pack(
         np.concatenate(faces), np.concatenate(textures), np.concatenate(which), materials
     )
-    return Character(
-        outfit=outfit, body=whole, surface=surface, skin_vertices=len(bare.template)
-    )
+    return Character(outfit=outfit, body=whole, surface=surface, skin_vertices=len(bare.template))

@@ -107,7 +107,7 @@ def draw_lamp(rng: np.random.Generator) -> Light:
     aim = rng.normal(size=3)
     towards = unit(np.array([aim[0], 0.35 + abs(aim[1]), aim[2]]))
     towards[1] = max(towards[1], LOWEST_SUN)
-    return Light(towards=unit(towards), key=rng.uniform(0.05, 0.65), fill=rng.uniform(0.35, 0.75))
+    return Light(towards=unit(towards), key=rng.uniform(0.05, 0.45), fill=rng.uniform(0.6, 0.95))
 
 
 def unit(vector: Array) -> Array:

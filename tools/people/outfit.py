@@ -104,7 +104,7 @@ def _draw_dye(rng: np.random.Generator, stripes: float) -> Dye:
     return Dye(
         hue=float(rng.random()),
         saturation=float(rng.choice([0.15, 0.6, 1.0, 1.3])),
-        value=float(rng.uniform(0.45, 1.6)),
+        value=float(rng.uniform(0.6, 1.9)),
         tint=_triple(rng.uniform(0.45, 1.0, 3) if rng.random() < 0.6 else np.ones(3)),
         stripes=float(rng.uniform(0.01, 0.05)) if rng.random() < stripes else 0.0,
         stripe_tint=_triple(rng.uniform(0.25, 1.7, 3)),

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import cv2
+import numba
 import numpy as np
 
-from hpsvid.compiled import compiled
 from hpsvid.render.raster import vertex_normals
 from hpsvid.types import Array
 from tools.people.lighting import GAMMA, Lighting
@@ -19,6 +19,11 @@ SHADOW_BIAS_M = 0.015
 AO_REACH_M = 0.28
 AO_STRIDE = 2
 TO_LINEAR = (np.arange(256) / 255.0) ** GAMMA
+TO_DISPLAY = 255 * np.linspace(0, 1, 4096) ** (2 / GAMMA)  # by the square root of the light
+# Colours forgive reordered sums; infinities and not-a-number keep their meaning.
+compiled = numba.njit(
+    nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,7 +45,9 @@ class Layer:
 
 
 @compiled
-def _texel(texels: Array, start: int, width: int, height: int, u: float, v: float, out: Array):  # noqa: ANN202
+def _texel(
+    texels: Array, start: int, width: int, height: int, u: float, v: float, out: Array
+) -> None:
     """Bilinear colour at (u, v), edges repeated, into `out` (3,)."""
     x = min(max(u * width - 0.5, 0.0), width - 1.001)
     y = min(max((1 - v) * height - 0.5, 0.0), height - 1.001)
@@ -56,23 +63,29 @@ def _texel(texels: Array, start: int, width: int, height: int, u: float, v: floa
 
 
 @compiled
-def _bump(e1: Array, e2: Array, uv: Array, bump: Array, n: Array):  # noqa: ANN202
-    """Tilt the unit normal n (3,) by a tangent-space normal `bump` (3,) 0..255, in place."""
+def _bump(e1: Array, e2: Array, uv: Array, bump: Array, n: Array) -> None:
+    """Tilt the unit normal n (3,) by a tangent-space normal `bump` (3,) 0..255, in place.
+
+    e1, e2: (3,) m, two sides of the triangle; uv: (3, 2), its texture coordinates.
+    """
     du1, dv1 = uv[1, 0] - uv[0, 0], uv[1, 1] - uv[0, 1]
     du2, dv2 = uv[2, 0] - uv[0, 0], uv[2, 1] - uv[0, 1]
     area = du1 * dv2 - du2 * dv1
     if abs(area) < 1e-12:
         return
     along, across, up = bump[0] / 127.5 - 1, bump[1] / 127.5 - 1, max(bump[2] / 127.5 - 1, 0.2)
-    t, b = np.empty(3), np.empty(3)
+    tt = bb = 1e-18
     for k in range(3):
-        t[k] = (e1[k] * dv2 - e2[k] * dv1) / area
-        b[k] = (e2[k] * du1 - e1[k] * du2) / area
-    tl = np.sqrt(t[0] ** 2 + t[1] ** 2 + t[2] ** 2) + 1e-9
-    bl = np.sqrt(b[0] ** 2 + b[1] ** 2 + b[2] ** 2) + 1e-9
+        tt += ((e1[k] * dv2 - e2[k] * dv1) / area) ** 2
+        bb += ((e2[k] * du1 - e1[k] * du2) / area) ** 2
+    along /= np.sqrt(tt) * area
+    across /= np.sqrt(bb) * area
+    length = 1e-18
     for k in range(3):
-        n[k] = n[k] * up + along * t[k] / tl + across * b[k] / bl
-    length = np.sqrt(n[0] ** 2 + n[1] ** 2 + n[2] ** 2) + 1e-9
+        tangent, other = e1[k] * dv2 - e2[k] * dv1, e2[k] * du1 - e1[k] * du2
+        n[k] = n[k] * up + along * tangent + across * other
+        length += n[k] * n[k]
+    length = np.sqrt(length)
     for k in range(3):
         n[k] /= length
 
@@ -81,20 +94,16 @@ def _bump(e1: Array, e2: Array, uv: Array, bump: Array, n: Array):  # noqa: ANN2
 def _lit_share(point: Array, slant: float, to_sun: Array, nearness: Array) -> float:
     """Share of the sun that reaches a camera point (3,) m; slant: cosine to the sun."""
     side = nearness.shape[0]
-    h = np.empty(3)
-    for k in range(3):
-        h[k] = (
-            to_sun[k, 0] * point[0] + to_sun[k, 1] * point[1] + to_sun[k, 2] * point[2]
-            + to_sun[k, 3]
-        )  # fmt: skip
-    limit = h[2] - SHADOW_BIAS_M - 0.02 * (1 - slant)
+    x, y, z = point[0], point[1], point[2]
+    depth = to_sun[2, 0] * x + to_sun[2, 1] * y + to_sun[2, 2] * z + to_sun[2, 3]
+    u = (to_sun[0, 0] * x + to_sun[0, 1] * y + to_sun[0, 2] * z + to_sun[0, 3]) / depth
+    v = (to_sun[1, 0] * x + to_sun[1, 1] * y + to_sun[1, 2] * z + to_sun[1, 3]) / depth
+    limit = depth - SHADOW_BIAS_M - 0.02 * (1 - slant)
     free = 0
     for i in range(-1, 2):
         for j in range(-1, 2):
-            column, row = int(h[0] / h[2] + 1.5 * i), int(h[1] / h[2] + 1.5 * j)
-            if not (0 <= column < side and 0 <= row < side):
-                free += 1
-            elif nearness[row, column] * limit < 1:
+            column, row = int(u + 1.5 * i), int(v + 1.5 * j)
+            if not (0 <= column < side and 0 <= row < side) or nearness[row, column] * limit < 1:
                 free += 1
     return free / 9
 
@@ -113,49 +122,79 @@ def _irradiance(sh: Array, n: Array, k: int) -> float:
 
 
 @compiled
+def _place(
+    face: int, x: float, y: float, camera: Array, image: Array, normals: Array, faces: Array,
+    p: Array, edges: Array, n: Array, point: Array, share: Array,
+) -> None:  # fmt: skip
+    """Where on a face pixel (x, y) looks: shares of its corners, camera point, unit normal.
+
+    The inside of a sleeve has its normal turned to the camera, as an outside has.
+    """
+    for corner in range(3):
+        p[corner] = image[faces[face, corner]]
+    edges_of(p, edges)
+    total = 0.0
+    for corner in range(3):
+        share[corner] = edges[corner, 0] * x + edges[corner, 1] * y + edges[corner, 2]
+        total += share[corner]
+    i0, i1, i2 = faces[face, 0], faces[face, 1], faces[face, 2]
+    a, b, c = share[0] / total, share[1] / total, share[2] / total
+    share[0], share[1], share[2] = a, b, c
+    length, facing = 1e-18, 0.0
+    for k in range(3):
+        n[k] = a * normals[i0, k] + b * normals[i1, k] + c * normals[i2, k]
+        point[k] = a * camera[i0, k] + b * camera[i1, k] + c * camera[i2, k]
+        length += n[k] * n[k]
+        facing += n[k] * point[k]
+    length = np.sqrt(length) if facing <= 0 else -np.sqrt(length)
+    for k in range(3):
+        n[k] /= length
+
+
+@compiled
+def _shine(n: Array, point: Array, away: float, towards: Array, gloss: float) -> float:
+    """Blinn-Phong highlight, normalised; away: m, the point's distance."""
+    hx = towards[0] - point[0] / away
+    hy = towards[1] - point[1] / away
+    hz = towards[2] - point[2] / away
+    half = np.sqrt(hx * hx + hy * hy + hz * hz) + 1e-9
+    peak = max(0.0, (n[0] * hx + n[1] * hy + n[2] * hz) / half)
+    return (gloss + 8) / 25.0 * peak**gloss
+
+
+@compiled
 def _shade(
-    seen: Array, camera: Array, image: Array, normals: Array, faces: Array, corners: Array,
-    material: Array, texels: Array, maps: Array, traits: Array, openness_: Array, sh: Array,
-    sun: Array, towards: Array, to_sun: Array, sun_nearness: Array, linear: Array,
-    rgb: Array, cover: Array,
-):  # fmt: skip  # noqa: ANN202
-    """Add the display colours (0..255) of one sample of each pixel to `rgb`, and count `cover`."""
+    seen: Array, weight: Array, camera: Array, image: Array, normals: Array, faces: Array,
+    corners: Array, material: Array, texels: Array, maps: Array, traits: Array, free: Array,
+    sh: Array, sun: Array, towards: Array, to_sun: Array, sun_nearness: Array, linear: Array,
+    display: Array, rgb: Array,
+) -> None:  # fmt: skip
+    """Add the display colours (0..255) of one sample of each pixel, times `weight`, to `rgb`.
+
+    weight: (H, W) uint8, how many of the pixel's samples this one stands for; 0 is passed over.
+    """
     height, width = seen.shape
-    p, edges = np.empty((3, 3)), np.empty((3, 3))
+    p, edges, share = np.empty((3, 3)), np.empty((3, 3)), np.empty(3)
     n, point, colour, bump = np.empty(3), np.empty(3), np.empty(3), np.empty(3)
     e1, e2 = np.empty(3), np.empty(3)
     for row in range(height):
         for column in range(width):
             face = seen[row, column]
-            if face < 0:
+            if face < 0 or weight[row, column] == 0:
                 continue
-            i0, i1, i2 = faces[face]
-            p[0], p[1], p[2] = image[i0], image[i1], image[i2]
-            edges_of(p, edges)
-            x, y = column + 0.5, row + 0.5
-            a = edges[0, 0] * x + edges[0, 1] * y + edges[0, 2]
-            b = edges[1, 0] * x + edges[1, 1] * y + edges[1, 2]
-            c = edges[2, 0] * x + edges[2, 1] * y + edges[2, 2]
-            total = a + b + c
-            a, b, c = a / total, b / total, c / total
-            length = 0.0
-            for k in range(3):
-                n[k] = a * normals[i0, k] + b * normals[i1, k] + c * normals[i2, k]
-                point[k] = a * camera[i0, k] + b * camera[i1, k] + c * camera[i2, k]
-                e1[k], e2[k] = camera[i1, k] - camera[i0, k], camera[i2, k] - camera[i0, k]
-                length += n[k] * n[k]
-            length = np.sqrt(length) + 1e-9
-            facing = n[0] * point[0] + n[1] * point[1] + n[2] * point[2]
-            turn = -1.0 if facing > 0 else 1.0  # the inside of a sleeve is lit as an outside
-            for k in range(3):
-                n[k] *= turn / length
+            _place(face, column + 0.5, row + 0.5, camera, image, normals, faces, p, edges, n,
+                   point, share)  # fmt: skip
             m = material[face]
             uv = corners[face]
-            u = a * uv[0, 0] + b * uv[1, 0] + c * uv[2, 0]
-            v = a * uv[0, 1] + b * uv[1, 1] + c * uv[2, 1]
+            u = share[0] * uv[0, 0] + share[1] * uv[1, 0] + share[2] * uv[2, 0]
+            v = share[0] * uv[0, 1] + share[1] * uv[1, 1] + share[2] * uv[2, 1]
             _texel(texels, maps[m, 0], maps[m, 1], maps[m, 2], u, v, colour)
             if maps[m, 3] >= 0:
                 _texel(texels, maps[m, 3], maps[m, 1], maps[m, 2], u, v, bump)
+                for k in range(3):
+                    start = camera[faces[face, 0], k]
+                    e1[k] = camera[faces[face, 1], k] - start
+                    e2[k] = camera[faces[face, 2], k] - start
                 _bump(e1, e2, uv, bump, n)
             slant = n[0] * towards[0] + n[1] * towards[1] + n[2] * towards[2]
             lit = 0.0
@@ -163,26 +202,44 @@ def _shade(
                 lit = slant * _lit_share(point, slant, to_sun, sun_nearness)
             away = np.sqrt(point[0] ** 2 + point[1] ** 2 + point[2] ** 2)
             shine = 0.0
-            if lit > 0:  # Blinn-Phong, normalised
-                hx = towards[0] - point[0] / away
-                hy = towards[1] - point[1] / away
-                hz = towards[2] - point[2] / away
-                half = np.sqrt(hx * hx + hy * hy + hz * hz) + 1e-9
-                peak = max(0.0, (n[0] * hx + n[1] * hy + n[2] * hz) / half)
-                gloss = traits[m, 2]
-                shine = traits[m, 1] * (gloss + 8) / 25.0 * peak**gloss * lit
-            view = -(n[0] * point[0] + n[1] * point[1] + n[2] * point[2]) / away
-            rim = (1 - min(1.0, max(0.0, view))) ** 5 * 2.5 * traits[m, 1]
-            free = openness_[row // AO_STRIDE, column // AO_STRIDE]
+            if lit > 0 and traits[m, 1] > 0.02:
+                shine = traits[m, 1] * lit * _shine(n, point, away, towards, traits[m, 2])
+            grazing = 1 + (n[0] * point[0] + n[1] * point[1] + n[2] * point[2]) / away
+            grazing = min(1.0, max(0.0, grazing))
+            rim = grazing * grazing * grazing * grazing * grazing * 2.5 * traits[m, 1]
+            open_share = free[row // AO_STRIDE, column // AO_STRIDE]
             for k in range(3):
-                glow = max(0.02, _irradiance(sh, n, k)) * free
+                glow = max(0.02, _irradiance(sh, n, k)) * open_share
                 albedo = linear[int(min(255.0, colour[k]))]
-                light = albedo * (glow + lit * sun[k]) + shine * sun[k] + rim * glow * free
+                light = albedo * (glow + lit * sun[k]) + shine * sun[k] + rim * glow * open_share
                 light /= np.pi
                 if light > 0.6:  # highlights roll off
                     light = 0.6 + (light - 0.6) / (1 + 0.9 * (light - 0.6))
-                rgb[row, column, k] += 255 * min(light, 1.0) ** (1 / 2.2)
-            cover[row, column] += 1
+                step = int(np.sqrt(min(light, 1.0)) * (len(display) - 1))
+                rgb[row, column, k] += weight[row, column] * display[step]
+
+
+@compiled
+def _stand_ins(faces: Array, material: Array, merge: bool) -> Array:
+    """How many samples of its pixel each sample (P, H, W) stands for, uint8.
+
+    With `merge` a pixel whose samples all show one material is shaded at every second sample.
+    """
+    count, height, width = faces.shape
+    weight = np.zeros((count, height, width), np.uint8)
+    for row in range(height):
+        for column in range(width):
+            first = faces[0, row, column]
+            alike = merge and first >= 0
+            for k in range(count):
+                face = faces[k, row, column]
+                weight[k, row, column] = 1 if face >= 0 else 0
+                if alike and (face < 0 or material[face] != material[first]):
+                    alike = False
+            if alike:
+                for k in range(count):
+                    weight[k, row, column] = 2 if k % 3 == 0 else 0
+    return weight
 
 
 def sunlight(
@@ -228,27 +285,29 @@ def draw_layer(
         surface.traits,
     )  # fmt: skip
     sh, towards = light.in_camera(rotation)
-    rgb, cover = np.zeros((height, width, 3)), np.zeros((height, width))
-    faces, nearnesses = [], []
-    normals = free = None
+    images, seen, nearness = [], [], []
     for (dx, dy), camera in zip(SAMPLES, poses, strict=True):
         moved = K + np.array([[0, 0, -dx], [0, 0, -dy], [0, 0, 0]])
-        image = image_points(camera, moved)
-        seen, nearness = visible_faces(image, *parts, width, height)
-        if normals is None or free is None:
-            normals = vertex_normals(camera, surface.faces)
-            free = _openness(seen, nearness, normals, camera, surface.faces, K)
+        images.append(image_points(camera, moved))
+        face, near = visible_faces(images[-1], *parts, width, height)
+        seen.append(face)
+        nearness.append(near)
+    normals = vertex_normals(poses[0], surface.faces)
+    free = _openness(seen[0], nearness[0], normals, poses[0], surface.faces, K)
+    faces = np.stack(seen)
+    still = all(pose is poses[0] for pose in poses)
+    weights = _stand_ins(faces, surface.material, still)
+    rgb = np.zeros((height, width, 3))
+    for camera, image, face, weight in zip(poses, images, seen, weights, strict=True):
         _shade(
-            seen, camera, image, normals, *parts, free, sh, light.sun, towards, sun.to_sun,
-            sun.nearness, TO_LINEAR, rgb, cover,
+            face, weight, camera, image, normals, *parts, free, sh, light.sun, towards,
+            sun.to_sun, sun.nearness, TO_LINEAR, TO_DISPLAY, rgb,
         )  # fmt: skip
-        faces.append(seen)
-        nearnesses.append(nearness)
     return Layer(
         rgb=(rgb / len(SAMPLES)).astype(np.float32),
-        cover=(cover / len(SAMPLES)).astype(np.float32),
-        faces=np.stack(faces),
-        nearness=np.stack(nearnesses),
+        cover=(faces >= 0).mean(0, dtype=np.float32),
+        faces=faces,
+        nearness=np.stack(nearness),
     )
 
 
@@ -257,9 +316,9 @@ def _openness(
 ) -> Array:
     """Smoothed ambient openness (H / stride, W / stride) float64."""
     part = seen[::AO_STRIDE, ::AO_STRIDE]
-    corners = faces[np.maximum(part, 0)]
-    normal = normals[corners].mean(2)
-    away = (normal * camera[corners].mean(2)).sum(-1, keepdims=True) > 0
+    corner = faces[np.maximum(part, 0), 0]
+    normal = normals[corner]
+    away = (normal * camera[corner]).sum(-1, keepdims=True) > 0
     normal = np.ascontiguousarray(np.where(away, -normal, normal), np.float32)
     free = openness(nearness, normal, K, AO_STRIDE, AO_REACH_M)
     mask = (part >= 0).astype(np.float32)

@@ -138,9 +138,9 @@ class Tailor:
         distance, near = self._tree.query(self._features(upright, skin), k=NEIGHBOURS)
         share = 1 / np.maximum(distance, NEAREST_M) ** 2
         share /= share.sum(1, keepdims=True)
-        rows = np.repeat(np.arange(len(near)), NEIGHBOURS)
-        shape = (len(near), len(self._correction))
-        binding = csr_array((share.ravel().astype(np.float32), (rows, near.ravel())), shape)
+        rows = np.repeat(np.arange(len(share)), NEIGHBOURS)
+        shape = (len(share), len(self._correction))
+        binding = csr_array((share.ravel().astype(np.float32), (rows, np.ravel(near))), shape)
         template = upright + binding @ self._correction
         return Fit(garment=garment, template=template, skin=skin, binding=binding)
 

@@ -132,7 +132,7 @@ def openness(nearness: Array, normal: Array, K: Array, stride: int, reach: float
     """
     height, width = normal.shape[:2]
     out = np.ones((height, width), np.float32)
-    state = np.uint32(1)
+    state, way = np.uint32(1), np.empty(4)
     for row in range(height):
         for column in range(width):
             near = nearness[row * stride, column * stride]
@@ -142,8 +142,7 @@ def openness(nearness: Array, normal: Array, K: Array, stride: int, reach: float
             x = (column * stride + 0.5 - K[0, 2]) / K[0, 0] * z
             y = (row * stride + 0.5 - K[1, 2]) / K[1, 1] * z
             blocked, tried = 0, 0
-            for _ in range(12):
-                way = np.empty(4)
+            for _ in range(9):
                 for k in range(4):
                     state = np.uint32(state * np.uint32(1664525) + np.uint32(1013904223))
                     way[k] = (state >> np.uint32(8)) / 16777216.0
@@ -160,10 +159,10 @@ def openness(nearness: Array, normal: Array, K: Array, stride: int, reach: float
                 c = int((x + dx * far) / depth * K[0, 0] + K[0, 2])
                 r = int((y + dy * far) / depth * K[1, 1] + K[1, 2])
                 tried += 1
-                if 0 <= r < nearness.shape[0] and 0 <= c < nearness.shape[1]:
-                    if nearness[r, c] > 0:
-                        hidden = depth - 1 / nearness[r, c]
-                        if 0.008 < hidden < 0.45:  # m; farther fronts are another thing
-                            blocked += 1
+                if not (0 <= r < nearness.shape[0] and 0 <= c < nearness.shape[1]):
+                    continue
+                # m; what is farther in front is another thing and blocks nothing
+                if nearness[r, c] > 0 and 0.008 < depth - 1 / nearness[r, c] < 0.45:
+                    blocked += 1
             out[row, column] = 1 - blocked / max(tried, 1)
     return out
