@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -21,18 +21,6 @@ PANORAMA_TOP, PANORAMA_FOOT = 1.0, -0.12  # sine of the elevation at its first a
 FADE_M = 25.0  # from here on the ground fades into its mean colour
 
 
-class Backdrop(Protocol):
-    """Draws the scene without people."""
-
-    lighting: Lighting
-    lamp: Light
-    floor: Room  # its extent is where shadows fall
-
-    def draw(self, view: View, dark: Array) -> Array:
-        """The background (H, W, 3) float32 0..255; dark: (nz, nx) share of floor light blocked."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Indoors:
     """A room."""
@@ -43,7 +31,7 @@ class Indoors:
     tint: Array  # (3,) of its paint
 
     def draw(self, view: View, dark: Array) -> Array:
-        """See Backdrop."""
+        """The background (H, W, 3) float32 0..255; dark: (nz, nx) share of floor light blocked."""
         fine = draw_room(self.floor, view, self.lamp, dark)
         small = cv2.resize(fine, (view.width, view.height), interpolation=cv2.INTER_AREA)
         return small * self.tint
@@ -61,14 +49,22 @@ class Outdoors:
     turned: float  # rad, of ground and sky
 
     def draw(self, view: View, dark: Array) -> Array:
-        """See Backdrop."""
+        """The background (H, W, 3) float32 0..255; dark: (nz, nx) share of ground light blocked."""
         level = float(self.lamp.fill + self.lamp.key * max(self.lamp.towards[1], 0.0))
-        return _cast(
-            view.eye, view.rotation.T @ np.linalg.inv(view.K), view.width, view.height,
-            _pyramid(self.ground.tobytes()), self.sky, self.turned, min(level, 1.1),
-            self.floor.low, self.floor.high, np.ascontiguousarray(dark, np.float32),
-            1 / float(view.K[0, 0]),
-        )  # fmt: skip
+        field = _Field(
+            ground=_pyramid(self.ground.tobytes()),
+            sky=self.sky,
+            turned=self.turned,
+            level=min(level, 1.1),
+            low=self.floor.low,
+            high=self.floor.high,
+            dark=np.ascontiguousarray(dark, np.float32),
+        )
+        rays = view.rotation.T @ np.linalg.inv(view.K)
+        return _cast_field(view.eye, rays, view.width, view.height, field)
+
+
+Backdrop = Indoors | Outdoors
 
 
 def draw_backdrop(
@@ -176,30 +172,76 @@ def _sky(rng: np.random.Generator) -> Array:
 @lru_cache(maxsize=FIELDS)
 def _pyramid(tile: bytes) -> Array:
     """A ground's picture at full size and averaged (levels, TILE, TILE, 3), each repeated."""
-    level = np.frombuffer(tile, np.uint8).reshape(TILE, TILE, 3)
-    levels, small = [level], level
+    small: Array = np.frombuffer(tile, np.uint8).reshape(TILE, TILE, 3)
+    levels = [small]
     for _ in range(6):
-        small = cv2.resize(small, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        levels.append(cv2.resize(small, (TILE, TILE), interpolation=cv2.INTER_LINEAR))
+        small = np.asarray(cv2.resize(small, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
+        large = cv2.resize(small, (TILE, TILE), interpolation=cv2.INTER_LINEAR)
+        levels.append(np.asarray(large, np.uint8))
     return np.stack(levels)
 
 
+class _Field(NamedTuple):
+    """Ground and sky, as compiled loops take them."""
+
+    ground: Array  # (levels, TILE, TILE, 3) uint8
+    sky: Array  # (rows, columns, 3) uint8
+    turned: float  # rad
+    level: float  # light on the ground, 1 shows its colours as they are
+    low: Array  # (3,) m, of the floor on which shadows fall
+    high: Array
+    dark: Array  # (nz, nx)
+
+
 @compiled
-def _cast(
-    eye: Array, rays: Array, width: int, height: int, ground: Array, sky: Array, turned: float,
-    level: float, low: Array, high: Array, dark: Array, pixel: float,
-) -> Array:  # fmt: skip
+def _ground_colour(x: float, z: float, footprint: float, field: _Field, out: Array) -> None:
+    """The lit ground at (x, z) m into `out` (3,); footprint: m, what a pixel covers of it."""
+    side = field.ground.shape[1]
+    cos, sin = np.cos(field.turned), np.sin(field.turned)
+    column = int((cos * x + sin * z) / TILE_M % 1.0 * side) % side
+    row = int((cos * z - sin * x) / TILE_M % 1.0 * side) % side
+    texels = footprint / (TILE_M / side)
+    step = min(max(int(np.log2(max(texels, 1.0)) + 0.5), 0), field.ground.shape[0] - 1)
+    light, dark = field.level, field.dark
+    i = int((z - field.low[2]) / (field.high[2] - field.low[2]) * dark.shape[0])
+    j = int((x - field.low[0]) / (field.high[0] - field.low[0]) * dark.shape[1])
+    inside = z > field.low[2] and x > field.low[0]
+    if inside and i < dark.shape[0] and j < dark.shape[1]:
+        light *= 1 - dark[i, j]
+    for k in range(3):
+        out[k] = field.ground[step, row, column, k] * light
+
+
+@compiled
+def _sky_colour(way: Array, sine: float, field: _Field, out: Array) -> None:
+    """The sky or horizon in direction `way` (3,) into `out` (3,); sine: of its elevation."""
+    sky = field.sky
+    rows, columns = sky.shape[:2]
+    across = (np.arctan2(way[0], way[2]) + field.turned) / (2 * np.pi) % 1.0 * columns
+    down = (PANORAMA_TOP - sine) / (PANORAMA_TOP - PANORAMA_FOOT) * (rows - 1)
+    down = min(max(down, 0.0), rows - 1.001)
+    row, column = int(down), int(across) % columns
+    beside = (column + 1) % columns
+    fr, fc = down - row, across - np.floor(across)
+    light = min(1.0, 0.35 + 0.65 * field.level)
+    for k in range(3):
+        upper = (1 - fc) * sky[row, column, k] + fc * sky[row, beside, k]
+        lower = (1 - fc) * sky[row + 1, column, k] + fc * sky[row + 1, beside, k]
+        out[k] = ((1 - fr) * upper + fr * lower) * light
+
+
+@compiled
+def _cast_field(eye: Array, rays: Array, width: int, height: int, field: _Field) -> Array:
     """What each pixel sees of ground and sky, (H, W, 3) float32.
 
-    rays: (3, 3), world direction = rays @ (x, y, 1); pixel: a pixel's size at depth 1.
+    eye: (3,) m; rays: (3, 3), world direction = rays @ (x, y, 1).
     """
     out = np.empty((height, width, 3), np.float32)
-    way = np.empty(3)
-    cos, sin = np.cos(turned), np.sin(turned)
-    side = ground.shape[1]
-    mean = np.zeros(3)
+    way, near, far, mean = np.empty(3), np.empty(3), np.empty(3), np.empty(3)
+    # a pixel's size at depth 1
+    pixel = np.sqrt(rays[0, 0] ** 2 + rays[1, 0] ** 2 + rays[2, 0] ** 2)
     for k in range(3):
-        mean[k] = ground[-1, :, :, k].mean() * level
+        mean[k] = field.ground[-1, :, :, k].mean() * field.level
     for row in range(height):
         for column in range(width):
             for axis in range(3):
@@ -208,36 +250,16 @@ def _cast(
                 )
             length = np.sqrt(way[0] ** 2 + way[1] ** 2 + way[2] ** 2)
             sine = way[1] / length
-            across = np.arctan2(way[0], way[2]) + turned
-            across = (across / (2 * np.pi)) % 1.0 * sky.shape[1]
-            below = (PANORAMA_TOP - sine) / (PANORAMA_TOP - PANORAMA_FOOT) * (sky.shape[0] - 1)
-            r = min(max(below, 0.0), sky.shape[0] - 1.001)
-            r0, c0 = int(r), int(across) % sky.shape[1]
-            c1 = (c0 + 1) % sky.shape[1]
-            fr, fc = r - r0, across - np.floor(across)
-            share = 0.0  # of the ground
+            _sky_colour(way, sine, field, far)
+            share = faded = 0.0  # of the ground, and of its mean colour in it
             if sine < -0.004:
                 reach = -eye[1] / way[1]
+                footprint = reach * pixel * length / np.sqrt(-sine)
                 x, z = eye[0] + reach * way[0], eye[2] + reach * way[2]
-                away = reach * length
+                _ground_colour(x, z, footprint, field, near)
                 share = min(1.0, (-sine - 0.004) / 0.02)
-                place_x = (cos * x + sin * z) / TILE_M % 1.0 * side
-                place_z = (cos * z - sin * x) / TILE_M % 1.0 * side
-                size = reach * pixel * length / np.sqrt(-sine) / (TILE_M / side)
-                step = min(max(int(np.log2(max(size, 1.0)) + 0.5), 0), ground.shape[0] - 1)
-                gx, gz = int(place_x) % side, int(place_z) % side
-                light = level
-                i = int((z - low[2]) / (high[2] - low[2]) * dark.shape[0])
-                j = int((x - low[0]) / (high[0] - low[0]) * dark.shape[1])
-                if z > low[2] and x > low[0] and i < dark.shape[0] and j < dark.shape[1]:
-                    light *= 1 - dark[i, j]
-                faded = min(1.0, away / FADE_M) ** 2
+                faded = min(1.0, reach * length / FADE_M) ** 2
             for k in range(3):
-                upper = (1 - fc) * sky[r0, c0, k] + fc * sky[r0, c1, k]
-                lower = (1 - fc) * sky[r0 + 1, c0, k] + fc * sky[r0 + 1, c1, k]
-                colour = ((1 - fr) * upper + fr * lower) * min(1.0, 0.35 + 0.65 * level)
-                if share > 0:
-                    near = ground[step, gz, gx, k] * light
-                    colour = (1 - share) * colour + share * ((1 - faded) * near + faded * mean[k])
-                out[row, column, k] = colour
+                ground = (1 - faded) * near[k] + faded * mean[k] if share > 0 else 0.0
+                out[row, column, k] = (1 - share) * far[k] + share * ground
     return out

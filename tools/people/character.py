@@ -79,7 +79,7 @@ def read_bare_body() -> BareBody:
         faces=data["f"].astype(np.int64),
         corners=data["uv"][data["uv_faces"]],
         vertex_ids=data["mh_vertex_ids"],
-        iris=(data["colours"] == np.array(look.IRIS)).all(1),
+        iris=np.all(data["colours"] == np.array(look.IRIS), axis=1),
     )
 
 
@@ -202,10 +202,12 @@ def assemble(
     normals = vertex_normals(bare.template.astype(np.float64), bare.faces)
     keep = ~covered[bare.faces].all(1)
     eyeball = (bare.vertex_ids >= EYES.start) & (bare.vertex_ids < EYES.stop)
-    eyes = eyeball[bare.faces].all(1)
+    eyes = np.all(eyeball[bare.faces], axis=1)
     corners = bare.corners.copy()
     # the eyes' picture: white at the left, iris at the right
-    corners[eyes] = np.where(bare.iris[bare.faces[eyes]][..., None], [0.8, 0.5], [0.2, 0.5])
+    corners[eyes] = np.where(
+        np.asarray(bare.iris)[bare.faces[eyes]][..., None], [0.8, 0.5], [0.2, 0.5]
+    )
     white = np.full((4, 8, 4), 255, np.uint8)
     white[:, :4, :3], white[:, 4:, :3] = look.EYE, look.IRIS
     materials = [skin, Material(picture=white, shine=0.25, gloss=60)]

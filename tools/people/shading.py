@@ -1,6 +1,7 @@
 """Colour of what the pixels see: textures, normal maps, sky light, a sun and its shadow."""
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import cv2
 import numba
@@ -44,11 +45,39 @@ class Layer:
     nearness: Array  # (P, H, W) float32 1 / m
 
 
+class _Posed(NamedTuple):
+    """A surface's vertices at one moment."""
+
+    camera: Array  # (V, 3) m
+    image: Array  # (V, 3) homogeneous px
+    normals: Array  # (V, 3)
+
+
+class _Lit(NamedTuple):
+    """The light as one frame's camera has it."""
+
+    sh: Array  # (9, 3), see Lighting.in_camera
+    sun: Array  # (3,) irradiance
+    towards: Array  # (3,) the sun's direction
+    to_sun: Array  # see Sunlight
+    sun_nearness: Array
+    free: Array  # (H / AO_STRIDE, W / AO_STRIDE) ambient openness
+
+
+class _Spot(NamedTuple):
+    """What a pixel looks at; arrays are written to."""
+
+    p: Array  # (3, 3) homogeneous px of the face's corners
+    edges: Array  # (3, 3) its edge functions
+    share: Array  # (3,) of the corners
+    point: Array  # (3,) m, camera axes
+    normal: Array  # (3,) unit
+
+
 @compiled
-def _texel(
-    texels: Array, start: int, width: int, height: int, u: float, v: float, out: Array
-) -> None:
-    """Bilinear colour at (u, v), edges repeated, into `out` (3,)."""
+def _texel(texels: Array, start: int, size: Array, u: float, v: float, out: Array) -> None:
+    """Bilinear colour at (u, v), edges repeated, into `out` (3,); size: width, height px."""
+    width, height = size[0], size[1]
     x = min(max(u * width - 0.5, 0.0), width - 1.001)
     y = min(max((1 - v) * height - 0.5, 0.0), height - 1.001)
     x0, y0 = int(x), int(y)
@@ -122,28 +151,26 @@ def _irradiance(sh: Array, n: Array, k: int) -> float:
 
 
 @compiled
-def _place(
-    face: int, x: float, y: float, camera: Array, image: Array, normals: Array, faces: Array,
-    p: Array, edges: Array, n: Array, point: Array, share: Array,
-) -> None:  # fmt: skip
-    """Where on a face pixel (x, y) looks: shares of its corners, camera point, unit normal.
+def _place(corner: Array, x: float, y: float, posed: _Posed, spot: _Spot) -> None:
+    """Fill `spot` with where on a face pixel (x, y) looks; corner: (3,) the face's vertices.
 
     The inside of a sleeve has its normal turned to the camera, as an outside has.
     """
-    for corner in range(3):
-        p[corner] = image[faces[face, corner]]
-    edges_of(p, edges)
+    share, n, point = spot.share, spot.normal, spot.point
+    for k in range(3):
+        spot.p[k] = posed.image[corner[k]]
+    edges_of(spot.p, spot.edges)
     total = 0.0
-    for corner in range(3):
-        share[corner] = edges[corner, 0] * x + edges[corner, 1] * y + edges[corner, 2]
-        total += share[corner]
-    i0, i1, i2 = faces[face, 0], faces[face, 1], faces[face, 2]
+    for k in range(3):
+        share[k] = spot.edges[k, 0] * x + spot.edges[k, 1] * y + spot.edges[k, 2]
+        total += share[k]
     a, b, c = share[0] / total, share[1] / total, share[2] / total
     share[0], share[1], share[2] = a, b, c
+    normals, camera = posed.normals, posed.camera
     length, facing = 1e-18, 0.0
     for k in range(3):
-        n[k] = a * normals[i0, k] + b * normals[i1, k] + c * normals[i2, k]
-        point[k] = a * camera[i0, k] + b * camera[i1, k] + c * camera[i2, k]
+        n[k] = a * normals[corner[0], k] + b * normals[corner[1], k] + c * normals[corner[2], k]
+        point[k] = a * camera[corner[0], k] + b * camera[corner[1], k] + c * camera[corner[2], k]
         length += n[k] * n[k]
         facing += n[k] * point[k]
     length = np.sqrt(length) if facing <= 0 else -np.sqrt(length)
@@ -163,60 +190,68 @@ def _shine(n: Array, point: Array, away: float, towards: Array, gloss: float) ->
 
 
 @compiled
+def _painted(
+    corner: Array, uv: Array, m: Any, surface: Surface, camera: Array, spot: _Spot
+) -> Array:
+    """The texture's colour (3,) 0..255 at a spot, whose normal takes on the normal map's tilt.
+
+    corner: (3,) the face's vertices; uv: (3, 2); m: its material; camera: (V, 3) m.
+    """
+    colour, share = np.empty(3), spot.share
+    maps, texels = surface.maps[m], surface.texels
+    u = share[0] * uv[0, 0] + share[1] * uv[1, 0] + share[2] * uv[2, 0]
+    v = share[0] * uv[0, 1] + share[1] * uv[1, 1] + share[2] * uv[2, 1]
+    if maps[3] >= 0:
+        e1, e2 = np.empty(3), np.empty(3)
+        _texel(texels, maps[3], maps[1:3], u, v, colour)
+        for k in range(3):
+            e1[k] = camera[corner[1], k] - camera[corner[0], k]
+            e2[k] = camera[corner[2], k] - camera[corner[0], k]
+        _bump(e1, e2, uv, colour, spot.normal)
+    _texel(texels, maps[0], maps[1:3], u, v, colour)
+    return colour
+
+
+@compiled
 def _shade(
-    seen: Array, weight: Array, camera: Array, image: Array, normals: Array, faces: Array,
-    corners: Array, material: Array, texels: Array, maps: Array, traits: Array, free: Array,
-    sh: Array, sun: Array, towards: Array, to_sun: Array, sun_nearness: Array, linear: Array,
-    display: Array, rgb: Array,
-) -> None:  # fmt: skip
+    seen: Array, weight: Array, surface: Surface, posed: _Posed, lit: _Lit, rgb: Array
+) -> None:
     """Add the display colours (0..255) of one sample of each pixel, times `weight`, to `rgb`.
 
     weight: (H, W) uint8, how many of the pixel's samples this one stands for; 0 is passed over.
     """
     height, width = seen.shape
-    p, edges, share = np.empty((3, 3)), np.empty((3, 3)), np.empty(3)
-    n, point, colour, bump = np.empty(3), np.empty(3), np.empty(3), np.empty(3)
-    e1, e2 = np.empty(3), np.empty(3)
+    spot = _Spot(np.empty((3, 3)), np.empty((3, 3)), np.empty(3), np.empty(3), np.empty(3))
+    n, point, towards = spot.normal, spot.point, lit.towards
     for row in range(height):
         for column in range(width):
             face = seen[row, column]
             if face < 0 or weight[row, column] == 0:
                 continue
-            _place(face, column + 0.5, row + 0.5, camera, image, normals, faces, p, edges, n,
-                   point, share)  # fmt: skip
-            m = material[face]
-            uv = corners[face]
-            u = share[0] * uv[0, 0] + share[1] * uv[1, 0] + share[2] * uv[2, 0]
-            v = share[0] * uv[0, 1] + share[1] * uv[1, 1] + share[2] * uv[2, 1]
-            _texel(texels, maps[m, 0], maps[m, 1], maps[m, 2], u, v, colour)
-            if maps[m, 3] >= 0:
-                _texel(texels, maps[m, 3], maps[m, 1], maps[m, 2], u, v, bump)
-                for k in range(3):
-                    start = camera[faces[face, 0], k]
-                    e1[k] = camera[faces[face, 1], k] - start
-                    e2[k] = camera[faces[face, 2], k] - start
-                _bump(e1, e2, uv, bump, n)
+            corner, m = surface.faces[face], surface.material[face]
+            _place(corner, column + 0.5, row + 0.5, posed, spot)
+            colour = _painted(corner, surface.corners[face], m, surface, posed.camera, spot)
             slant = n[0] * towards[0] + n[1] * towards[1] + n[2] * towards[2]
-            lit = 0.0
-            if slant > 0 and sun[1] > 0:
-                lit = slant * _lit_share(point, slant, to_sun, sun_nearness)
+            direct = 0.0
+            if slant > 0 and lit.sun[1] > 0:
+                direct = slant * _lit_share(point, slant, lit.to_sun, lit.sun_nearness)
             away = np.sqrt(point[0] ** 2 + point[1] ** 2 + point[2] ** 2)
+            specular, gloss = surface.traits[m, 1], surface.traits[m, 2]
             shine = 0.0
-            if lit > 0 and traits[m, 1] > 0.02:
-                shine = traits[m, 1] * lit * _shine(n, point, away, towards, traits[m, 2])
+            if direct > 0 and specular > 0.02:
+                shine = specular * direct * _shine(n, point, away, towards, gloss)
             grazing = 1 + (n[0] * point[0] + n[1] * point[1] + n[2] * point[2]) / away
-            grazing = min(1.0, max(0.0, grazing))
-            rim = grazing * grazing * grazing * grazing * grazing * 2.5 * traits[m, 1]
-            open_share = free[row // AO_STRIDE, column // AO_STRIDE]
+            rim = min(1.0, max(0.0, grazing)) ** 5 * 2.5 * specular
+            free = lit.free[row // AO_STRIDE, column // AO_STRIDE]
             for k in range(3):
-                glow = max(0.02, _irradiance(sh, n, k)) * open_share
-                albedo = linear[int(min(255.0, colour[k]))]
-                light = albedo * (glow + lit * sun[k]) + shine * sun[k] + rim * glow * open_share
-                light /= np.pi
+                glow = max(0.02, _irradiance(lit.sh, n, k)) * free
+                albedo = TO_LINEAR[int(min(255.0, colour[k]))]
+                light = albedo * (glow + direct * lit.sun[k]) + shine * lit.sun[k]
+                light = (light + rim * glow * free) / np.pi
                 if light > 0.6:  # highlights roll off
                     light = 0.6 + (light - 0.6) / (1 + 0.9 * (light - 0.6))
-                step = int(np.sqrt(min(light, 1.0)) * (len(display) - 1))
-                rgb[row, column, k] += weight[row, column] * display[step]
+                step = int(np.sqrt(min(light, 1.0)) * (len(TO_DISPLAY) - 1))
+                rgb[row, column, k] += weight[row, column] * TO_DISPLAY[step]
 
 
 @compiled
@@ -256,10 +291,7 @@ def sunlight(
     reach = np.abs(seen[:, :2] / seen[:, 2:]).max() * 1.05
     focal = SHADOW_SIDE / 2 / reach
     K = np.array([[focal, 0, SHADOW_SIDE / 2], [0, focal, SHADOW_SIDE / 2], [0, 0, 1.0]])
-    _, nearness = visible_faces(
-        image_points(seen, K), surface.faces, surface.corners, surface.material, surface.texels,
-        surface.maps, surface.traits, SHADOW_SIDE, SHADOW_SIDE,
-    )  # fmt: skip
+    _, nearness = visible_faces(image_points(seen, K), surface, SHADOW_SIDE, SHADOW_SIDE)
     # camera point -> world -> the sun's camera -> its pixels
     back = np.hstack([turn @ rotation.T, (shift - turn @ rotation.T @ translation)[:, None]])
     return Sunlight(nearness=nearness, to_sun=K @ back)
@@ -280,16 +312,12 @@ def draw_layer(
     same array for a sharp picture. rotation: (3, 3) world to camera; size: width, height px.
     """
     width, height = size
-    parts = (
-        surface.faces, surface.corners, surface.material, surface.texels, surface.maps,
-        surface.traits,
-    )  # fmt: skip
     sh, towards = light.in_camera(rotation)
     images, seen, nearness = [], [], []
     for (dx, dy), camera in zip(SAMPLES, poses, strict=True):
         moved = K + np.array([[0, 0, -dx], [0, 0, -dy], [0, 0, 0]])
         images.append(image_points(camera, moved))
-        face, near = visible_faces(images[-1], *parts, width, height)
+        face, near = visible_faces(images[-1], surface, width, height)
         seen.append(face)
         nearness.append(near)
     normals = vertex_normals(poses[0], surface.faces)
@@ -298,11 +326,9 @@ def draw_layer(
     still = all(pose is poses[0] for pose in poses)
     weights = _stand_ins(faces, surface.material, still)
     rgb = np.zeros((height, width, 3))
+    lit = _Lit(sh, light.sun, towards, sun.to_sun, sun.nearness, free)
     for camera, image, face, weight in zip(poses, images, seen, weights, strict=True):
-        _shade(
-            face, weight, camera, image, normals, *parts, free, sh, light.sun, towards,
-            sun.to_sun, sun.nearness, TO_LINEAR, TO_DISPLAY, rgb,
-        )  # fmt: skip
+        _shade(face, weight, surface, _Posed(camera, image, normals), lit, rgb)
     return Layer(
         rgb=(rgb / len(SAMPLES)).astype(np.float32),
         cover=(faces >= 0).mean(0, dtype=np.float32),

@@ -207,14 +207,11 @@ def hidden_share(prop: Prop, shot: Shot, people: Array) -> float:
     """
     size = (shot.width // COARSE, shot.height // COARSE)
     K = shot.K / [[COARSE], [COARSE], [1]]
-    worst, surface = 0.0, prop.surface
+    worst = 0.0
     frames = len(people)
     for t in np.linspace(0, frames - 1, 5).astype(int):
         thing = prop.at(t, frames // 2) @ shot.rotation[t].T + shot.translation[t]
-        _, nearness = visible_faces(
-            image_points(thing, K), surface.faces, surface.corners, surface.material,
-            surface.texels, surface.maps, surface.traits, *size,
-        )  # fmt: skip
+        _, nearness = visible_faces(image_points(thing, K), prop.surface, *size)
         points = people[t] @ shot.rotation[t].T + shot.translation[t]
         flat = points[..., :2] / points[..., 2:] * K[[0, 1], [0, 1]] + K[:2, 2]
         column, row = np.moveaxis(flat.clip(0, np.array(size) - 1).astype(int), -1, 0)

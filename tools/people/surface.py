@@ -1,7 +1,8 @@
 """What is drawn: triangles with texture coordinates, and the pictures that they show."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,9 +20,11 @@ class Material:
     gloss: float = 20.0  # Blinn-Phong exponent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Surface:
-    """F textured triangles over vertices kept elsewhere; M materials packed in one array."""
+class Surface(NamedTuple):
+    """F textured triangles over vertices kept elsewhere; M materials packed in one array.
+
+    A named tuple, as compiled loops take it.
+    """
 
     faces: Array  # (F, 3) int64
     corners: Array  # (F, 3, 2) float32 texture coordinates, origin at the lower left
@@ -74,13 +77,11 @@ def join(surfaces: Sequence[Surface], vertex_counts: Sequence[int]) -> tuple[Sur
         maps[:, 0] += texel[k]
         maps[maps[:, 3] >= 0, 3] += texel[k]
         moved.append(
-            replace(
-                surface,
+            surface._replace(
                 faces=surface.faces + vertex[k],
                 material=surface.material + material[k],
                 maps=maps,
             )
         )
-    names = ("faces", "corners", "material", "texels", "maps", "traits")
-    whole = Surface(**{name: np.concatenate([getattr(s, name) for s in moved]) for name in names})
+    whole = Surface(*(np.concatenate(arrays) for arrays in zip(*moved, strict=True)))
     return whole, np.repeat(np.arange(len(moved)), [len(s.faces) for s in moved])

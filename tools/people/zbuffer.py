@@ -8,6 +8,7 @@ import numpy as np
 
 from hpsvid.compiled import compiled
 from hpsvid.types import Array
+from tools.people.surface import Surface
 
 OPAQUE = 110  # opacity (0..255) from which a texel of a cut-out picture hides what is behind it
 NEAR_M = 0.05
@@ -69,14 +70,12 @@ def image_points(camera: Array, K: Array) -> Array:
 
 
 @compiled
-def visible_faces(
-    image: Array, faces: Array, corners: Array, material: Array, texels: Array, maps: Array,
-    traits: Array, width: int, height: int,
-) -> tuple[Array, Array]:  # fmt: skip
+def visible_faces(image: Array, surface: Surface, width: int, height: int) -> tuple[Array, Array]:
     """The face that each pixel's middle sees (H, W) int32, -1 = none, and 1 / depth (H, W).
 
-    image: (V, 3) homogeneous px; the others are a Surface's. Both sides of a face are drawn.
+    image: (V, 3) homogeneous px. Both sides of a face are drawn.
     """
+    faces, corners, maps = surface.faces, surface.corners, surface.maps
     seen = np.full((height, width), -1, np.int32)
     nearness = np.zeros((height, width), np.float32)
     p, edges = np.empty((3, 3)), np.empty((3, 3))
@@ -94,8 +93,8 @@ def visible_faces(
         scale = edges_of(p, edges)
         if scale == 0:
             continue
-        m = material[face]
-        cut = traits[m, 0] > 0
+        m = surface.material[face]
+        cut = surface.traits[m, 0] > 0
         for row in range(top, bottom + 1):
             y = row + 0.5
             for column in range(left, right + 1):
@@ -115,7 +114,7 @@ def visible_faces(
                     v = (a * uv[0, 1] + b * uv[1, 1] + c * uv[2, 1]) / total
                     tx = min(max(int(u * maps[m, 1]), 0), maps[m, 1] - 1)
                     ty = min(max(int((1 - v) * maps[m, 2]), 0), maps[m, 2] - 1)
-                    if texels[maps[m, 0] + ty * maps[m, 1] + tx, 3] < OPAQUE:
+                    if surface.texels[maps[m, 0] + ty * maps[m, 1] + tx, 3] < OPAQUE:
                         continue
                 nearness[row, column] = near
                 seen[row, column] = face
