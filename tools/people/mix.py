@@ -20,22 +20,25 @@ KEYS = ("kind", "posture", "arms", "layout", "camera_move", "sex")  # of a shard
 
 def posture_of(joints: Array) -> str:
     """What a body does for most of a sequence; joints: (T, 29, 3) m, world axes, floor y = 0."""
-    at = {name: joints[:, JOINT[name]] for name in (
-        "pelvis", "neck", "left_hip", "left_knee", "left_ankle", "left_foot", "right_foot",
-    )}  # fmt: skip
+    names = ("pelvis", "neck", *(f"{s}_{p}" for s in ("left", "right")
+                                 for p in ("hip", "knee", "ankle", "foot")))  # fmt: skip
+    at = {name: joints[:, JOINT[name]] for name in names}
     trunk = at["neck"] - at["pelvis"]
     tilt = np.degrees(np.arccos(trunk[:, 1] / np.linalg.norm(trunk, axis=1)))
     leg = np.linalg.norm(at["left_hip"] - at["left_knee"], axis=1) + np.linalg.norm(
         at["left_knee"] - at["left_ankle"], axis=1
     )
     height = at["pelvis"][:, 1] / leg
+    # how level the lower thigh is: 0 for a hanging one, 1 and more for one that points ahead or up
+    thighs = [at[f"{side}_hip"] - at[f"{side}_knee"] for side in ("left", "right")]
+    level = 1 - np.maximum(*(thigh[:, 1] / np.linalg.norm(thigh, axis=1) for thigh in thighs))
     speed = np.linalg.norm(np.diff(at["pelvis"][:, [0, 2]], axis=0), axis=1).mean() * FPS
     off = np.minimum(at["left_foot"][:, 1], at["right_foot"][:, 1]) > 0.2  # m, both feet
     if np.median(tilt) > 110:
         return "upside down"
     if np.median(tilt) > 55 and np.median(height) < 0.75:
         return "lying"
-    if np.median(height) < 0.75:
+    if np.median(height) < 0.75 or np.median(level) > 0.4:
         return "sitting or crouching"
     if off.mean() > 0.1:
         return "in the air"

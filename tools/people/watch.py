@@ -16,6 +16,7 @@ from tools.people.truth import HIDDEN, OUTSIDE, PersonTruth
 
 INNER = {"t499": 160, "t614": 192}  # the network's 16 x 16 maps and their channels
 MAP_SIDE = 16
+LARGEST = 6e4  # of a map's values; float16 ends at 65504
 BOX_PAD = 0.06  # of a detector's boxes about the joints, share of the longer side
 BOX_UNREST = 0.012  # deviation from frame to frame, share of the longer side
 BOX_BIAS = 0.02  # deviation over a sequence
@@ -74,7 +75,7 @@ class TappedBlazePose(BlazePose):
                     **{f.name: getattr(look, f.name) for f in fields(Look)},
                     crop=crop,
                     inner={
-                        name: sampled(maps[k], points).astype(np.float16)
+                        name: sampled(maps[k], points).clip(-LARGEST, LARGEST).astype(np.float16)
                         for name, maps in self._tapped.maps.items()
                     },
                 )
