@@ -12,8 +12,8 @@ from hpsvid.types import Array
 from tools.people.lighting import GAMMA, Lighting, room_lighting, sky_lighting
 from tools.scene import Light, Room, View, draw_room, make_room
 
-ROOMS = 24  # different sets of walls and floors; each is stretched to a scene's size
-FIELDS = 24  # different grounds and horizons
+ROOMS = 16  # different sets of walls and floors; each is stretched to a scene's size
+FIELDS = 16  # different grounds and horizons
 TILE = 512  # px of a ground's picture, repeated
 TILE_M = 2.6
 PANORAMA = (160, 2048)  # px, rows and columns of the sky
