@@ -161,6 +161,18 @@ def test_scenes_come_in_all_layouts_and_alike_for_the_same_seed(body):
     assert (again.shot.rotation == drawn[3].shot.rotation).all()
 
 
+def test_paths_cross_before_the_camera(body, monkeypatch):
+    monkeypatch.setattr("tools.people.staging.LAYOUTS", {"crossing": 1.0})
+    wardrobe, clips = plain_wardrobe(body), source(24)
+    for seed in range(3):
+        scene = draw_scene(np.random.default_rng(seed), clips, wardrobe)
+        middle = scene.shot.rotation[12]
+        ways = [middle @ (actor.joints[-1, 0] - actor.joints[0, 0]) for actor in scene.actors]
+        assert ways[0][0] > 0.2 > -0.2 > ways[1][0]  # m, to the right and to the left
+        apart = scene.actors[1].joints[12, 0] - scene.actors[0].joints[12, 0]
+        assert abs((middle @ apart)[2]) > abs((middle @ apart)[0])  # one before the other
+
+
 def test_standing_people_are_called_standing(body):
     joints = acted(body, standing(4)).joints
     assert posture_of(joints) == "standing"

@@ -107,8 +107,9 @@ def _walk_across(rng: np.random.Generator, source: MotionSource, look: float, wh
     travelled = (motion.transl[-1] - motion.transl[0]) * [1, 0, 1]
     speed = float(np.linalg.norm(travelled)) * FPS / frames
     course = np.arctan2(travelled[0], travelled[2])  # yaw of the walk
-    # the first walks to the picture's right, the second to its left, a little aslant
-    wanted = look + (1 if which % 2 == 0 else -1) * np.pi / 2 + rng.normal(0, 0.3)
+    # whoever faces a camera of yaw `look` is turned by -look; the first walks to the picture's
+    # right, the second to its left, a little aslant
+    wanted = -look + (1 if which % 2 == 0 else -1) * np.pi / 2 + rng.normal(0, 0.3)
     wanted_speed = max(speed, rng.uniform(*CROSSING_SPEED))
     ahead = np.array([np.sin(course), 0, np.cos(course)])
     steps = (np.arange(frames) / frames)[:, None]
@@ -133,7 +134,7 @@ def _places(
 ) -> list[tuple[Array, float]]:
     """Where each person's middle frame is (3,) m, and by how much the motion is turned (rad)."""
     if layout == "crossing" and look is not None:
-        depth = np.array([np.sin(look), 0, np.cos(look)])
+        depth = np.array([-np.sin(look), 0, np.cos(look)])  # towards the camera
         apart = rng.uniform(*CROSSING_APART_M) * (1 if rng.random() < 0.5 else -1)
         return [(depth * apart * (k - 0.5), 0.0) for k in range(count)]
     if layout == "embrace":
