@@ -25,8 +25,11 @@ from tools.people.surface import Material, Surface, pack
 from tools.people.tailor import Builds, Fit, Tailor, mean_person_and_builds
 
 TUCK_M = 0.009  # skin under cloth or next to it is drawn this much deeper
+SOCK_M = 0.02  # a shoe's faces nearer than that to the suit are inside its trousers
+SHANK_SOCK_M = 0.06  # the same above the ankle, where trousers have few vertices
 UNDER_CLOTH_M = 0.014  # skin nearer than that to a suit or a shoe lies under it
 LEGS = [JOINT[f"{s}_{p}"] for s in ("left", "right") for p in ("hip", "knee", "ankle", "foot")]
+KNEES = [JOINT["left_knee"], JOINT["right_knee"]]
 PELVIS_AND_LEGS = [JOINT["pelvis"], *LEGS]
 
 
@@ -104,7 +107,8 @@ class Wardrobe:
         parts = [self._suit(outfit)]
         if outfit.shoes:
             shoe = self._cloth("clothes", outfit.shoes, shine=0.08, gloss=30)
-            parts.append(self._plain("clothes", outfit.shoes, shoe, lambda p: dyed(p, outfit.shoe)))
+            worn = self._plain("clothes", outfit.shoes, shoe, lambda p: dyed(p, outfit.shoe))
+            parts.append(without_what_is_under(worn, parts[0].fit))
         hidden = np.unique(np.concatenate([part.fit.garment.hidden for part in parts]))
         for kind, name in (("hair", outfit.hair), ("eyebrows", outfit.brows)):
             if name:
@@ -177,6 +181,17 @@ def below_the_waist(fit: Fit) -> Array:
     on_legs = fit.skin[:, PELVIS_AND_LEGS].sum(1)
     share = np.bincount(piece, on_legs) / np.bincount(piece)
     return share[piece[faces[:, 0]]] > 0.5
+
+
+def without_what_is_under(part: Part, over: Fit) -> Part:
+    """The part without the faces that lie close under another garment: socks in trousers."""
+    garment = part.fit.garment
+    distance, _ = KDTree(over.template).query(part.fit.template)
+    on_shank = part.fit.skin[:, KNEES].sum(1) > 0.5
+    inside = (distance < SOCK_M) | (on_shank & (distance < SHANK_SOCK_M))
+    shown = ~np.all(inside[garment.faces], axis=1)
+    left = replace(garment, faces=garment.faces[shown], corners=garment.corners[shown])
+    return replace(part, fit=replace(part.fit, garment=left), which=part.which[shown])
 
 
 def under_cloth(skin: Array, fits: list[Fit]) -> Array:
