@@ -61,11 +61,21 @@ class MeanPerson:
     skin: np.ndarray  # (N, 24)
 
 
-def build_body(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, tuple[float, float]]]:
-    """Arrays of the free body from MakeHuman's data in `folder` (data/mpfb2).
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SampledPeople:
+    """The population and its mean before the mesh is thinned: what clothes are fitted to."""
 
-    Also the correctives' errors by joint (pose_directions).
-    """
+    mesh: BaseMesh
+    rig: Rig
+    population: Population
+    group_weights: np.ndarray  # (N, G) share of each turned group in a base vertex
+    frames: tuple[np.ndarray, np.ndarray]  # (people, G, 3, 3), (people, G, 3) m: into the T-pose
+    joints: np.ndarray  # (people, 24, 3) m in the T-pose
+    mean: MeanPerson
+
+
+def sample_people(folder: Path) -> SampledPeople:
+    """Everyone the free body is learned from, from MakeHuman's data in `folder` (data/mpfb2)."""
     mesh = read_base(folder)
     rig = read_rig(folder, mesh)
     population = sample_population(folder, mesh, PEOPLE, SEED)
@@ -77,14 +87,31 @@ def build_body(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, tuple[flo
     heads = _bone_heads(mesh, rig, population)
     frames = to_t_pose(heads)
     joints = place_joints({b: posed_head(heads, frames, b, rig.parents) for b in bones})
-    person = _mean_person(mesh, rig, population, group_weights, joints.mean(0))
+    return SampledPeople(
+        mesh=mesh,
+        rig=rig,
+        population=population,
+        group_weights=group_weights,
+        frames=frames,
+        joints=joints,
+        mean=_mean_person(mesh, rig, population, group_weights, joints.mean(0)),
+    )
+
+
+def build_body(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, tuple[float, float]]]:
+    """Arrays of the free body from MakeHuman's data in `folder` (data/mpfb2).
+
+    Also the correctives' errors by joint (pose_directions).
+    """
+    sampled = sample_people(folder)
+    mesh, rig, person, joints = sampled.mesh, sampled.rig, sampled.mean, sampled.joints
     order, faces = _thin(mesh, person)
     place = {int(vertex): index for index, vertex in enumerate(order)}
     mirror = np.array([place[int(mesh.mirror[vertex])] for vertex in order])
     points = {name: place[v] for name, v in base_points(mesh.mirror).items() if v in place}
 
     skin = limit_influences(person.skin[order], mirror)
-    people = _t_posed_people(mesh, population, order, group_weights, frames)
+    people = t_posed_people(sampled, order)
     # Everyone's pelvis comes to lie in the same place.
     shift = PELVIS - joints[:, :1]
     people += shift.astype(np.float32)
@@ -258,20 +285,15 @@ def _at_smpl_ids(
     return order[old_of], new_of[faces]
 
 
-def _t_posed_people(
-    mesh: BaseMesh,
-    population: Population,
-    order: np.ndarray,
-    group_weights: np.ndarray,
-    frames: tuple[np.ndarray, np.ndarray],
-) -> np.ndarray:
-    """Everyone in T-pose at the kept vertices, (people, V, 3) m float32."""
-    people = np.zeros((len(population.strengths), len(order), 3), np.float32)
-    weights = group_weights[order]
-    real, dual = dual_quaternions(*frames)
+def t_posed_people(sampled: SampledPeople, order: np.ndarray) -> np.ndarray:
+    """Everyone in T-pose at the base vertices `order` (V,): (people, V, 3) m float32."""
+    displacements, strengths = sampled.population.displacements, sampled.population.strengths
+    people = np.zeros((len(strengths), len(order), 3), np.float32)
+    weights = sampled.group_weights[order]
+    real, dual = dual_quaternions(*sampled.frames)
     for start in range(0, len(people), 100):  # keeps memory small
         part = slice(start, start + 100)
-        rest = _shaped(mesh, population.displacements, population.strengths[part], order)
+        rest = _shaped(sampled.mesh, displacements, strengths[part], order)
         people[part] = blend_skin(rest, weights, real[part], dual[part])
     return people
 
