@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from hpsvid.body.skeleton import LANDMARK_NAMES, N_BODY, PARENTS, forward_kinematics
-from hpsvid.errors import WeightsError, one_line
+from hpsvid.common.files import read_npz
+from hpsvid.errors import WeightsError
 from hpsvid.types import N_BETAS, Array, BodyParams
 
 
@@ -136,21 +137,7 @@ def load_body(path: Path) -> Body:
 
     Raises WeightsError when the file is missing, damaged or not a 24-joint SMPL-format body.
     """
-    return body_from_arrays(read_npz(path), name=path.stem)
-
-
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a body model's .npz that body_from_arrays knows; other keys stay unread.
-
-    Raises WeightsError when the file is missing, damaged or holds pickled objects.
-    """
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files if key in ARRAY_KEYS}
-    # A damaged archive raises anything from OSError to zlib.error, and a file that is no archive
-    # comes back from np.load as a bare array or an attempt at a pickle.
-    except Exception as error:
-        raise WeightsError(f"{path}: cannot be read as a body model ({one_line(error)})") from error
+    return body_from_arrays(read_arrays(path), name=path.stem)
 
 
 _NEEDED = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
@@ -159,6 +146,14 @@ _OPTIONAL = (
     "licence",
 )  # fmt: skip
 ARRAY_KEYS = frozenset(_NEEDED + _OPTIONAL)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a body model's .npz that body_from_arrays knows; other keys stay unread.
+
+    Raises WeightsError when the file is missing, damaged or holds pickled objects.
+    """
+    return read_npz(path, "a body model", ARRAY_KEYS, WeightsError)
 
 
 def body_from_arrays(data: Mapping[str, np.ndarray], *, name: str) -> Body:

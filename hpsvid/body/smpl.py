@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hpsvid.body.model import ARRAY_KEYS, Body, body_from_arrays, load_body, read_npz
+from hpsvid.body.model import ARRAY_KEYS, Body, body_from_arrays, load_body, read_arrays
 from hpsvid.body.skeleton import JOINT, JOINT_NAMES, LANDMARK, LANDMARK_NAMES
 from hpsvid.common.pickles import plain_array, read_plain_pickle
 from hpsvid.common.weights import weights_path
@@ -112,7 +112,7 @@ def load_smpl(path: Path) -> Body:
     Raises WeightsError when the file is missing, damaged, asks for anything but arrays, or is
     not a 24-joint SMPL-format body of 6890 vertices (or with `leaf_vertices` of its own).
     """
-    data = read_npz(path) if path.suffix == ".npz" else _read_pickle(path)
+    data = read_arrays(path) if path.suffix == ".npz" else _read_pickle(path)
     if "leaf_vertices" not in data:
         vertices = data["v_template"].size // 3 if "v_template" in data else 0
         if vertices != SMPL_VERTICES:

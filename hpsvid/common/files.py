@@ -1,7 +1,11 @@
 """Files that appear whole or not at all, and npz files that hold nothing but arrays."""
 
+import io
+import math
 import os
+import re
 import stat
+import sys
 import tempfile
 import zipfile
 from collections.abc import Collection, Iterator
@@ -11,10 +15,25 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.lib.format import MAGIC_PREFIX
 from numpy.typing import NDArray
 
 from hpsvid.errors import HpsvidError, InputError, one_line
 
+# What unpacking an npz may come to. Real motions shrink to between a third and four fifths; still
+# figures and zeros by up to deflate's 1,032, which is why small files may unpack to any share.
+FREE_NPZ_BYTES = 256 << 20  # a person's motion has 1.5 kB a frame: 50 minutes of one at 60 fps
+MAX_UNPACKING = 8  # times the file's size, on top of the above
+MAX_NPZ_BYTES = 2 << 30  # with torch and the checks' own copies less than 3 GB are in use
+_MAX_READ_BYTES = 16 << 20  # directory of 65,535 members with names of 200 bytes
+_MAX_HEADER_BYTES = 10_000  # as numpy
+_MAX_EMPTY = 1 << 20  # product of the other axes of an array without elements
+_PIECE_BYTES = 1 << 20
+_HEADER = (
+    re.compile(r"'descr'\s*:\s*'([<>|=]?(?:b1|[iu][1248]|f[248]|[SU]\d{1,8}))'"),
+    re.compile(r"'fortran_order'\s*:\s*(True|False)"),
+    re.compile(r"'shape'\s*:\s*\(([\d,\sL]*)\)"),
+)
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
 
 
@@ -146,26 +165,107 @@ def write_npz(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
 
 
 def read_npz(
-    path: Path, expected: str, keys: Collection[str] | None = None
+    path: Path,
+    expected: str,
+    keys: Collection[str] | None = None,
+    kind: type[HpsvidError] = InputError,
 ) -> dict[str, NDArray[Any]]:
-    """The arrays of an npz by key; with `keys` only those of them that it holds.
+    """The arrays of an npz by key, in the machine's byte order; with `keys` only those it holds.
 
     expected: what the file should have been, for the message. Keys that are not asked for stay
-    unread (some programs pickle theirs). Raises InputError when the file cannot be opened, is no
-    npz, is damaged or holds pickled objects where arrays are wanted.
+    unread (some programs pickle theirs). Raises `kind` when the file cannot be opened, is no npz,
+    is damaged, holds pickled objects where arrays are wanted or unpacks to far more than it has.
     """
     try:
-        with path.open("rb") as stream:
-            archive = np.load(stream, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"{path}: a single array, expected {expected}")
-            return {key: archive[key] for key in archive.files if keys is None or key in keys}
-    except OSError as error:
-        raise InputError(f"{path}: cannot be opened ({error.strerror})") from error
-    except InputError:
+        with _ShortReads(regular_file(path, kind), "rb") as stream:
+            if stream.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX:
+                raise kind(f"{path}: a single array, expected {expected}")
+            with zipfile.ZipFile(stream) as archive:
+                return _read_members(archive, keys, stream.size)
+    except HpsvidError:
         raise
-    # damaged or hostile bytes make zipfile and numpy raise nearly anything, MemoryError included
+    except OSError as error:
+        raise kind(f"{path}: cannot be opened ({error.strerror})") from error
+    # damaged bytes make zipfile and zlib raise nearly anything, MemoryError included
     except Exception as error:
-        raise InputError(
-            f"{path}: not a readable npz ({one_line(error)}); expected {expected}"
+        raise kind(
+            f"{path}: not a readable npz ({one_line(error)[:120]}); expected {expected}"
         ) from error
+
+
+class _ShortReads(io.FileIO):
+    """A file that refuses to be read in large pieces: a zip's directory has no other limit."""
+
+    def __init__(self, path: Path, mode: str) -> None:
+        super().__init__(path, mode)
+        self.size = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Up to `size` bytes; None and -1 mean the rest."""
+        wanted = self.size - self.tell() if size is None or size < 0 else size
+        if wanted > _MAX_READ_BYTES:
+            raise ValueError(f"a piece of {wanted} bytes, at most {_MAX_READ_BYTES}")
+        return super().read(wanted) or b""
+
+
+def _read_members(
+    archive: zipfile.ZipFile, keys: Collection[str] | None, file_bytes: int
+) -> dict[str, NDArray[Any]]:
+    """The arrays of an opened zip. Raises ValueError for what no writer of npz files makes."""
+    members: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        key = member.filename.removesuffix(".npy")
+        if key in members:
+            raise ValueError(f"`{key}` is in it twice")
+        if key.startswith("/") or ".." in key.split("/"):
+            raise ValueError(f"{key[:40]!r} is no name of an array")
+        if member.filename.endswith(".npy") and (keys is None or key in keys):
+            members[key] = member
+    left = min(MAX_NPZ_BYTES, FREE_NPZ_BYTES + MAX_UNPACKING * file_bytes)
+    arrays = {}
+    for key, member in members.items():
+        left -= member.file_size
+        if left < 0:
+            raise ValueError(f"its {file_bytes} bytes unpack to far more, or to over 2 GiB")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"`{key}` is packed by method {member.compress_type}")
+        with archive.open(member) as stream:
+            arrays[key] = _read_array(stream, key, member.file_size)
+    return arrays
+
+
+def _read_array(stream: IO[bytes], key: str, size: int) -> NDArray[Any]:
+    """The array in a .npy file of `size` bytes, whose header is matched, never evaluated."""
+    start = stream.read(8)
+    length = stream.read(2 if start[6:7] == b"\1" else 4)
+    if start[:6] != MAGIC_PREFIX or start[6] not in (1, 2, 3):
+        raise ValueError(f"`{key}` is no array")
+    header_bytes = int.from_bytes(length, "little")
+    if header_bytes > _MAX_HEADER_BYTES:
+        raise ValueError(f"`{key}` has a header of {header_bytes} bytes")
+    header = stream.read(header_bytes).decode("latin1")
+    matches = [pattern.search(header) for pattern in _HEADER]
+    if None in matches:
+        found = "pickled objects" if "|O" in header else header[:60].strip() or "no header"
+        raise ValueError(f"`{key}` holds {found}, expected an array of numbers or text")
+    descr, fortran, shape = (match[1] for match in matches if match is not None)
+    dtype, sizes = np.dtype(descr), tuple(int(part) for part in re.findall(r"\d+", shape))
+    content_bytes = size - len(start) - len(length) - header_bytes
+    if math.prod(sizes) * dtype.itemsize != content_bytes:
+        raise ValueError(f"`{key}` of shape {sizes} does not fit its {content_bytes} bytes")
+    if content_bytes == 0 and math.prod(part or 1 for part in sizes) > _MAX_EMPTY:
+        raise ValueError(f"`{key}` is empty and of shape {sizes}")
+    if dtype.itemsize == 0:  # empty text
+        return np.zeros(sizes, dtype)
+    content = np.empty(content_bytes, np.uint8)
+    for begin in range(0, content_bytes, _PIECE_BYTES):
+        piece = content[begin : begin + _PIECE_BYTES]
+        piece[:] = np.frombuffer(stream.read(len(piece)), np.uint8)  # raises when it ends early
+    if stream.read(1):  # what is left unread is left unchecked
+        raise ValueError(f"`{key}` goes on after its end")
+    if dtype.kind == "b":  # numpy relies on 0 and 1
+        np.minimum(content, 1, out=content)
+    if dtype.kind == "U" and (content.view(f"{dtype.byteorder}u4") > sys.maxunicode).any():
+        raise ValueError(f"`{key}` holds characters that do not exist")
+    array = content.view(dtype).reshape(sizes, order="F" if fortran == "True" else "C")
+    return array.astype(dtype.newbyteorder("="), copy=False)

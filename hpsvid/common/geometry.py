@@ -164,6 +164,13 @@ def _vee(matrix: Tensor) -> Tensor:
     return torch.stack([odd[..., 2, 1], odd[..., 0, 2], odd[..., 1, 0]], -1)
 
 
+def check_intrinsics(K: Array) -> None:
+    """Raise ValueError unless K (3, 3) px is finite and can project."""
+    usable = np.isfinite(K).all() and (np.abs(K) < 1e9).all()
+    if not (usable and K[0, 0] > 0 and K[1, 1] > 0 and (K[2] == (0, 0, 1)).all()):
+        raise ValueError(f"K: expected a camera's matrix in pixels, found {K.tolist()}")
+
+
 def project(points: Tensor, K: Tensor) -> Tensor:
     """Pinhole projection of camera points (..., 3) m with K (..., 3, 3) px -> (..., 2) px."""
     image = (K @ points[..., None])[..., 0]

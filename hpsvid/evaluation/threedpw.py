@@ -14,10 +14,10 @@ import torch
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import N_BODY
 from hpsvid.body.smpl import find_gendered, load_smpl
-from hpsvid.common.geometry import axis_angle_to_matrix
+from hpsvid.common.geometry import axis_angle_to_matrix, check_intrinsics
 from hpsvid.common.pickles import plain_array, read_plain_pickle
 from hpsvid.errors import HpsvidError, InputError, one_line
-from hpsvid.evaluation.truth import TruePerson, Truth, checked_camera
+from hpsvid.evaluation.truth import TruePerson, Truth
 from hpsvid.mocap.amass import MotionCapture, seen_by_camera
 from hpsvid.types import N_BETAS, Array
 
@@ -54,11 +54,13 @@ def _sequence(path: Path, data: Mapping[str, Any], smpl: Path | None) -> Truth:
     actors = len(data["poses"])
     if actors > MAX_ACTORS:
         raise ValueError(f"{actors} actors")
+    K = _numbers(data["cam_intrinsics"], (3, 3))
+    check_intrinsics(K)
     return Truth(
         name=path.stem,
         clip=_pictures(path),
         points="joints",
-        K=checked_camera(_numbers(data["cam_intrinsics"], (3, 3))),
+        K=K,
         fps=FPS,
         people=tuple(_actor(data, i, extrinsics, smpl) for i in range(actors)),
     )

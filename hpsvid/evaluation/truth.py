@@ -15,10 +15,12 @@ from scipy.spatial.transform import Rotation
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT, JOINT_NAMES, LIMB_LANDMARKS, LIMB_NAMES, N_BODY
 from hpsvid.common.files import read_npz
+from hpsvid.common.geometry import check_intrinsics
 from hpsvid.common.series import runs
 from hpsvid.common.weights import file_sha256, weights_path
-from hpsvid.errors import InputError
+from hpsvid.errors import InputError, one_line
 from hpsvid.formats.npz import read_motion
+from hpsvid.options import MAX_FPS
 from hpsvid.types import Array, BodyParams, Motion, Person
 
 PointSet = Literal["joints", "limbs"]
@@ -129,6 +131,8 @@ def _made_with(motion: Motion, body: Body) -> bool:
     return body.name == free.stem and provenance.other.get("body_sha256") == file_sha256(free)
 
 
+_MAX_CAMERAS = 1000
+_MAX_VALUES = 50_000_000  # coordinates seen by all cameras: 12 points, 3 hours at 30 fps, 4 cameras
 _TRIANGULATED = ("joints3d_m", "joint_names", "fps", "cameras", "K", "rvec", "t")
 
 
@@ -137,8 +141,22 @@ def _read_triangulated(path: Path) -> tuple[Truth, ...]:
     data = read_npz(path, "triangulated points", _TRIANGULATED)
     if missing := [key for key in _TRIANGULATED if key not in data]:
         raise InputError(f"{path}: has no `{missing[0]}`; expected {', '.join(_TRIANGULATED)}")
+    for key, axes in {"joints3d_m": 3, "joint_names": 1, "cameras": 1, "K": 3}.items():
+        if data[key].ndim != axes:
+            raise InputError(f"{path}: `{key}` is {data[key].shape}, expected {axes} axes")
+    try:
+        return _triangulated(path, data)
+    except (ValueError, TypeError, OverflowError) as error:  # text, infinities, flat cameras
+        raise InputError(
+            f"{path}: not the values of triangulated points ({one_line(error)[:200]})"
+        ) from error
+
+
+def _triangulated(path: Path, data: dict[str, Array]) -> tuple[Truth, ...]:
     names = [_limb(str(name)) for name in data["joint_names"]]
     cameras, world = len(data["cameras"]), data["joints3d_m"]
+    if cameras > _MAX_CAMERAS or cameras * world.size > _MAX_VALUES:
+        raise ValueError(f"{cameras} cameras of {len(world)} frames")
     shapes = [data[key].shape for key in ("K", "rvec", "t")]
     if sorted(names) != sorted(LIMB_NAMES) or world.shape[1:] != (len(names), 3):
         raise InputError(
@@ -148,11 +166,14 @@ def _read_triangulated(path: Path) -> tuple[Truth, ...]:
     if shapes != [(cameras, 3, 3), (cameras, 3), (cameras, 3)] or data["fps"].size != 1:
         raise InputError(f"{path}: `K`, `rvec`, `t` are {shapes}, expected {cameras} cameras'")
     world = np.asarray(world, np.float64)[:, [names.index(name) for name in LIMB_NAMES]]
-    fps = float(data["fps"])
+    fps = float(data["fps"].item())
+    numbers = [data[key].astype(np.float64) for key in ("K", "rvec", "t")]
+    known = world[np.isfinite(world)]
+    if not (0 < fps <= MAX_FPS and all((abs(n) < 1e7).all() for n in (*numbers, known))):
+        raise ValueError(f"{fps} fps, positions or cameras that are not finite or beyond 1e7")
     truths = []
-    for camera, K, turn, shift in zip(
-        *(data[k] for k in ("cameras", "K", "rvec", "t")), strict=True
-    ):
+    for camera, K, turn, shift in zip(data["cameras"], *numbers, strict=True):
+        check_intrinsics(K)
         points = world @ Rotation.from_rotvec(turn).as_matrix().T + shift
         person = TruePerson(
             id=0, frame_index=np.arange(len(points)), points=points, steady=_steady(points, fps)
@@ -161,13 +182,6 @@ def _read_triangulated(path: Path) -> tuple[Truth, ...]:
             Truth(name=str(camera), clip=None, points="limbs", K=K, fps=fps, people=(person,))
         )
     return tuple(truths)
-
-
-def checked_camera(K: Array) -> Array:
-    """Intrinsics (3, 3) px that can project; raises ValueError for others."""
-    if not np.isfinite(K).all() or K[0, 0] <= 0 or K[1, 1] <= 0 or (K[2] != (0, 0, 1)).any():
-        raise ValueError(f"no intrinsics of a camera: {np.asarray(K).tolist()}")
-    return K
 
 
 def _limb(name: str) -> str:

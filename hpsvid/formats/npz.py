@@ -6,6 +6,7 @@ it lie `pts_s`, `K`, `person_ids` and one group of arrays a person, named `ID/ke
 """
 
 import json
+import re
 from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +16,8 @@ import numpy as np
 
 from hpsvid.body.model import Body
 from hpsvid.common.files import read_npz, write_npz
-from hpsvid.errors import InputError
+from hpsvid.common.geometry import check_intrinsics
+from hpsvid.errors import InputError, one_line
 from hpsvid.options import MAX_FPS, ExportOptions
 from hpsvid.types import (
     SCHEMA_VERSION,
@@ -36,6 +38,11 @@ _CONVENTIONS = {
     "axes": "x right, y down, z forward",
     "frame": "camera; posed vertex + transl = camera point; rotations relative to the parent",
 }
+_MAX_HEADER_CHARACTERS = 1 << 20  # hpsvid writes about 2,000
+_MAX_SIDE = 1 << 16  # px
+_LIMITS = {  # of what people do: metres, no more than the way round the earth; betas of SMPL
+    "rotmats": 2.0, "betas": 1e4, "transl": 4e7, "joints": 4e7,
+}  # fmt: skip
 _OWN_KEYS = {"schema_version", "clip", "camera_source", *_CONVENTIONS}
 _PROVENANCE_TYPES: dict[str, type] = {
     "hpsvid_version": str, "detector": dict, "backbone": dict, "lifter": str, "solver": str,
@@ -96,16 +103,17 @@ def read_motion(path: Path) -> Motion:
 
     Raises InputError when the file is missing, no npz, not of hpsvid, of a newer schema, lacks
     a key, holds an array of another shape or numbers that no motion has (NaN, times that run
-    backwards).
+    backwards, kilometres where a person has metres).
     """
     arrays = read_npz(path, "a result npz of hpsvid")
     if "header" not in arrays:
         found = ", ".join(sorted(arrays)[:5]) or "nothing"
         raise InputError(f"{path}: an npz that hpsvid did not write (holds {found}, no `header`)")
     try:
-        header = dict(json.loads(str(arrays["header"])))
+        header = dict(json.loads(_header_text(arrays["header"])))
         version = int(header["schema_version"])
-    except (ValueError, TypeError, KeyError) as error:
+    # JSON without end, numbers without end: RecursionError, OverflowError and others
+    except Exception as error:
         raise InputError(
             f"{path}: its `header` is not hpsvid's JSON with a `schema_version`"
         ) from error
@@ -121,23 +129,47 @@ def read_motion(path: Path) -> Motion:
                 path=Path(clip["path"]),
                 width=int(clip["width"]),
                 height=int(clip["height"]),
-                fps=Fraction(clip["fps"]),
+                fps=_rate(clip["fps"]),
                 rotation=int(clip["rotation"]),
                 audio=bool(clip["audio"]),
                 frame_count=None if clip["frame_count"] is None else int(clip["frame_count"]),
             ),
             pts_s=arrays["pts_s"],
             camera=Camera(K=arrays["K"], source=cast(CameraSource, header["camera_source"])),
-            people=tuple(_person(arrays, int(i)) for i in arrays["person_ids"]),
+            people=tuple(_person(arrays, i) for i in _person_ids(arrays["person_ids"])),
             provenance=_provenance(header),
             schema_version=version,
         )
         _check_values(motion)
         return motion
     except KeyError as error:
-        raise InputError(f"{path}: has no {error}; the file is incomplete, make it anew") from error
-    except (ValueError, TypeError, ZeroDivisionError) as error:
-        raise InputError(f"{path}: cannot be read as a result ({error})") from error
+        raise InputError(
+            f"{path}: has no {one_line(error)[:80]}; the file is incomplete, make it again"
+        ) from error
+    except Exception as error:  # values of any kind may stand where others should
+        raise InputError(f"{path}: cannot be read as a result ({one_line(error)[:200]})") from error
+
+
+def _header_text(header: Array) -> str:
+    if header.shape != () or header.dtype.kind != "U":
+        raise ValueError(f"{header.dtype} {header.shape} in place of text")
+    if header.dtype.itemsize > 4 * _MAX_HEADER_CHARACTERS:
+        raise ValueError(f"over {_MAX_HEADER_CHARACTERS} characters")
+    return str(header)
+
+
+def _rate(fps: Any) -> Fraction:
+    """A frame rate such as "30000/1001"; Fraction itself would work out "1e999999999"."""
+    if isinstance(fps, str) and not re.fullmatch(r"-?\d{1,9}([./]\d{1,9})?", fps):
+        raise ValueError(f"fps is {fps[:40]!r}")
+    return Fraction(fps)
+
+
+def _person_ids(ids: Array) -> list[int]:
+    if ids.ndim != 1 or ids.dtype.kind not in "iu" or len(set(ids.tolist())) != len(ids):
+        found = ids[:9].tolist() if ids.ndim else ids
+        raise ValueError(f"person_ids: expected a list of ids that differ, found {found}")
+    return ids.tolist()
 
 
 def _provenance_keys(provenance: Provenance) -> dict[str, Any]:
@@ -154,29 +186,41 @@ def _provenance(header: dict[str, Any]) -> Provenance:
     own = {
         key: other.pop(key)
         for key, kind in _PROVENANCE_TYPES.items()
-        if key in other and isinstance(other[key], kind | None)
+        if key in other and isinstance(other[key], kind | None) and _flat(other[key])
     }
     return Provenance(**own, other=other)
 
 
+def _flat(value: object) -> bool:
+    """Whether a value of the header is no dictionary, or one of text."""
+    return not isinstance(value, dict) or all(isinstance(v, str) for v in value.values())
+
+
 def _check_values(motion: Motion) -> None:
     """Raise ValueError for what has the right shape and yet is no motion."""
-    if not 0 < motion.clip.fps <= MAX_FPS:
-        raise ValueError(f"fps is {motion.clip.fps}, expected more than 0, at most {MAX_FPS}")
-    if not (np.isfinite(motion.pts_s).all() and (np.diff(motion.pts_s) > 0).all()):
+    clip, pts_s = motion.clip, motion.pts_s
+    if not 0 < clip.fps <= MAX_FPS:
+        raise ValueError(f"fps is {clip.fps}, expected more than 0, at most {MAX_FPS}")
+    if not (0 < clip.width <= _MAX_SIDE and 0 < clip.height <= _MAX_SIDE):
+        raise ValueError(f"a picture of {clip.width} x {clip.height} px")
+    if not (_within(pts_s, 1e9) and (pts_s[1:] > pts_s[:-1]).all()):
         raise ValueError("pts_s: expected finite times that increase")
-    ids = [person.track.id for person in motion.people]
-    if len(set(ids)) != len(ids):
-        raise ValueError(f"person_ids: expected ids that differ, found {ids}")
-    finite = {"K": motion.camera.K}
+    check_intrinsics(motion.camera.K)
     for person in motion.people:
-        if person.track.frame_index[0] < 0:
-            raise ValueError(f"person {person.track.id}: frame_index begins before 0")
-        for key in ("rotmats", "betas", "transl", "joints"):
-            finite[f"{person.track.id}/{key}"] = _person_arrays(person)[key]
-    for key, values in finite.items():
-        if not np.isfinite(values).all():
-            raise ValueError(f"{key}: holds numbers that are not finite")
+        first, last = (int(person.track.frame_index[i]) for i in (0, -1))
+        if first < 0 or last - first != len(person.track) - 1:
+            raise ValueError(f"person {person.track.id}: frame_index goes from {first} to {last}")
+        arrays = _person_arrays(person)
+        for key, limit in _LIMITS.items():
+            if not _within(arrays[key], limit):
+                raise ValueError(
+                    f"{person.track.id}/{key}: holds numbers that are not finite or over {limit:g}"
+                )
+
+
+def _within(values: Array, limit: float) -> bool:
+    """Whether all values are numbers from -limit to limit; no copy of large arrays is made."""
+    return len(values) == 0 or bool(-limit <= values.min() and values.max() <= limit)
 
 
 def _person_arrays(person: Person) -> dict[str, Array]:

@@ -16,6 +16,7 @@ from hpsvid.body.skeleton import JOINT
 from hpsvid.common.files import read_npz
 from hpsvid.common.geometry import axis_angle_to_matrix, slerp
 from hpsvid.errors import InputError
+from hpsvid.options import MAX_FPS
 from hpsvid.types import N_BETAS, N_ROTATIONS, Array, BodyParams
 
 # width of `poses` -> joints that it shares with SMPL, in SMPL's order; SMPL-H and SMPL-X go on
@@ -168,17 +169,19 @@ def _numbers(path: Path, data: dict[str, Array], key: str) -> Array:
     """`data[key]` as finite float64."""
     if key not in data:
         raise InputError(f"{path}: has no `{key}`; expected AMASS's keys poses, trans, betas")
-    if data[key].dtype.kind not in "fiu" or not np.isfinite(data[key]).all():
-        raise InputError(f"{path}: `{key}` holds values that are not finite numbers")
-    return np.asarray(data[key], np.float64)
+    numbers = data[key].dtype.kind in "fiu"
+    values = np.asarray(data[key], np.float64) if numbers else np.array(np.nan)
+    if not (np.isfinite(values) & (abs(values) < 1e9)).all():
+        raise InputError(f"{path}: `{key}` holds values that are not finite numbers below 1e9")
+    return values
 
 
 def _frame_rate(path: Path, data: dict[str, Array]) -> float:
     """The clip's rate in Hz under either of AMASS's spellings."""
     key = next((key for key in _FRAME_RATE_KEYS if key in data), _FRAME_RATE_KEYS[0])
     rate = _numbers(path, data, key)
-    if rate.size != 1 or rate.item() <= 0:
-        raise InputError(f"{path}: `{key}` is {rate}, expected one number above 0")
+    if rate.size != 1 or not 1 <= rate.item() <= MAX_FPS:
+        raise InputError(f"{path}: `{key}` is {rate}, expected one number from 1 to {MAX_FPS} Hz")
     return float(rate.item())
 
 
@@ -187,11 +190,17 @@ def _split(path: Path, whole: MotionCapture, data: dict[str, Array]) -> tuple[Mo
     if "clip_nframes" not in data:
         return (whole,)
     counts = data["clip_nframes"]
+    if counts.ndim != 1 or counts.dtype.kind not in "iu" or (counts > len(whole)).any():
+        raise InputError(
+            f"{path}: `clip_nframes` is {counts.dtype} {counts.shape}, expected a list of integers "
+            f"up to {len(whole)}"
+        )
     names = data.get("clip_names", np.array([f"{whole.name}_{i}" for i in range(len(counts))]))
-    if counts.sum() != len(whole) or (counts < 1).any() or len(names) != len(counts):
+    short = (counts < 1).any() or len(counts) > len(whole)
+    if short or counts.sum() != len(whole) or names.shape != counts.shape:
         raise InputError(
             f"{path}: `clip_nframes` adds up to {counts.sum()} in {len(counts)} clips, expected "
-            f"{len(whole)} frames in the {len(names)} clips of `clip_names`"
+            f"{len(whole)} frames in the {names.size} clips of `clip_names`"
         )
     ends = np.cumsum(counts)
     return tuple(

@@ -233,7 +233,7 @@ def test_the_body_wears_a_suit_and_has_texture_coordinates(body):
 def test_a_truncated_file_is_refused_in_one_line(tmp_path: Path, kept: int):
     path = tmp_path / "body.npz"
     path.write_bytes(weights_path("free_body").read_bytes()[:kept])
-    with pytest.raises(WeightsError, match="cannot be read as a body model") as caught:
+    with pytest.raises(WeightsError, match=r"not a readable npz .*expected a body model") as caught:
         load_body(path)
     assert "\n" not in str(caught.value)
 

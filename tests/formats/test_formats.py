@@ -213,7 +213,7 @@ def test_an_array_with_a_hostile_head_is_refused(tmp_path: Path, shape: str) -> 
 
 def test_pickles_and_foreign_npz_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "pickle.npz", header=np.array({"a": 1}, dtype=object))
-    with pytest.raises(InputError, match="allow_pickle"):
+    with pytest.raises(InputError, match="pickled objects"):
         read_motion(tmp_path / "pickle.npz")
     np.savez(tmp_path / "smpl.npz", poses=np.zeros(3), trans=np.zeros(3))
     with pytest.raises(InputError, match=r"did not write.*poses, trans"):
@@ -246,7 +246,7 @@ def changed(path: Path, **changes: np.ndarray | None) -> None:
         ({"pts_s": np.linspace(1, 0, 12)}, "pts_s: .* increase"),
         ({"pts_s": np.append(np.arange(11.0), np.nan)}, "pts_s: expected finite"),
         ({"person_ids": np.array([3, 3])}, r"differ, found \[3, 3\]"),
-        ({"3__frame_index": np.arange(-1, 10)}, "person 3: frame_index begins before 0"),
+        ({"3__frame_index": np.arange(-1, 10)}, "person 3: frame_index goes from -1 to 9"),
         ({"0__transl": np.full((12, 3), np.nan, np.float32)}, "0/transl: .* not finite"),
         ({"3__rotmats": np.full((11, 24, 3, 3), np.inf)}, "3/rotmats: .* not finite"),
         ({"header": np.array('{"schema_version": 99}')}, "99.*reads up to 1; update"),

@@ -74,7 +74,7 @@ def test_a_file_pickled_in_part_still_reads(tmp_path: Path, body: Body) -> None:
         ({"trans": np.zeros((5, 3))}, r"expected \(6, 3\)"),
         ({"poses": np.full((6, 72), np.nan)}, "not finite"),
         ({"betas": np.zeros(4)}, "10 or more"),
-        ({"mocap_framerate": 0.0}, "above 0"),
+        ({"mocap_framerate": 0.0}, "from 1 to 1000"),
         ({"up_axis": "x"}, "'y' or 'z'"),
         ({"clip_nframes": [4, 3]}, "adds up to 7"),
     ],
