@@ -135,7 +135,9 @@ def test_codecs_give_back_as_many_frames_alike_but_worse(codec):
     error = np.abs(back.astype(int) - frames)
     assert error[:, 35:45].max() <= 6
     assert (error.max() > 0) == (codec != "none")
-    assert (compressed(frames, codec, 0.5) == back).all()
+    # x264 now and then (one encoding in some hundreds) puts out other bits for the same input
+    again = np.abs(compressed(frames, codec, 0.5).astype(int) - back).mean()
+    assert again < 0.5 if codec == "h264" else again == 0
 
 
 def test_sensor_noise_is_as_strong_as_asked():
