@@ -1,8 +1,208 @@
-"""hpsvid: video of people in, smooth 3D human motion out."""
+"""hpsvid: video of people in, smooth 3D human motion out.
 
+>>> import hpsvid
+>>> motion = hpsvid.run("clip.mp4", options=hpsvid.Options(max_people=1))
+>>> motion.people[0].joints.shape  # frames, joints, metres in camera axes
+(120, 29, 3)
+>>> hpsvid.save(motion, "clip.npz")
+>>> hpsvid.export(motion, "bvh", "for_blender")
+[PosixPath('for_blender/clip_person00.bvh')]
+>>> hpsvid.draw(motion, "clip_overlay.mp4")
+
+Importing it loads nothing heavy: each function loads what it needs when it is called.
+"""
+
+import os
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hpsvid.body.model import Body
+    from hpsvid.errors import HpsvidError, InputError
+    from hpsvid.options import DrawOptions, ExportOptions, FormatName, Options
+    from hpsvid.pipeline.stages import Progress
+    from hpsvid.types import Motion
+
+__all__ = [
+    "Body",
+    "DrawOptions",
+    "ExportOptions",
+    "HpsvidError",
+    "InputError",
+    "Motion",
+    "Options",
+    "__version__",
+    "draw",
+    "export",
+    "load",
+    "load_body",
+    "run",
+    "save",
+]
+
+_MODULES = {  # where the names are that are loaded when they are asked for
+    "Body": "hpsvid.body.model",
+    "DrawOptions": "hpsvid.options",
+    "ExportOptions": "hpsvid.options",
+    "HpsvidError": "hpsvid.errors",
+    "InputError": "hpsvid.errors",
+    "Motion": "hpsvid.types",
+    "Options": "hpsvid.options",
+}
+
+StrPath = str | os.PathLike[str]
 
 try:
     __version__ = version("hpsvid")
 except PackageNotFoundError:  # running from a source tree that was never installed
     __version__ = "0+unknown"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'hpsvid' has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def run(
+    input: StrPath, *, options: "Options | None" = None, progress: "Progress | None" = None
+) -> "Motion":
+    """Find and follow the people of a clip: one smooth track of body poses for each.
+
+    input: video, picture or folder of pictures. options: None takes the defaults of `Options`.
+    progress: called as progress(stage, frames done, frames in all or None).
+    Raises InputError when the clip cannot be read to its end, NoPersonError when nobody is in it,
+    WeightsError when a network's file is missing or damaged.
+
+    >>> motion = hpsvid.run("clip.mp4", options=hpsvid.Options(solver="hybrik", fast=True))
+    """
+    from hpsvid.body.smpl import load_chosen_body
+    from hpsvid.options import Options
+    from hpsvid.pipeline.make import make_motion
+    from hpsvid.pipeline.stages import StageClock, silent
+    from hpsvid.video.probe import probe
+
+    options = options or Options()
+    clip, body = probe(Path(input)), load_chosen_body(options.smpl)
+    return make_motion(clip, body, options, StageClock(), progress or silent)
+
+
+def load(path: StrPath) -> "Motion":
+    """Read a result .npz, as `save` or the command line wrote it; nothing in the file is run.
+
+    Raises InputError when it is missing, damaged or not a result of hpsvid.
+
+    >>> motion = hpsvid.load("clip.npz")
+    >>> motion.people[0].body.rotmats.shape  # frames, joints, rotation relative to the parent
+    (120, 24, 3, 3)
+    """
+    from hpsvid.formats.npz import read_motion
+
+    return read_motion(Path(path))
+
+
+def save(motion: "Motion", path: StrPath) -> None:
+    """Write a motion as a result .npz, whole or not at all; a missing folder is made.
+
+    Raises InputError when `path` is not an .npz or cannot be written.
+
+    >>> hpsvid.save(motion, "results/clip.npz")
+    """
+    from hpsvid.common.files import check_file, make_parent
+    from hpsvid.errors import InputError
+    from hpsvid.formats.npz import write_motion
+
+    path = Path(path)
+    if path.suffix != ".npz":
+        raise InputError(f"{path}: suffix {path.suffix!r}; expected .npz")
+    check_file(path)
+    make_parent(path)
+    write_motion(motion, path)
+
+
+def export(
+    motion: "Motion",
+    format: "FormatName",
+    out: StrPath,
+    *,
+    options: "ExportOptions | None" = None,
+    body: "Body | None" = None,
+) -> list[Path]:
+    """Write a motion as files for other programs into the folder `out`; the files written.
+
+    format: "npz", "bvh" or "amass". The files are named after the motion's clip. body: that the
+    motion was made with; None takes $HPSVID_SMPL or the free body.
+    Raises InputError when the format is unknown, an option has no part in it, the motion was made
+    with another body, or the folder cannot be written.
+
+    >>> hpsvid.export(motion, "bvh", "out", options=hpsvid.ExportOptions(fps=30, rig="mixamo"))
+    [PosixPath('out/clip_person00.bvh')]
+    """
+    from hpsvid.common.files import check_folder
+    from hpsvid.formats import check_options
+    from hpsvid.options import ExportOptions
+
+    out, options = Path(out), options or ExportOptions()
+    chosen = check_options(format, options)
+    check_folder(out)
+    body = _body_of(motion, body)
+    out.mkdir(parents=True, exist_ok=True)
+    return chosen.write(motion, body, out, motion.clip.path.stem, options)
+
+
+def draw(
+    motion: "Motion",
+    out: StrPath,
+    *,
+    options: "DrawOptions | None" = None,
+    body: "Body | None" = None,
+    progress: "Progress | None" = None,
+) -> None:
+    """Draw every person's mesh over the motion's clip, `motion.clip.path`, with its audio.
+
+    out: .mp4, .mov or .mkv; of a single picture also .png or .jpg. body: that the motion was made
+    with; None takes $HPSVID_SMPL or the free body.
+    Raises InputError when the clip is not there or is not the motion's, the motion was made with
+    another body, or `out` cannot be written.
+
+    >>> hpsvid.draw(motion, "clip_overlay.mp4", options=hpsvid.DrawOptions(alpha=0.6))
+    """
+    from hpsvid.options import DrawOptions
+    from hpsvid.pipeline.make import render_overlay
+    from hpsvid.pipeline.stages import StageClock, silent
+    from hpsvid.render import load_renderer
+
+    options = options or DrawOptions()
+    body, renderer = _body_of(motion, body), load_renderer(options.renderer)
+    render_overlay(
+        motion, body, Path(out), renderer=renderer, alpha=options.alpha, clock=StageClock(),
+        progress=progress or silent,
+    )  # fmt: skip
+
+
+def load_body(smpl: StrPath | None = None) -> "Body":
+    """Your own SMPL file, or one in the folder `smpl`; None takes $HPSVID_SMPL or the free body.
+
+    Raises WeightsError when it is missing or damaged.
+
+    >>> hpsvid.load_body("SMPL_NEUTRAL.pkl").name
+    'SMPL_NEUTRAL'
+    """
+    from hpsvid.body.smpl import load_chosen_body
+
+    return load_chosen_body(None if smpl is None else Path(smpl))
+
+
+def _body_of(motion: "Motion", body: "Body | None") -> "Body":
+    """The body to show a motion with. Raises InputError when it was made with another one."""
+    from hpsvid.edit import check_body
+
+    body = body or load_body()
+    check_body(motion, body)
+    return body
