@@ -2,11 +2,12 @@
 
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any, Literal
 
 from rich.console import Console
@@ -16,15 +17,9 @@ from hpsvid.common.tables import Column, Table
 from hpsvid.common.weights import imported_dir, imported_source, read_manifest, weights_path
 from hpsvid.errors import HpsvidError, one_line
 
-CORE = (
-    "typer", "rich", "numpy", "torch", "opencv-python-headless", "onnxruntime", "av",
-    "imageio-ffmpeg", "pyrender", "numba", "safetensors", "scipy", "pillow",
-)  # fmt: skip
-MODULES = {
-    "opencv-python-headless": "cv2", "imageio-ffmpeg": "imageio_ffmpeg", "pillow": "PIL",
-}  # fmt: skip
+MODULES = {"opencv-python-headless": "cv2", "pillow": "PIL"}  # whose name differs
 UNTRIED = {"pyrender"}  # its import needs OpenGL; "renderer pyrender" tries it
-EXTRAS = {"ultralytics": "yolo", "smplx": "smpl", "ray": "ray"}
+GROUPS = {"all", "dev"}  # extras that gather others, or are for developers
 
 State = Literal["ok", "absent", "broken"]
 
@@ -52,8 +47,7 @@ def examine() -> list[Finding]:
     raster = _raster()  # loads what `_pyrender` needs: no two threads import at once
     with ThreadPoolExecutor(1) as beside:
         pyrender = beside.submit(_pyrender)  # waits for processes that try OpenGL
-        findings += [_package(name) for name in CORE]
-        findings += [_extra(name, extra) for name, extra in EXTRAS.items()]
+        findings += _packages()
         findings += [_torch_device(), _onnx_providers()]
         findings += [*_weights(), *_imported()]
         findings += [_smpl(), raster, pyrender.result(), _ffmpeg()]
@@ -71,11 +65,30 @@ def show(findings: list[Finding]) -> None:
     Console().print(table.rich())
 
 
+def _packages() -> list[Finding]:
+    """The packages that hpsvid's installation names: required ones, then those of each extra."""
+    try:
+        lines = requires("hpsvid") or []
+    except PackageNotFoundError:
+        advice = "pip install . in the source tree, to have its packages checked"
+        return [Finding(part="packages", state="absent", found="not installed", advice=advice)]
+    core, extras = [], {}
+    for line in lines:  # such as: ray>=2.40; extra == 'ray'
+        requirement, _, marker = line.partition(";")
+        name = re.match(r"[\w.-]+", requirement)
+        extra = re.search(r"extra == ['\"]([\w-]+)", marker)
+        if name and not marker:
+            core.append(name[0])
+        elif name and extra and extra[1] not in GROUPS:
+            extras[name[0]] = extra[1]
+    return [_package(name) for name in core] + [_extra(*item) for item in extras.items()]
+
+
 def _package(name: str) -> Finding:
     try:
         found = version(name)
         if name not in UNTRIED:
-            importlib.import_module(MODULES.get(name, name))
+            importlib.import_module(MODULES.get(name, name.replace("-", "_")))
     except PackageNotFoundError:
         return Finding(
             part=name, state="broken", found="not installed", advice=f"pip install {name}"
@@ -89,7 +102,7 @@ def _package(name: str) -> Finding:
 
 
 def _extra(name: str, extra: str) -> Finding:
-    if importlib.util.find_spec(name) is None:
+    if importlib.util.find_spec(name.replace("-", "_")) is None:
         advice = f"optional: pip install 'hpsvid[{extra}]' (README, Install)"
         return Finding(part=name, state="absent", found="not installed", advice=advice)
     return Finding(part=name, state="ok", found=version(name))

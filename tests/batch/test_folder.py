@@ -266,13 +266,18 @@ def test_an_interrupt_ends_workers_and_encoders_and_leaves_nothing(
     notes = [source / "a.pids", source / "b.pids"]
     monkeypatch.setattr(folder, "work", encode_for_ever)
     begun: list[bool] = []
+    # a shell starts jobs in the background with SIGINT ignored, and then no interrupt comes
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def interrupt_when_begun() -> None:
         begun.append(comes_true(lambda: all(note.exists() for note in notes), 60))
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt_when_begun).start()
-    ran = call("run", source, "--out", tmp_path / "out", "--jobs", 2)
+    try:
+        ran = call("run", source, "--out", tmp_path / "out", "--jobs", 2)
+    finally:
+        signal.signal(signal.SIGINT, earlier)
     assert begun == [True]
     assert ran.exit_code == 130
     assert "0 of 2 clips are done" in ran.stderr

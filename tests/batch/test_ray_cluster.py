@@ -28,7 +28,10 @@ FRAMES = 8
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 
 # Ray leaves sockets and processes to the garbage collector
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning"),
+    pytest.mark.timeout(600),  # nodes start slowly on a busy machine
+]
 
 
 def call(*arguments: object) -> Result:

@@ -14,7 +14,7 @@ import typer
 from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
-from hpsvid.cli import app
+from hpsvid.cli import app, doctor
 from hpsvid.cli.doctor import Finding, examine, show
 from hpsvid.cli.shell import names_in, one_line_errors, progress_bars
 from hpsvid.formats.npz import read_motion
@@ -295,6 +295,7 @@ def test_speed_counts_only_frames_of_the_time_measured(capsys: pytest.CaptureFix
     assert "fps" not in capsys.readouterr().err
 
 
+@pytest.mark.timeout(900)  # 226 s on two cores that five others used
 def test_solvers_are_compared_on_held_back_motion(shared: Path) -> None:
     mocap = shared / "data/mocap/free/val/cmu_gpmat"
     ran = call("eval", mocap, "--ik", "hybrik,niki-temporal", "--windows", 1)
@@ -335,6 +336,21 @@ def test_doctor_names_optional_packages_and_imported_weights(
     assert "niki_ts.pth, sha256 0123456789ab" in findings["imported niki_ts"].found
     assert findings["imported hybrik_res34"].state == "broken"
     assert "import it again" in findings["imported hybrik_res34"].advice
+
+
+def test_doctor_checks_the_packages_that_the_installation_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines = [
+        "rich>=13", "no.such-package[x]>=1,<2", "imageio-ffmpeg", "not-there>=1; extra == 'later'",
+        "for-tests; extra == 'dev'", 'not-there>=1; extra == "all"',
+    ]  # fmt: skip
+    monkeypatch.setattr(doctor, "requires", lambda name: lines)
+    states = {finding.part: (finding.state, finding.advice) for finding in doctor.examine()}
+    assert states["rich"][0] == states["imageio-ffmpeg"][0] == "ok"
+    assert states["no.such-package"] == ("broken", "pip install no.such-package")
+    assert states["not-there"][0] == "absent" and "hpsvid[later]" in states["not-there"][1]
+    assert "for-tests" not in states and "torch" not in states
 
 
 def test_doctor_shows_its_advice_with_brackets(capsys: pytest.CaptureFixture[str]) -> None:
