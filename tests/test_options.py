@@ -9,7 +9,7 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from hpsvid.backbone import LIFTERS
+from hpsvid.backbone.lifting import LIFTERS
 from hpsvid.cli import app
 from hpsvid.cli.shell import takes
 from hpsvid.errors import InputError

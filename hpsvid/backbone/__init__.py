@@ -1,25 +1,32 @@
-"""(Frames, Tracks) -> Landmarks -> Observations: what is seen of each person."""
+"""What the pictures say of each person: frames and tracks in, `Observations` out.
 
-from collections.abc import Callable
+`blazepose` runs the landmark network on crops (`crop`) and undoes its swaps of left and right
+(`flips`); `lifting` turns the landmarks of a track into observations, by `geometric` or by the
+network of `learned` and `lifter_network`. The authors' HybrIK networks, which need a SMPL body of
+the user's own, are another backbone: `hpsvid.official.hybrik_evidence`.
+"""
 
-from hpsvid.body.model import Body
-from hpsvid.options import LifterName
-from hpsvid.types import Array, Camera, Landmarks, Observations
+from typing import Protocol
 
-# (landmarks, pts_s (T,) s of the track's frames, camera, body) -> evidence for a solver
-Lift = Callable[[Landmarks, Array, Camera, Body], Observations]
-
-
-def _learned(landmarks: Landmarks, pts_s: Array, camera: Camera, body: Body) -> Observations:
-    from hpsvid.backbone.learned import lift
-
-    return lift(landmarks, pts_s, camera, body)
+from hpsvid.types import Frames, Observations, Source
 
 
-def _geometric(landmarks: Landmarks, pts_s: Array, camera: Camera, body: Body) -> Observations:
-    from hpsvid.backbone.geometric import lift_geometrically
+class Backbone(Protocol):
+    """Looks at a fixed list of tracks, frame by frame."""
 
-    return lift_geometrically(landmarks, camera, body)
+    @property
+    def provenance(self) -> Source:
+        """Name and sha256 of its network, and how it was used."""
+        ...
 
+    def observe(self, frames: Frames) -> None:
+        """Look at the next frames of the clip; they come in order, each once."""
+        ...
 
-LIFTERS: dict[LifterName, Lift] = {"learned": _learned, "geometric": _geometric}
+    def observations(self) -> list[Observations]:
+        """One for each track, in their order, after the last frame.
+
+        They may begin after the track and end before it. `valid` says in which frames the person
+        was seen; a person who was never seen has none.
+        """
+        ...

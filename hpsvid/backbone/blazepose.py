@@ -18,7 +18,7 @@ from hpsvid.backbone.flips import unflip
 from hpsvid.body.skeleton import LIMB_LANDMARKS
 from hpsvid.common.boxes import iou
 from hpsvid.common.weights import load_onnx, read_manifest
-from hpsvid.types import N_LANDMARKS, Array, Frames, Landmarks, Track
+from hpsvid.types import N_LANDMARKS, Array, Frames, Landmarks, Source, Track
 
 N_OUTPUTS = 39  # 33 landmarks, 2 that give the next crop, 4 that are not used
 HIPS, RIM = 33, 34  # auxiliary landmarks: middle of the hips, rim of the body's circle
@@ -73,10 +73,10 @@ class BlazePose:
         self._crops: list[Crop | None] = [None] * len(tracks)
         self._seen = [_blank(track) for track in tracks]
         self._looked = [np.zeros(len(track), bool) for track in tracks]
-        self._pts_s = [np.zeros(len(track)) for track in tracks]
+        self.pts_s = [np.zeros(len(track)) for track in tracks]  # of each track's frames, s
 
     @property
-    def provenance(self) -> dict[str, str]:
+    def provenance(self) -> Source:
         """Name and sha256 of the network, and how often it looked."""
         return {
             "name": self.name,
@@ -93,7 +93,7 @@ class BlazePose:
         """What was seen of each track, over its full length; score 0 where nothing was."""
         return [
             fill_between_looks(unflip(seen, pts_s), looked, pts_s)
-            for seen, looked, pts_s in zip(self._seen, self._looked, self._pts_s, strict=True)
+            for seen, looked, pts_s in zip(self._seen, self._looked, self.pts_s, strict=True)
         ]
 
     def _observe(self, rgb: Array, index: int, pts: float) -> None:
@@ -101,7 +101,7 @@ class BlazePose:
             i for i, track in enumerate(self._tracks) if 0 <= index - self._first[i] < len(track)
         ]
         for i in alive:
-            self._pts_s[i][index - self._first[i]] = pts
+            self.pts_s[i][index - self._first[i]] = pts
         due = self._is_due(pts)
         if not alive or not (due or index in self._ends):
             return

@@ -74,15 +74,14 @@ def perform(job: Job, progress: "Progress") -> Row:
     if job.result.is_dir():
         raise InputError(f"{job.result}: is a folder; the result goes there: name another file")
     renderer = load_renderer(job.drawing.renderer, job.options.threads)
-    clock = StageClock()
+    clock = StageClock(progress)
     body = load_chosen_body(job.options.smpl)
-    motion = make_motion(clip, body, job.options, clock, progress)
+    motion = make_motion(clip, body, job.options, clock)
     job.overlay.parent.mkdir(parents=True, exist_ok=True)
     with staged(job.result) as unseen:  # both files appear, or neither
         write_motion(motion, unseen)
         render_overlay(
-            motion, body, job.overlay, renderer=renderer, alpha=job.drawing.alpha, clock=clock,
-            progress=progress,
+            motion, body, job.overlay, renderer=renderer, alpha=job.drawing.alpha, clock=clock
         )  # fmt: skip
     return summarise(motion, clock, [job.overlay, job.result])
 

@@ -20,7 +20,7 @@ from hpsvid.errors import InputError
 from hpsvid.options import OUTPUT, ExportOptions, FormatName, Options
 
 if TYPE_CHECKING:
-    from hpsvid.pipeline.stages import Progress, StageClock
+    from hpsvid.pipeline.stages import StageClock
     from hpsvid.types import Motion
 
 MAKING = (
@@ -63,18 +63,16 @@ def export(
         result_path = out / f"{stem_of(input)}.npz"
         if format == "npz" and result_path.exists() and result_path.samefile(input):
             raise InputError(f"{result_path}: is the input itself; give another folder, --out DIR")
-        clock = StageClock()
         body = load_chosen_body(options.smpl)
         with progress_bars(shown=not quiet and not as_json) as progress:
-            motion = _motion_of(input, body, options, clock, progress)
+            clock = StageClock(progress)
+            motion = _motion_of(input, body, options, clock)
         out.mkdir(parents=True, exist_ok=True)
         files = chosen.write(motion, body, out, stem_of(input), wanted)
         show_facts(summarise(motion, clock, files), quiet=quiet, as_json=as_json)
 
 
-def _motion_of(
-    path: Path, body: Any, options: Options, clock: "StageClock", progress: "Progress"
-) -> "Motion":
+def _motion_of(path: Path, body: Any, options: Options, clock: "StageClock") -> "Motion":
     from hpsvid.edit import check_body, keep_people
     from hpsvid.formats.npz import read_motion
     from hpsvid.pipeline.make import make_motion
@@ -84,4 +82,4 @@ def _motion_of(
         saved = read_motion(path)
         check_body(saved, body)
         return keep_people(saved, options)
-    return make_motion(probe(path), body, options, clock, progress)
+    return make_motion(probe(path), body, options, clock)

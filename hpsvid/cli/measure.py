@@ -242,6 +242,7 @@ def sensitivity(
         from hpsvid.evaluation import sensitivity
         from hpsvid.evaluation.results import read_truths
         from hpsvid.evaluation.sensitivity import heat_map, table
+        from hpsvid.pipeline.stages import StageClock, make_context
         from hpsvid.video.probe import probe
         from hpsvid.video.writer import PICTURE_OUT_SUFFIXES, check_output, write_image
 
@@ -254,10 +255,8 @@ def sensitivity(
         body = load_chosen_body(options.smpl)
         known = None if truth is None else read_truths(truth, body, None)[0]
         with progress_bars(shown=not quiet) as progress:
-            found = sensitivity.sensitivity(
-                probe(input), frame, body, options, steps=steps, truth=known,
-                progress=progress,
-            )  # fmt: skip
+            scene = make_context(probe(input), body, options, StageClock(progress))
+            found = sensitivity.sensitivity(scene, frame, steps=steps, truth=known)
         write_image(out, heat_map(found))
         if not quiet:
             print(table(found))

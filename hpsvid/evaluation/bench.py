@@ -29,7 +29,7 @@ from hpsvid.evaluation.truth import FEET, Truth, read_truth
 from hpsvid.ik.networks import WINDOW_FRAMES
 from hpsvid.options import ALPHA, Options, SolverName
 from hpsvid.pipeline.make import make_motion, render_overlay
-from hpsvid.pipeline.stages import StageClock, silent
+from hpsvid.pipeline.stages import StageClock
 from hpsvid.render import Renderer
 from hpsvid.types import Array, Clip, Motion, Person
 from hpsvid.video.probe import clips_in, probe
@@ -123,13 +123,13 @@ def measure(
     clock = StageClock()
     reset_peak()
     start = time.perf_counter()
-    motion = make_motion(clip, body, options, clock, silent)
+    motion = make_motion(clip, body, options, clock)
     motion_s = time.perf_counter() - start
     if renderer is not None:
         with tempfile.TemporaryDirectory() as scratch:
             render_overlay(
                 motion, body, Path(scratch) / "overlay.mp4",
-                renderer=renderer, alpha=ALPHA, clock=clock, progress=silent,
+                renderer=renderer, alpha=ALPHA, clock=clock,
             )  # fmt: skip
     wall = time.perf_counter() - start
     frames = len(motion.pts_s)

@@ -104,7 +104,7 @@ def occlude_clip(clip: Clip, out: Path, seed: int, progress: Progress) -> Occlus
     """
     check_output(out, clip)
     detector = load_detector("embedded")
-    tracks, pts_s = find_people(clip, detector, StageClock(), progress)
+    tracks, pts_s = find_people(clip, detector, StageClock(progress))
     if not tracks:
         raise NoPersonError(f"{clip.path}: no person found in {len(pts_s)} frames; nobody to hide")
     taken = plan(largest_boxes(tracks, len(pts_s)), clip.width, clip.height, seed)

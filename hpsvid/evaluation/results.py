@@ -122,5 +122,5 @@ def _motions(
         return
     clip = probe(path)
     for options in makers:
-        made = make_motion(clip, body, options, StageClock(), progress)
+        made = make_motion(clip, body, options, StageClock(progress))
         yield options.solver, made

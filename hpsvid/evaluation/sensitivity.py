@@ -12,21 +12,16 @@ from itertools import chain
 import cv2
 import numpy as np
 
-from hpsvid.backbone import LIFTERS
-from hpsvid.backbone.blazepose import BlazePose
-from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT_NAMES, N_BODY
 from hpsvid.common.boxes import areas
 from hpsvid.common.geometry import image_of
 from hpsvid.common.tables import Column, Table
+from hpsvid.common.threads import one_torch_thread
 from hpsvid.errors import InputError, NoPersonError
 from hpsvid.evaluation.metrics import joint_errors, joint_means, mean
 from hpsvid.evaluation.occlude import MARGIN
 from hpsvid.evaluation.truth import Truth
-from hpsvid.ik import load_solver
-from hpsvid.motion.camera import guess_camera
-from hpsvid.options import Options
-from hpsvid.pipeline.stages import Progress, StageClock, one_torch_thread, solve_track
+from hpsvid.pipeline.stages import Context, load_backbone, load_chosen_solver, solve_track
 from hpsvid.tracking import load_detector
 from hpsvid.types import Array, Clip, Frames, track_in_one_frame
 from hpsvid.video.reader import read_frames
@@ -47,34 +42,26 @@ class Sensitivity:
     against_truth: bool  # False: against the pose that is found without a patch
 
 
-def sensitivity(
-    clip: Clip,
-    frame: int,
-    body: Body,
-    options: Options,
-    *,
-    steps: int,
-    truth: Truth | None,
-    progress: Progress,
-) -> Sensitivity:
-    """Hide each of `steps` x `steps` places of the largest person in a frame, and solve anew.
+def sensitivity(context: Context, frame: int, *, steps: int, truth: Truth | None) -> Sensitivity:
+    """Hide each of `steps` x `steps` places of the largest person in a frame, and solve again.
 
     Every picture is looked at by itself, without its neighbours in time. Raises InputError when
     the clip has no such frame or the truth does not know it, NoPersonError when nobody is seen.
     """
+    clip, options = context.clip, context.options
     rgb = _frame(clip, frame)
     whole = Frames(rgb=rgb[None], index=np.zeros(1, np.int64), pts_s=np.zeros(1))
-    (found,) = load_detector(options.detector, threads=options.threads)(whole)
-    if len(found.boxes) == 0:
+    (detections,) = load_detector(options.detector, threads=options.threads)(whole)
+    if len(detections.boxes) == 0:
         raise NoPersonError(f"{clip.path}: no person found in frame {frame}")
-    box = found.boxes[areas(found.boxes).argmax()]
+    box = detections.boxes[areas(detections.boxes).argmax()]
     gt = None if truth is None else _true_joints(truth, frame, box, clip)
     middle, side = (box[:2] + box[2:]) / 2, MARGIN * float((box[2:] - box[:2]).max())
     centres = (np.arange(steps) + 0.5) / steps - 0.5
     places = [middle + side * np.array([x, y]) for y in centres for x in centres]
     # one at a time: together they would take gigabytes
     pictures = chain([rgb], (hidden(rgb, place, PATCH * side) for place in places))
-    poses = _poses(pictures, 1 + len(places), box, clip, body, options, progress)
+    poses = _poses(pictures, 1 + len(places), box, context)
     if not np.isfinite(poses[0]).all():
         raise NoPersonError(f"{clip.path}: the person in frame {frame} is not seen well enough")
     wanted = poses[0] if gt is None else gt
@@ -100,71 +87,59 @@ def hidden(rgb: Array, centre: Array, side: float) -> Array:
 
 
 def _frame(clip: Clip, frame: int) -> Array:
-    seen = 0
+    count = 0
     for frames in read_frames(clip):
-        seen += len(frames)
-        if frame < seen:
+        count += len(frames)
+        if frame < count:
             return frames.rgb[frame - frames.index[0]].copy()
-    raise InputError(f"{clip.path}: has {seen} frames, --frame {frame} is not one of them")
+    raise InputError(f"{clip.path}: has {count} frames, --frame {frame} is not one of them")
 
 
 def _true_joints(truth: Truth, frame: int, box: Array, clip: Clip) -> Array:
     """The true joints (24, 3) m of the person at a box (4,) px."""
     if truth.points != "joints":
         raise InputError(f"{truth.name}: knows points of the surface; expected SMPL's joints")
-    known = [
+    joints = [
         person.points[frame - person.frame_index[0]]
         for person in truth.people
         if person.frame_index[0] <= frame <= person.frame_index[-1]
     ]
-    known = np.array([points for points in known if np.isfinite(points).all()])
-    if len(known) == 0:
+    joints = np.array([points for points in joints if np.isfinite(points).all()])
+    if len(joints) == 0:
         raise InputError(f"{truth.name}: does not know frame {frame} of {clip.path}")
-    away = image_of(known, truth.K).mean(axis=1) - (box[:2] + box[2:]) / 2
-    return known[int((away**2).sum(axis=1).argmin())]
+    away = image_of(joints, truth.K).mean(axis=1) - (box[:2] + box[2:]) / 2
+    return joints[int((away**2).sum(axis=1).argmin())]
 
 
-def _poses(
-    pictures: Iterable[Array],
-    count: int,
-    box: Array,
-    clip: Clip,
-    body: Body,
-    options: Options,
-    progress: Progress,
-) -> Array:
+def _poses(pictures: Iterable[Array], count: int, box: Array, context: Context) -> Array:
     """Joints (N, 24, 3) m of the person at the box in each picture; NaN where nobody is seen."""
     tracks = [track_in_one_frame(i, i, box) for i in range(count)]
-    network = BlazePose(tracks, fast=options.small_network, threads=options.threads)
+    backbone = load_backbone(tracks, context)
     for i, rgb in enumerate(pictures):
-        network.observe(Frames(rgb=rgb[None], index=np.array([i]), pts_s=np.zeros(1)))
-        progress("slide the patch", i + 1, count)
-    camera = guess_camera(clip, options.focal_px)
-    lift, solver = LIFTERS[options.lifter], load_solver(options.solver, body)
+        backbone.observe(Frames(rgb=rgb[None], index=np.array([i]), pts_s=np.zeros(1)))
+        context.clock.progress("slide the patch", i + 1, count)
+    solver = load_chosen_solver(context.body, context.options)
     poses = np.full((count, N_BODY, 3), np.nan)
     with one_torch_thread():
-        for track, seen in zip(tracks, network.landmarks(), strict=True):
-            if seen.score[0] > 0:
-                person = solve_track(
-                    track, seen, np.zeros(count), body, camera, lift, solver,
-                    StageClock(),
-                )  # fmt: skip
+        for track, obs in zip(tracks, backbone.observations(), strict=True):
+            if obs.valid[0]:
+                person = solve_track(track, obs, np.zeros(count), solver, context)
                 poses[track.id] = person.joints[0, :N_BODY]
     return poses
 
 
-def heat_map(found: Sensitivity) -> Array:
+def heat_map(hurt: Sensitivity) -> Array:
     """The picture (H, W, 3) uint8 with warm colours where a patch makes the error large.
 
     The scale beside it begins at the error without a patch. Where the person is lost altogether
     the colour is the scale's end.
     """
-    grid = np.array([[mean(cell) for cell in row] for row in found.errors])
-    least = mean(found.clean)
+    grid = np.array([[mean(cell) for cell in row] for row in hurt.errors])
+    least = mean(hurt.clean)
     most = max(float(np.nanmax(grid, initial=least)), least + 1)
     level = np.nan_to_num((grid - least) / (most - least), nan=1.0).clip(0, 1)
-    height, width = found.rgb.shape[:2]
-    x0, y0, x1, y1 = found.square
+    height, width = hurt.rgb.shape[:2]
+    x0, y0, x1, y1 = hurt.square
     # the picture's pixels as places on the grid
     columns = ((np.arange(width) + 0.5 - x0) / (x1 - x0) * grid.shape[1] - 0.5).astype(np.float32)
     rows = ((np.arange(height) + 0.5 - y0) / (y1 - y0) * grid.shape[0] - 0.5).astype(np.float32)
@@ -175,7 +150,7 @@ def heat_map(found: Sensitivity) -> Array:
     inside = ((columns > -0.5) & (columns < grid.shape[1] - 0.5))[None] & (
         (rows > -0.5) & (rows < grid.shape[0] - 0.5)
     )[:, None]
-    grey = np.repeat(found.rgb.mean(-1, keepdims=True), 3, -1)
+    grey = np.repeat(hurt.rgb.mean(-1, keepdims=True), 3, -1)
     out = np.where(inside[..., None], 0.45 * grey + 0.55 * _colours(smooth), grey)
     return _with_scale(out.round().astype(np.uint8), least, most)
 
@@ -203,14 +178,14 @@ def _with_scale(rgb: Array, least: float, most: float) -> Array:
     return np.concatenate([rgb, strip], 1)
 
 
-def table(found: Sensitivity) -> str:
+def table(hurt: Sensitivity) -> str:
     """Each joint's error as Markdown: without a patch, the mean and the worst over its places."""
-    what = "the truth" if found.against_truth else "the pose without a patch"
-    cells = found.errors.reshape(-1, N_BODY)
+    what = "the truth" if hurt.against_truth else "the pose without a patch"
+    cells = hurt.errors.reshape(-1, N_BODY)
     worst = np.nanmax(cells, axis=0, initial=0)
-    figures = zip(found.clean, joint_means(cells), worst, strict=True)
+    figures = zip(hurt.clean, joint_means(cells), worst, strict=True)
     rows = [[name, *row] for name, row in zip(JOINT_NAMES[:N_BODY], figures, strict=True)]
-    rows.append(["all", mean(found.clean), mean(cells), worst.max()])
+    rows.append(["all", mean(hurt.clean), mean(cells), worst.max()])
     columns = [Column(name, form="{:.0f}") for name in ("no patch", "mean", "worst")]
     errors = Table([Column(f"error against {what}, mm", align="left"), *columns], rows)
     lost = int(np.isnan(cells).all(1).sum())

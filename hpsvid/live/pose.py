@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from hpsvid.backbone import LIFTERS
 from hpsvid.backbone.blazepose import Look
 from hpsvid.backbone.flips import unflip
+from hpsvid.backbone.lifting import LIFTERS
 from hpsvid.body.model import Body
 from hpsvid.common.records import concatenate, take_frames
 from hpsvid.common.series import RATE_HZ, at_times

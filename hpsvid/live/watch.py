@@ -14,13 +14,12 @@ import torch
 from hpsvid.backbone.blazepose import Look
 from hpsvid.body.skeleton import N_BODY
 from hpsvid.common.geometry import project
-from hpsvid.common.threads import Newest, ahead
+from hpsvid.common.threads import Newest, ahead, one_torch_thread
 from hpsvid.errors import InputError
 from hpsvid.live.capture import Shot, capturing
 from hpsvid.live.look import Looker, Spot
 from hpsvid.live.picture import Numbers, Picture, Show
 from hpsvid.live.pose import Kept, Poser, Sight
-from hpsvid.pipeline.stages import one_torch_thread
 from hpsvid.render import Renderer
 from hpsvid.render.overlay import Overlay
 from hpsvid.types import N_BETAS, N_LANDMARKS, Array, Frames, Motion, track_in_one_frame

@@ -22,6 +22,7 @@ from hpsvid.motion.placing import (
 )
 from hpsvid.motion.smoothing import (
     FILLED_WEIGHT,
+    Smoothed,
     certainty,
     of_bones,
     smooth_path,
@@ -48,37 +49,29 @@ def person_betas(obs: Observations) -> Array:
 
 
 def make_person(
-    track: Track,
-    obs: Observations,
-    rotmats: Array,
-    betas: Array,
-    pts_s: Array,
-    body: Body,
-    camera: Camera,
-    *,
-    raw: Observations,
+    track: Track, evidence: Smoothed, rotmats: Array, betas: Array, body: Body, camera: Camera
 ) -> Person:
     """Place, refine, fill and smooth one solved track.
 
-    obs: the evidence as `steady` left it; raw: as it was seen. rotmats: (T, 24, 3, 3) as solved;
-    betas: (10,); pts_s: (T,) s of the track's own frames. `reprojection_px` of the result is that
-    of the finished body, which the overlay shows, on the landmarks as they were seen.
+    rotmats: (T, 24, 3, 3) as solved; betas: (10,). `reprojection_px` is that of the finished
+    body, which the overlay shows, on the landmarks as they were seen.
     """
+    obs, pts_s = evidence.obs, evidence.pts_s
     transl, _ = place(body, rotmats, betas, obs, camera)
     rotmats, transl = refine(body, rotmats, betas, transl, obs, camera)
     rotmats = fill(rotmats, obs.valid, pts_s)
     if obs.valid.any():
         moved, valid = torch.from_numpy(transl).double(), torch.from_numpy(obs.valid)
         transl = interpolate(moved, valid, pts_s).numpy()
-    known = certainty(obs.sigma.astype(np.float64) ** 2, obs.valid)
-    rotmats = smooth_rotations(rotmats, of_bones(known), pts_s)
+    sure = certainty(obs.sigma.astype(np.float64) ** 2, obs.valid)
+    rotmats = smooth_rotations(rotmats, of_bones(sure), pts_s)
     rest = body.rest_joints(torch.from_numpy(betas)).numpy()
-    _, evidence = landmark_evidence(obs)
-    weight = np.clip(evidence.sum(1).numpy() / LANDMARK_WEIGHT.sum(), FILLED_WEIGHT, 1)
+    visible = landmark_evidence(obs).weight.sum(1).numpy()
+    weight = np.clip(visible / LANDMARK_WEIGHT.sum(), FILLED_WEIGHT, 1)
     transl = smooth_path(transl + rest[0], weight, pts_s) - rest[0]
     params = BodyParams(rotmats=rotmats, betas=betas, transl=transl)
     held = replace(params, transl=transl + hold_feet(body.joints_of(params), pts_s))
-    return with_joints(track, raw, held, body, camera)
+    return with_joints(track, evidence.raw, held, body, camera)
 
 
 def with_joints(
@@ -90,7 +83,6 @@ def with_joints(
     that distance says with sigma how far the joint can be trusted.
     """
     joints = torch.from_numpy(body.joints_of(params))
-    seen, evidence = landmark_evidence(raw)
     moved = torch.from_numpy(params.transl).double()
     posed = posed_landmarks(body, params.rotmats, params.betas) + moved[:, None]
     joints2d = project(joints, torch.from_numpy(camera.K).float())
@@ -102,6 +94,6 @@ def with_joints(
         joints2d=joints2d.numpy(),
         sigma=raw.sigma,
         valid=raw.valid,
-        reprojection_px=reprojection_error(posed, seen, evidence, camera),
+        reprojection_px=reprojection_error(posed, landmark_evidence(raw), camera),
         evidence_error=np.where(raw.valid[:, None], error, np.float32(np.nan)),
     )

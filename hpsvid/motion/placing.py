@@ -1,5 +1,7 @@
 """Place a body in front of the camera so that it reprojects onto its evidence."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from hpsvid.common.geometry import (
     project,
     translation_onto,
 )
+from hpsvid.common.records import take
 from hpsvid.common.series import interpolate
 from hpsvid.types import Array, Camera, Observations
 
@@ -52,11 +55,12 @@ def place(
     that has enough, near `obs.pelvis`. All points end up in front of the camera.
     """
     posed = posed_landmarks(body, rotmats, betas)
-    seen, weight = landmark_evidence(obs)
-    good = (weight.sum(1) >= MIN_EVIDENCE) & torch.from_numpy(obs.valid)
+    marks = landmark_evidence(obs)
+    good = (marks.weight.sum(1) >= MIN_EVIDENCE) & torch.from_numpy(obs.valid)
     if good.any():
         K = torch.from_numpy(camera.K)
-        start = interpolate(translation_onto(posed, seen, weight, K), good, obs.frame_index)
+        alone = translation_onto(posed, marks.image, marks.weight, K)
+        start = interpolate(alone, good, obs.frame_index)
     else:
         rest = body.rest_joints(torch.from_numpy(betas))[0].double()
         start = torch.from_numpy(obs.pelvis).double() - rest
@@ -64,11 +68,11 @@ def place(
     start[:, 2] = torch.maximum(start[:, 2], lower)
     prior = torch.where(good, 1e-6, 1.0)
     pieces = [
-        _place_robust(posed[at], seen[at], weight[at], camera, start[at], prior[at], lower[at])
+        _place_robust(posed[at], take(marks, at), camera, start[at], prior[at], lower[at])
         for at in _chunks(len(posed))
     ]
     transl = torch.cat(pieces)
-    distance = reprojection_error(posed + transl[:, None], seen, weight, camera)
+    distance = reprojection_error(posed + transl[:, None], marks, camera)
     return transl.float().numpy(), distance
 
 
@@ -88,24 +92,26 @@ def posed_landmarks(body: Body, rotmats: Array, betas: Array) -> Tensor:
     return torch.cat(pieces)
 
 
-def landmark_evidence(obs: Observations) -> tuple[Tensor, Tensor]:
-    """Observed landmarks (T, 33, 2) px and their weights (T, 33), float64."""
-    seen = torch.from_numpy(obs.landmarks2d[..., :2]).double()
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Marks:
+    """Observed landmarks and how much each counts, float64."""
+
+    image: Tensor  # (T, 33, 2) px
+    weight: Tensor  # (T, 33)
+
+
+def landmark_evidence(obs: Observations) -> Marks:
+    """The landmarks of one track; those that are hidden or not valid weigh nothing."""
+    image = torch.from_numpy(obs.landmarks2d[..., :2]).double()
     visibility = obs.landmarks2d[..., 2].astype(np.float64)
     weight = LANDMARK_WEIGHT * np.where(visibility >= MIN_VISIBILITY, visibility, 0)
     weight = np.where(obs.valid[:, None] & np.isfinite(obs.landmarks2d).all(-1), weight, 0)
     weight = torch.from_numpy(weight)
-    return torch.where(weight[..., None] > 0, seen, 0.0), weight
+    return Marks(image=torch.where(weight[..., None] > 0, image, 0.0), weight=weight)
 
 
 def _place_robust(
-    posed: Tensor,
-    seen: Tensor,
-    weight: Tensor,
-    camera: Camera,
-    start: Tensor,
-    prior: Tensor,
-    lower: Tensor,
+    posed: Tensor, marks: Marks, camera: Camera, start: Tensor, prior: Tensor, lower: Tensor
 ) -> Tensor:
     """Gauss-Newton on a robust cost of the reprojection, all frames at once.
 
@@ -121,11 +127,11 @@ def _place_robust(
     for step in range(GAUSS_NEWTON_STEPS):
         points = posed + transl[:, None]
         z = points[..., 2]
-        residual = (seen - project(points, K)) / size[:, None, None]
+        residual = (marks.image - project(points, K)) / size[:, None, None]
         relative = residual.norm(dim=-1) / NORMAL_RESIDUAL
         huber, redescending = 1 / relative.clamp_min(1), (1 + relative**2) ** -2
         trust = huber if step < GAUSS_NEWTON_STEPS // 2 else redescending
-        robust = weight * trust / NORMAL_RESIDUAL**2
+        robust = marks.weight * trust / NORMAL_RESIDUAL**2
         J = torch.zeros(*residual.shape, 3, dtype=posed.dtype)
         J[..., 0, 0] = K[0, 0] / z
         J[..., 1, 1] = K[1, 1] / z
@@ -146,10 +152,10 @@ def _size_px(points: Tensor, K: Tensor) -> Tensor:
     return (image.amax(1) - image.amin(1)).norm(dim=-1).clamp_min(1.0)
 
 
-def reprojection_error(points: Tensor, seen: Tensor, weight: Tensor, camera: Camera) -> Array:
+def reprojection_error(points: Tensor, marks: Marks, camera: Camera) -> Array:
     """Weighted mean distance (T,) float32 px between camera points and the observed ones."""
-    distance = (project(points, torch.from_numpy(camera.K)) - seen).norm(dim=-1)
-    mean = (weight * distance).sum(1) / weight.sum(1)  # 0 / 0 is NaN: nothing seen
+    distance = (project(points, torch.from_numpy(camera.K)) - marks.image).norm(dim=-1)
+    mean = (marks.weight * distance).sum(1) / marks.weight.sum(1)  # 0 / 0 is NaN: nothing seen
     return mean.float().numpy()
 
 
@@ -164,23 +170,17 @@ def refine(
     pelvis as solved, the joints' rotations as solved. rotmats: (T, 24, 3, 3); transl: (T, 3) m.
     Returns both, float32. Frames without evidence stay as they are.
     """
-    seen, weight = landmark_evidence(obs)
+    marks = landmark_evidence(obs)
     K = torch.from_numpy(camera.K)
     pieces = [
-        _refine_frames(body, rotmats[at], betas, transl[at], seen[at], weight[at], K)
+        _refine_frames(body, rotmats[at], betas, transl[at], take(marks, at), K)
         for at in _chunks(len(rotmats))
     ]
     return np.concatenate([r for r, _ in pieces]), np.concatenate([t for _, t in pieces])
 
 
 def _refine_frames(
-    body: Body,
-    rotmats: Array,
-    betas: Array,
-    transl: Array,
-    seen: Tensor,
-    weight: Tensor,
-    K: Tensor,
+    body: Body, rotmats: Array, betas: Array, transl: Array, marks: Marks, K: Tensor
 ) -> tuple[Array, Array]:
     # exactly orthogonal: below, products along the limbs would multiply float32's rounding
     turned = nearest_rotation(torch.from_numpy(rotmats).double())
@@ -204,9 +204,9 @@ def _refine_frames(
         ray = points / points[..., 2:]
         # pixels as metres at the landmark's depth
         metres = points[..., 2:] / torch.stack([K[0, 0], K[1, 1]])
-        miss = (seen - project(points, K)) * metres / LANDMARK_ERROR_M
+        miss = (marks.image - project(points, K)) * metres / LANDMARK_ERROR_M
         J_miss = (J[:, :, :2] - ray[..., :2, None] * J[:, :, 2:]) / LANDMARK_ERROR_M
-        trust = weight / (1 + (miss**2).sum(-1) / 9) ** 2  # Geman-McClure at three sigma
+        trust = marks.weight / (1 + (miss**2).sum(-1) / 9) ** 2  # Geman-McClure at three sigma
         drift = (depth - posed[..., 2]) / DEPTH_ERROR_M
         J_drift = by_turns[:, :, 2] / DEPTH_ERROR_M
         normal = torch.einsum("tlia,tl,tlib->tab", J_miss, trust, J_miss) + torch.diag(prior)

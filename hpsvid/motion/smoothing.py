@@ -4,7 +4,7 @@ Everything is batched over the frames of one track; a track never crosses a scen
 is smoothed across one.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,20 @@ WEIGHT_RANGE = (0.02, 4.0)  # how far sigma may lower or raise a frame's weight
 LIVE_REST_HZ = 2.0
 LIVE_HZ_PER_SPEED = 3.0
 LIVE_SPEED_HZ = 1.0  # of the speed itself; Casiez et al.'s own value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Smoothed:
+    """One track's observations before and after smoothing."""
+
+    raw: Observations
+    obs: Observations
+    pts_s: Array  # (T,) s
+
+
+def smoothed(raw: Observations, pts_s: Array) -> Smoothed:
+    """Observations with what `steady` makes of them; pts_s: (T,) s."""
+    return Smoothed(raw=raw, obs=steady(raw, pts_s), pts_s=pts_s)
 
 
 def steady(obs: Observations, pts_s: Array) -> Observations:

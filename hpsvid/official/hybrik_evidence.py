@@ -4,6 +4,7 @@ Li et al., CVPR 2021, as in their code (9b8681d), for checkpoints that a user br
 the camera of a crop and the second look for its scale are theirs. They speak of SMPL's skeleton.
 """
 
+import os
 from collections.abc import Sequence
 
 import cv2
@@ -15,8 +16,10 @@ from torch import Tensor, nn
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT, LIMB_JOINTS, LIMB_LANDMARKS, N_BODY, PARENTS
 from hpsvid.common.geometry import rotation_about, swing_between, unit
+from hpsvid.common.threads import torch_threads
 from hpsvid.common.weights import imported_path, load_imported
 from hpsvid.official.hybrik_network import DEPTH_M, HybrIKHRNet, HybrIKResNet, predict
+from hpsvid.options import Options
 from hpsvid.types import (
     N_BETAS,
     N_JOINTS,
@@ -26,6 +29,7 @@ from hpsvid.types import (
     Camera,
     Frames,
     Observations,
+    Source,
     Track,
 )
 
@@ -143,43 +147,44 @@ def network_name(*, fast: bool) -> str:
 
 
 class HybrIKBackbone:
-    """Evidence about all tracks of a clip; frames come in order, each once.
+    """`hpsvid.backbone.Backbone` by the authors' networks, which look at every frame.
 
-    tracks: the people to follow; body: a SMPL body of the user's own; fast: see `network_name`.
-    Raises WeightsError when no network was imported.
+    body: a SMPL body of the user's own. Raises WeightsError when no network was imported.
     """
 
     def __init__(
-        self, tracks: Sequence[Track], camera: Camera, body: Body, *, fast: bool = False
+        self, tracks: Sequence[Track], camera: Camera, body: Body, options: Options
     ) -> None:
-        self.name = network_name(fast=fast)
+        self.name = network_name(fast=options.small_network)
+        self._threads = options.threads or os.cpu_count() or 1
         with torch.device("meta"):
             self._net = HybrIKHRNet() if self.name == "hybrik_hrnet" else HybrIKResNet()
         self._source = load_imported(self._net, self.name)
         self._net.eval()
         self._camera, self._body = camera, body
         self._tracks = list(tracks)
-        self._seen = [_blank(track) for track in tracks]
+        self._observations = [_blank(track) for track in tracks]
 
     @property
-    def provenance(self) -> dict[str, str]:
+    def provenance(self) -> Source:
         """Name of the network, name and sha256 of the checkpoint it came from."""
         return {"name": self.name, **self._source}
 
     def observe(self, frames: Frames) -> None:
         """Look at the next frames of the clip."""
-        for rgb, index in zip(frames.rgb, frames.index, strict=True):
-            alive = [
-                (seen, track, int(index - track.frame_index[0]))
-                for seen, track in zip(self._seen, self._tracks, strict=True)
-                if track.frame_index[0] <= index <= track.frame_index[-1]
-            ]
-            for i in range(0, len(alive), MAX_CROPS):
-                self._look(rgb, alive[i : i + MAX_CROPS])
+        with torch_threads(self._threads):
+            for rgb, index in zip(frames.rgb, frames.index, strict=True):
+                alive = [
+                    (obs, track, int(index - track.frame_index[0]))
+                    for obs, track in zip(self._observations, self._tracks, strict=True)
+                    if track.frame_index[0] <= index <= track.frame_index[-1]
+                ]
+                for i in range(0, len(alive), MAX_CROPS):
+                    self._look(rgb, alive[i : i + MAX_CROPS])
 
     def observations(self) -> list[Observations]:
-        """What was seen of each track; frames that no detection is next to are not valid."""
-        return self._seen
+        """Each track's over its full length; frames that no detection is next to are not valid."""
+        return self._observations
 
     def _look(self, rgb: Array, places: list[tuple[Observations, Track, int]]) -> None:
         """Fill in what the network says about some tracks' boxes in one picture."""
@@ -189,25 +194,25 @@ class HybrIKBackbone:
         crops = torch.stack([cut(rgb, c, s) for c, s in zip(centre, side, strict=True)])
         offset = torch.from_numpy((centre - K[:2, 2]) / side[:, None]).float()
         with torch.inference_mode():
-            found = predict(self._net, crops)
-            scale = found.scale
+            answer = predict(self._net, crops)
+            scale = answer.scale
             if isinstance(self._net, HybrIKHRNet):
-                rest = self._body.rest_joints(found.betas)
-                scale = second_scale(found.uvd, offset, scale, found.sigma, found.twist, rest)
-            joints, _ = back_project(found.uvd, offset, scale)
-        image = found.uvd[..., :2].numpy() * side[:, None, None] + centre[:, None]
+                rest = self._body.rest_joints(answer.betas)
+                scale = second_scale(answer.uvd, offset, scale, answer.sigma, answer.twist, rest)
+            joints, _ = back_project(answer.uvd, offset, scale)
+        image = answer.uvd[..., :2].numpy() * side[:, None, None] + centre[:, None]
         # the network's camera is not ours: what they share is the size that a metre has in pixels
-        away = K[0, 0] / (side * scale.numpy()) + found.uvd[:, 0, 2].numpy() * DEPTH_M
+        away = K[0, 0] / (side * scale.numpy()) + answer.uvd[:, 0, 2].numpy() * DEPTH_M
         ray = np.concatenate([(image[:, 0] - K[:2, 2]) / K[0, 0], np.ones((len(image), 1))], 1)
-        sure = (1 - DISTRUST * found.sigma).clamp_min(0).numpy()
-        for i, (seen, _, place) in enumerate(places):
-            seen.joints[place] = joints[i].numpy()
-            seen.sigma[place] = DEPTH_M * found.sigma[i].numpy()
-            seen.twist[place] = found.twist[i].numpy()
-            seen.betas[place] = found.betas[i].numpy()
-            seen.landmarks2d[place, LIMB_LANDMARKS, :2] = image[i, LIMB_JOINTS]
-            seen.landmarks2d[place, LIMB_LANDMARKS, 2] = sure[i, LIMB_JOINTS]
-            seen.pelvis[place] = away[i] * ray[i]
+        sure = (1 - DISTRUST * answer.sigma).clamp_min(0).numpy()
+        for i, (obs, _, place) in enumerate(places):
+            obs.joints[place] = joints[i].numpy()
+            obs.sigma[place] = DEPTH_M * answer.sigma[i].numpy()
+            obs.twist[place] = answer.twist[i].numpy()
+            obs.betas[place] = answer.betas[i].numpy()
+            obs.landmarks2d[place, LIMB_LANDMARKS, :2] = image[i, LIMB_JOINTS]
+            obs.landmarks2d[place, LIMB_LANDMARKS, 2] = sure[i, LIMB_JOINTS]
+            obs.pelvis[place] = away[i] * ray[i]
 
 
 def _blank(track: Track) -> Observations:

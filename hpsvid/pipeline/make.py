@@ -1,30 +1,29 @@
 """The only file that strings the stages together: video -> Motion -> overlay or files.
 
-Pass 1 decodes, detects and tracks; pass 2 decodes again and reads landmarks inside the tracks;
-then each track is lifted, solved, placed and smoothed. Pixels are held a chunk at a time.
+Pass 1 decodes, detects and tracks; pass 2 decodes again and observes the tracked people; then
+each track is smoothed, solved and placed. Pixels are held a chunk at a time.
 """
 
 from contextlib import closing
 from pathlib import Path
 
 import hpsvid
-from hpsvid.backbone import LIFTERS
 from hpsvid.body.model import Body
+from hpsvid.common.threads import one_torch_thread
 from hpsvid.common.weights import imported_source, shipped_hashes
 from hpsvid.edit import select_tracks
 from hpsvid.errors import InputError, NoPersonError
 from hpsvid.ik import Solver
-from hpsvid.motion.camera import guess_camera
 from hpsvid.official.hybrik_evidence import network_name
 from hpsvid.official.niki_network import OFFICIAL
 from hpsvid.options import Options
 from hpsvid.pipeline.stages import (
-    Progress,
     StageClock,
     find_people,
+    load_backbone,
     load_chosen_solver,
-    one_torch_thread,
-    read_evidence,
+    make_context,
+    observe_people,
     solve_track,
     trim,
 )
@@ -36,48 +35,41 @@ from hpsvid.video.writer import open_writer
 
 
 @one_torch_thread()
-def make_motion(
-    clip: Clip, body: Body, options: Options, clock: StageClock, progress: Progress
-) -> Motion:
+def make_motion(clip: Clip, body: Body, options: Options, clock: StageClock) -> Motion:
     """Every person of the clip as a smooth track.
 
     Raises InputError when the clip cannot be read to its end, NoPersonError when nobody is in
     it, WeightsError when a network's file is missing or damaged.
     """
     check_official(body, options)
-    camera = guess_camera(clip, options.focal_px)
+    context = make_context(clip, body, options, clock)
     detector = load_detector(options.detector, threads=options.threads)
-    lift = LIFTERS[options.lifter]
     solver = load_chosen_solver(body, options)
-    tracks, pts_s = find_people(clip, detector, clock, progress)
+    tracks, pts_s = find_people(clip, detector, clock)
     tracks = select_tracks(tracks, person=options.person, max_people=options.max_people)
     if not tracks:
         raise NoPersonError(_nobody(clip, len(pts_s), options))
-    evidence, network = read_evidence(clip, tracks, camera, body, options, clock, progress)
+    backbone = load_backbone(tracks, context)
     people = []
-    for found, seen in zip(tracks, evidence, strict=True):
-        trimmed = trim(found, seen, float(clip.fps))
+    for track, obs in zip(tracks, observe_people(tracks, backbone, context), strict=True):
+        trimmed = trim(track, obs, float(clip.fps))
         if trimmed is not None:
-            people.append(solve_track(*trimmed, pts_s, body, camera, lift, solver, clock))
+            people.append(solve_track(*trimmed, pts_s, solver, context))
     if not people:
         raise NoPersonError(_nobody(clip, len(pts_s), options))
     return Motion(
         clip=clip,
         pts_s=pts_s,
-        camera=camera,
+        camera=context.camera,
         people=tuple(people),
-        provenance=provenance(detector, network, solver, body, options),
+        provenance=provenance(detector, backbone.provenance, solver, body, options),
     )
 
 
 def provenance(
-    detector: Detector,
-    backbone: Source,
-    solver: Solver,
-    body: Body,
-    options: Options,
+    detector: Detector, backbone: Source, solver: Solver, body: Body, options: Options
 ) -> Provenance:
-    """What a motion is made with; backbone: the landmark network's own provenance."""
+    """What a motion is made with."""
     return Provenance(
         hpsvid_version=hpsvid.__version__,
         detector=detector.provenance,
@@ -125,21 +117,20 @@ def check_official(body: Body, options: Options) -> None:
 
 @one_torch_thread()
 def render_overlay(
-    result: Motion,
+    motion: Motion,
     body: Body,
     out: Path,
     *,
     renderer: Renderer,
     alpha: float,
     clock: StageClock,
-    progress: Progress,
 ) -> None:
     """Draw every person's mesh over the clip and write it to `out`, whole or not at all.
 
     Raises InputError when the clip no longer matches the motion.
     """
-    clip = result.clip
-    overlay = Overlay(result, body, renderer, alpha=alpha)
+    clip = motion.clip
+    overlay = Overlay(motion, body, renderer, alpha=alpha)
     done = 0
     with closing(clock.read(clip)) as chunks, open_writer(out, clip) as writer:
         for frames in chunks:
@@ -149,9 +140,9 @@ def render_overlay(
                 for picture, pts in zip(pictures, frames.pts_s, strict=True):
                     writer.write(picture, float(pts))
             done += len(frames)
-            progress("render", done, len(result.pts_s))
-        if done != len(result.pts_s):
+            clock.progress("render", done, len(motion.pts_s))
+        if done != len(motion.pts_s):
             raise InputError(
-                f"{clip.path}: has {done} frames, the motion was made from {len(result.pts_s)}; "
+                f"{clip.path}: has {done} frames, the motion was made from {len(motion.pts_s)}; "
                 "give the clip that the motion came from"
             )

@@ -1,57 +1,53 @@
-"""The stages that the pipeline strings together: find people, read evidence, solve a track."""
+"""The stages that the pipeline strings together: find people, observe them, solve a track."""
 
 import math
-import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from hpsvid.backbone import Lift
-from hpsvid.backbone.blazepose import BlazePose
+from hpsvid.backbone import Backbone
+from hpsvid.backbone.lifting import BlazePoseBackbone
 from hpsvid.body.model import Body
 from hpsvid.common.records import take_frames
 from hpsvid.common.threads import prefetch
 from hpsvid.ik import Solver, load_solver
 from hpsvid.ik.windows import solve
+from hpsvid.motion.camera import guess_camera
 from hpsvid.motion.person import make_person, person_betas
-from hpsvid.motion.smoothing import steady
+from hpsvid.motion.smoothing import smoothed
 from hpsvid.official.hybrik_evidence import HybrIKBackbone
 from hpsvid.official.niki_network import load_released
 from hpsvid.options import Options
 from hpsvid.tracking import Detector
 from hpsvid.tracking.tracker import MIN_SECONDS, Tracker
-from hpsvid.types import Camera, Clip, Frames, Landmarks, Observations, Person, Track
+from hpsvid.types import Camera, Clip, Frames, Observations, Person, Track
 from hpsvid.video.cuts import CutDetector
 from hpsvid.video.reader import read_frames
 
-# A track in which the landmark network saw a person in fewer frames than this was a false alarm.
+# A track in which the backbone saw a person in fewer frames than this was a false alarm.
 MIN_SEEN_SHARE = 0.2
 # People are looked for this often, or in every frame of a slower clip. Of eleven test clips ten
 # have the same tracks as with every frame.
 DETECTIONS_HZ = 15.0
-# The landmark network looks at people this often; what lies between follows from both sides.
-# Bodies move at a few Hz and the evidence is smoothed below 5 Hz anyway: poses are as accurate as
-# with every frame, and with FAST_LOOKS_HZ within 2.5 mm (docs/measurements.md). The smaller
-# network, which takes as long for every frame, is 6 to 18 mm worse.
-LOOKS_HZ = 15.0
-FAST_LOOKS_HZ = 7.5
 
-Evidence = TypeVar("Evidence", Landmarks, Observations)
 Progress = Callable[[str, int, int | None], None]
 """Called as progress(stage, frames done, frames in all or None)."""
 
 
+def silent(stage: str, done: int, total: int | None) -> None:
+    """Progress that is shown nowhere."""
+
+
 @dataclass
 class StageClock:
-    """Seconds spent in each stage, and the frames it handled."""
+    """Seconds spent in each stage and the frames it handled; shows the progress."""
 
+    progress: Progress = silent
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     frames: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
@@ -81,24 +77,21 @@ class StageClock:
             yield frames
 
 
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Run torch on so many threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Context:
+    """What all stages need to know of one run over one clip."""
+
+    clip: Clip
+    body: Body
+    camera: Camera
+    options: Options
+    clock: StageClock
 
 
-# Our own tensors are small, and a second thread only makes them wait: on two free cores the
-# difference is nil, on a busy machine one thread is ten times as fast.
-one_torch_thread = partial(torch_threads, 1)
-
-
-def silent(stage: str, done: int, total: int | None) -> None:
-    """Progress that nobody is told of."""
+def make_context(clip: Clip, body: Body, options: Options, clock: StageClock) -> Context:
+    """The context of a run; its camera is stated by the options or the file, or guessed."""
+    camera = guess_camera(clip, options.focal_px)
+    return Context(clip=clip, body=body, camera=camera, options=options, clock=clock)
 
 
 def load_chosen_solver(body: Body, options: Options) -> Solver:
@@ -111,7 +104,7 @@ def load_chosen_solver(body: Body, options: Options) -> Solver:
 
 
 def find_people(
-    clip: Clip, detector: Detector, clock: StageClock, progress: Progress
+    clip: Clip, detector: Detector, clock: StageClock
 ) -> tuple[list[Track], np.ndarray]:
     """Pass 1: all tracks of the clip, and every frame's time (F,) s."""
     every = max(1, round(float(clip.fps) / DETECTIONS_HZ))
@@ -126,100 +119,68 @@ def find_people(
             looked_at = np.flatnonzero(cuts | (frames.index % every == 0))
             looks = take_frames(frames, looked_at)
             with clock.stage("detect", len(frames)):
-                found = detector(looks)
+                detections = detector(looks)
             with clock.stage("track", len(frames)):
-                for rgb, cut, detections in zip(looks.rgb, cuts[looked_at], found, strict=True):
-                    tracker.update(detections, cut=bool(cut), rgb=rgb)
+                for rgb, cut, people in zip(looks.rgb, cuts[looked_at], detections, strict=True):
+                    tracker.update(people, cut=bool(cut), rgb=rgb)
             times.append(frames.pts_s)
             done += len(frames)
-            progress("find people", done, clip.frame_count)
+            clock.progress("find people", done, clip.frame_count)
     return tracker.finish(done), np.concatenate(times)
 
 
-def read_landmarks(
-    clip: Clip,
-    tracks: list[Track],
-    options: Options,
-    clock: StageClock,
-    progress: Progress,
-) -> tuple[list[Landmarks], dict[str, str]]:
-    """Pass 2: the landmarks of every track, and the network's provenance."""
-    looks_hz = FAST_LOOKS_HZ if options.fast else LOOKS_HZ
-    network = BlazePose(
-        tracks, fast=options.small_network, threads=options.threads, looks_hz=looks_hz
-    )
-    _show(network, clip, tracks, clock, progress)
-    return network.landmarks(), network.provenance
+def load_backbone(tracks: list[Track], context: Context) -> Backbone:
+    """The backbone that the options name, to look at these tracks.
 
-
-def read_evidence(
-    clip: Clip,
-    tracks: list[Track],
-    camera: Camera,
-    body: Body,
-    options: Options,
-    clock: StageClock,
-    progress: Progress,
-) -> tuple[Sequence[Any], dict[str, str]]:
-    """Pass 2: every track's Landmarks or, from the authors' networks, Observations at once.
-
-    Returns the network's provenance too.
+    Raises WeightsError when its network is missing or damaged.
     """
-    if options.backbone == "blazepose":
-        return read_landmarks(clip, tracks, options, clock, progress)
-    network = HybrIKBackbone(tracks, camera, body, fast=options.small_network)
-    with torch_threads(options.threads or os.cpu_count() or 1):
-        _show(network, clip, tracks, clock, progress)
-    return network.observations(), network.provenance
+    load = BlazePoseBackbone if context.options.backbone == "blazepose" else HybrIKBackbone
+    return load(tracks, context.camera, context.body, context.options)
 
 
-def _show(
-    network: BlazePose | HybrIKBackbone,
-    clip: Clip,
-    tracks: list[Track],
-    clock: StageClock,
-    progress: Progress,
-) -> None:
-    """Let a backbone look at the clip up to the end of the last track."""
-    last = max(int(found.frame_index[-1]) for found in tracks)
+def observe_people(tracks: list[Track], backbone: Backbone, context: Context) -> list[Observations]:
+    """Pass 2: what the backbone sees of each track."""
+    clip, clock = context.clip, context.clock
+    last = max(int(track.frame_index[-1]) for track in tracks)
     done = 0
     with closing(clock.read(clip)) as chunks:
         for frames in chunks:
             with clock.stage("landmarks", len(frames)):
-                network.observe(frames)
+                backbone.observe(frames)
             done += len(frames)
-            progress("read landmarks", done, clip.frame_count)
+            clock.progress("read landmarks", done, clip.frame_count)
             if int(frames.index[-1]) >= last:
                 break
+    with clock.stage("lift"):
+        return backbone.observations()
 
 
-def trim(found: Track, seen: Evidence, fps: float) -> tuple[Track, Evidence] | None:
-    """Cut a track's ends where the network saw nobody; None when it hardly ever saw anybody."""
-    hits = np.flatnonzero(seen.valid if isinstance(seen, Observations) else seen.score > 0)
-    brief = min(len(found), math.ceil(MIN_SECONDS * fps))  # seen throughout
-    if len(hits) < max(brief, MIN_SEEN_SHARE * len(found)):
+def trim(track: Track, obs: Observations, fps: float) -> tuple[Track, Observations] | None:
+    """Cut both where the person was first and last seen; None for hardly any sight of a person."""
+    hits = obs.frame_index[obs.valid]
+    brief = min(len(track), math.ceil(MIN_SECONDS * fps))  # seen throughout
+    if len(hits) < max(brief, MIN_SEEN_SHARE * len(track)):
         return None
-    span = slice(int(hits[0]), int(hits[-1]) + 1)
-    return take_frames(found, span), take_frames(seen, span)
+
+    def places(frame_index: np.ndarray) -> slice:
+        return slice(int(hits[0] - frame_index[0]), int(hits[-1] - frame_index[0]) + 1)
+
+    return (
+        take_frames(track, places(track.frame_index)),
+        take_frames(obs, places(obs.frame_index)),
+    )
 
 
 def solve_track(
-    found: Track,
-    seen: Landmarks | Observations,
-    pts_s: np.ndarray,
-    body: Body,
-    camera: Camera,
-    lift: Lift,
-    solver: Solver,
-    clock: StageClock,
+    track: Track, obs: Observations, pts_s: np.ndarray, solver: Solver, context: Context
 ) -> Person:
-    """Lift, smooth, solve and place one track; pts_s: (F,) s of the clip's frames."""
-    times = pts_s[found.frame_index]
-    with clock.stage("lift", len(found)):
-        raw = seen if isinstance(seen, Observations) else lift(seen, times, camera, body)
-        obs = steady(raw, times)
-    with clock.stage("solve", len(found)), torch.inference_mode():
-        betas = person_betas(obs)
-        rotmats = solve(obs, times, betas, solver)
-    with clock.stage("place", len(found)), torch.inference_mode():
-        return make_person(found, obs, rotmats, betas, times, body, camera, raw=raw)
+    """Smooth, solve and place one track; pts_s: (F,) s of the clip's frames."""
+    clock = context.clock
+    times = pts_s[track.frame_index]
+    with clock.stage("lift", len(track)):
+        evidence = smoothed(obs, times)
+    with clock.stage("solve", len(track)), torch.inference_mode():
+        betas = person_betas(evidence.obs)
+        rotmats = solve(evidence.obs, times, betas, solver)
+    with clock.stage("place", len(track)), torch.inference_mode():
+        return make_person(track, evidence, rotmats, betas, context.body, context.camera)

@@ -15,6 +15,7 @@ from hpsvid.evaluation.occlude import CUT_SHARE, largest_boxes, occluded, plan
 from hpsvid.evaluation.results import read_truths
 from hpsvid.evaluation.sensitivity import Sensitivity, heat_map, table
 from hpsvid.options import Options
+from hpsvid.pipeline.stages import StageClock, make_context
 from hpsvid.types import Clip, Track
 from hpsvid.video.probe import probe
 from hpsvid.video.reader import read_frames
@@ -138,10 +139,9 @@ def test_hiding_the_person_hurts_more_than_hiding_the_wall(
     source = probe(SAMPLES / "studio_walk.mp4")
 
     def slid(clip: Clip, frame: int) -> Sensitivity:
-        return sensitivity.sensitivity(
-            clip, frame, body, Options(network="small", solver="hybrik"), steps=3, truth=truth,
-            progress=lambda *_: None,
-        )  # fmt: skip
+        options = Options(network="small", solver="hybrik")
+        context = make_context(clip, body, options, StageClock())
+        return sensitivity.sensitivity(context, frame, steps=3, truth=truth)
 
     found = slid(source, 64)
     assert found.errors.shape == (3, 3, 24)

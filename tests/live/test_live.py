@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from hpsvid.body.model import Body
 from hpsvid.body.smpl import load_chosen_body
 from hpsvid.cli import app
-from hpsvid.common.threads import Newest
+from hpsvid.common.threads import Newest, one_torch_thread
 from hpsvid.errors import InputError
 from hpsvid.formats.npz import read_motion, write_motion
 from hpsvid.live.capture import Shot, capturing, open_source
@@ -25,7 +25,6 @@ from hpsvid.live.pose import Poser
 from hpsvid.live.watch import watch
 from hpsvid.motion.smoothing import one_euro
 from hpsvid.options import Options
-from hpsvid.pipeline.stages import one_torch_thread
 from hpsvid.render import load_renderer
 from hpsvid.types import Array, Clip
 from hpsvid.video.probe import probe

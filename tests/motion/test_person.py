@@ -18,8 +18,8 @@ from hpsvid.motion.camera import guess_camera
 from hpsvid.motion.feet import FEET, hold_feet
 from hpsvid.motion.person import make_person, person_betas
 from hpsvid.motion.placing import place, refine
-from hpsvid.motion.smoothing import smooth_series, steady
-from hpsvid.types import BodyParams, Camera, Clip, Observations, Track
+from hpsvid.motion.smoothing import Smoothed, smooth_series, steady
+from hpsvid.types import BodyParams, Camera, Clip, Observations, Person, Track
 from tests.factories import make_params
 
 CLIP = Clip(
@@ -52,6 +52,21 @@ def moving(body: Body, frames: int, fps: float = 30.0) -> BodyParams:
 
 def tensors(params: BodyParams) -> list[torch.Tensor]:
     return [torch.from_numpy(a) for a in (params.rotmats, params.betas, params.transl)]
+
+
+def person_of(
+    track: Track,
+    obs: Observations,
+    rotmats: np.ndarray,
+    betas: np.ndarray,
+    pts_s: np.ndarray,
+    body: Body,
+    camera: Camera,
+    *,
+    raw: Observations,
+) -> Person:
+    """The finished person; obs: the smoothed observations."""
+    return make_person(track, Smoothed(raw=raw, obs=obs, pts_s=pts_s), rotmats, betas, body, camera)
 
 
 def observe(
@@ -275,7 +290,7 @@ def test_a_fast_swing_keeps_its_size_and_its_time(body, fps):
         transl=np.repeat(still.transl, len(pts_s), 0),
     )
     obs = steady(observe(body, params), pts_s)
-    person = make_person(
+    person = person_of(
         track_of(len(pts_s)), obs, rotmats_of(body, obs), params.betas, pts_s, body, CAMERA, raw=obs
     )
     elbow = torch.from_numpy(person.body.rotmats[:, 18])
@@ -311,7 +326,7 @@ def test_very_short_tracks_come_back_as_they_are(body, frames):
     pts_s = np.arange(frames) / 30
     obs = observe(body, params)
     assert np.array_equal(steady(obs, pts_s).joints, obs.joints)
-    person = make_person(
+    person = person_of(
         track_of(frames), obs, params.rotmats, params.betas, pts_s, body, CAMERA, raw=obs
     )
     assert np.abs(person.body.rotmats - params.rotmats).max() < 1e-5
@@ -340,7 +355,7 @@ def test_noise_is_smoothed_away_and_more_where_the_network_is_unsure(body):
     raw_rotmats = rotmats_of(body, obs)
     raw = posed(raw_rotmats, place(body, raw_rotmats, params.betas, obs, CAMERA)[0])
     calm = steady(obs, pts_s)
-    person = make_person(
+    person = person_of(
         track_of(120), calm, rotmats_of(body, calm), params.betas, pts_s, body, CAMERA, raw=obs
     )
     ours, before = (acceleration_error(x, truth, 30) for x in (person.joints, raw))
@@ -418,7 +433,7 @@ def test_gaps_are_filled_steadily_and_marked(body):
     pts_s = np.arange(60) / 30
     obs = steady(blank(observe(body, params), slice(20, 28)), pts_s)
     rotmats = rotmats_of(body, obs)
-    person = make_person(track_of(60), obs, rotmats, params.betas, pts_s, body, CAMERA, raw=obs)
+    person = person_of(track_of(60), obs, rotmats, params.betas, pts_s, body, CAMERA, raw=obs)
     truth = body.joints(*tensors(params)).numpy()
     assert not person.valid[20:28].any()
     assert person.valid.sum() == 52
@@ -444,7 +459,7 @@ def test_joints_and_their_projection_belong_to_the_parameters(body):
     params = moving(body, 10)
     obs = observe(body, params)
     pts_s = np.arange(10) / 30
-    person = make_person(
+    person = person_of(
         track_of(10), obs, params.rotmats, params.betas, pts_s, body, CAMERA, raw=obs
     )
     joints = body.joints(*tensors(person.body))
@@ -461,7 +476,7 @@ def test_reprojection_is_measured_on_the_landmarks_as_they_were_seen(body):
     jittery = clean.landmarks2d.copy()
     jittery[..., :2] += np.random.default_rng(0).normal(size=jittery[..., :2].shape) * 10
     raw = replace(clean, landmarks2d=jittery.astype(np.float32))
-    person = make_person(
+    person = person_of(
         track_of(frames), clean, params.rotmats, params.betas, pts_s, body, CAMERA, raw=raw
     )
     # the mean length of a plane normal deviate of 10 px

@@ -33,8 +33,11 @@ from hpsvid.official.hybrik_network import (
     soft_argmax,
 )
 from hpsvid.official.importing import LEFT_OUT
+from hpsvid.options import Options
 from hpsvid.types import Camera, Frames, Track
 from tests.factories import make_params
+
+SMALL = Options(backbone="hybrik", network="small")
 
 
 def test_the_centre_of_mass_of_one_full_cell_is_that_cell() -> None:
@@ -205,7 +208,7 @@ def test_the_backbone_looks_at_each_track_where_it_is(imported, synthetic_smpl) 
 
     tracks = [track(4, 0, np.repeat(box, 3, 0), [0, 2]), track(7, 2, box + 40, [0])]
 
-    backbone = HybrIKBackbone(tracks, camera, synthetic_smpl, fast=True)
+    backbone = HybrIKBackbone(tracks, camera, synthetic_smpl, SMALL)
     assert backbone.provenance["name"] == "hybrik_res34"
     backbone.observe(frames)
     first, second = backbone.observations()
@@ -219,11 +222,11 @@ def test_the_backbone_looks_at_each_track_where_it_is(imported, synthetic_smpl) 
         assert (seen.landmarks2d[:, LIMB_LANDMARKS, 2] > 0).any()
     points = first.landmarks2d[0, LIMB_LANDMARKS, :2]
     assert (np.abs(points - [45, 60]) <= 62.5).all()  # inside the crop
-    backbone = HybrIKBackbone(tracks[:1], camera, synthetic_smpl, fast=True)
+    backbone = HybrIKBackbone(tracks[:1], camera, synthetic_smpl, SMALL)
     backbone.observe(Frames(rgb=pictures[:1], index=np.arange(1), pts_s=np.zeros(1)))
     (alone,) = backbone.observations()  # the other person changes nothing
     np.testing.assert_allclose(alone.joints[0], first.joints[0], atol=1e-4)
     # the detector looked at every other frame, and for a while saw nobody
     gappy = track(1, 0, np.repeat(box, 12, 0), [0, 2, 4, 10])
-    (blank,) = HybrIKBackbone([gappy], camera, synthetic_smpl, fast=True).observations()
+    (blank,) = HybrIKBackbone([gappy], camera, synthetic_smpl, SMALL).observations()
     assert np.flatnonzero(~blank.valid).tolist() == [6, 7, 8]

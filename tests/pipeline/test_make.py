@@ -6,48 +6,54 @@ import numpy as np
 import pytest
 
 from hpsvid.body.smpl import load_chosen_body
+from hpsvid.common.records import take_frames
 from hpsvid.edit import check_body, keep_people
 from hpsvid.errors import InputError
 from hpsvid.options import Options
 from hpsvid.pipeline.stages import trim
-from hpsvid.types import Landmarks, Provenance, Track
+from hpsvid.types import Observations, Provenance, Track
 from tests.factories import make_motion
 
 FPS = 30.0
 
 
-def track_and_landmarks(score: np.ndarray) -> tuple[Track, Landmarks]:
-    n = len(score)
+def track_and_observations(valid: np.ndarray) -> tuple[Track, Observations]:
+    n = len(valid)
     frame_index = np.arange(10, 10 + n)
-    found = Track(
+    track = Track(
         id=4,
         frame_index=frame_index,
         boxes=np.arange(4.0 * n, dtype=np.float32).reshape(n, 4),
         scores=np.ones(n, np.float32),
         detected=np.ones(n, bool),
     )
-    seen = Landmarks(
+    obs = Observations(
         track_id=4,
         frame_index=frame_index,
-        image=np.zeros((n, 33, 2), np.float32),
-        world=np.zeros((n, 33, 3), np.float32),
-        visibility=np.ones((n, 33), np.float32),
-        presence=np.ones((n, 33), np.float32),
-        score=score.astype(np.float32),
+        joints=np.zeros((n, 29, 3), np.float32),
+        sigma=np.ones((n, 29), np.float32),
+        twist=np.zeros((n, 23, 2), np.float32),
+        betas=np.zeros((n, 10), np.float32),
+        landmarks2d=np.zeros((n, 33, 3), np.float32),
+        pelvis=np.zeros((n, 3), np.float32),
+        valid=valid,
     )
-    return found, seen
+    return track, obs
 
 
-def test_unseen_ends_are_cut_and_gaps_kept() -> None:
-    score = np.ones(30)
-    score[:4] = score[12:15] = score[-2:] = 0
-    trimmed = trim(*track_and_landmarks(score), FPS)
+@pytest.mark.parametrize("given", [slice(0, 30), slice(2, 29), slice(4, 28)])
+def test_unseen_ends_are_cut_and_gaps_kept(given: slice) -> None:
+    valid = np.ones(30, bool)
+    valid[:4] = valid[12:15] = valid[-2:] = False
+    track, obs = track_and_observations(valid)
+    # a backbone may leave out the ends that it did not see
+    trimmed = trim(track, take_frames(obs, given), FPS)
     assert trimmed is not None
-    found, seen = trimmed
-    assert (found.frame_index == np.arange(14, 38)).all()
-    assert (seen.frame_index == found.frame_index).all()
-    assert (found.boxes[0] == np.arange(16, 20)).all()
-    assert (seen.score == 0).sum() == 3
+    track, obs = trimmed
+    assert (track.frame_index == np.arange(14, 38)).all()
+    assert (obs.frame_index == track.frame_index).all()
+    assert (track.boxes[0] == np.arange(16, 20)).all()
+    assert (~obs.valid).sum() == 3
 
 
 @pytest.mark.parametrize(
@@ -64,9 +70,8 @@ def test_unseen_ends_are_cut_and_gaps_kept() -> None:
 def test_a_track_that_the_network_hardly_saw_is_nobody(
     frames: int, seen: int, is_person: bool
 ) -> None:
-    score = np.zeros(frames)
-    score[:seen] = 0.9
-    assert (trim(*track_and_landmarks(score), FPS) is not None) == is_person
+    trimmed = trim(*track_and_observations(np.arange(frames) < seen), FPS)
+    assert (trimmed is not None) == is_person
 
 
 def test_a_saved_motion_keeps_only_the_people_asked_for() -> None:

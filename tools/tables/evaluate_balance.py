@@ -15,29 +15,27 @@ from pathlib import Path
 
 import numpy as np
 
-from hpsvid.backbone import LIFTERS
 from hpsvid.backbone.blazepose import BlazePose
+from hpsvid.backbone.lifting import FAST_LOOKS_HZ, LIFTERS, LOOKS_HZ, lift_seen
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import LIMB_LANDMARKS
 from hpsvid.body.smpl import load_chosen_body
 from hpsvid.common.geometry import image_of
+from hpsvid.common.threads import one_torch_thread
 from hpsvid.evaluation.errors import at_root
 from hpsvid.evaluation.metrics import MM, acceleration_error, mpjpe, pa_mpjpe
 from hpsvid.evaluation.truth import ROOT, Truth, points_of, read_truth
 from hpsvid.ik import load_solver
-from hpsvid.motion.camera import guess_camera
 from hpsvid.options import LifterName, Options, SolverName
 from hpsvid.pipeline.stages import (
     StageClock,
     find_people,
-    one_torch_thread,
-    read_landmarks,
-    silent,
+    make_context,
     solve_track,
     trim,
 )
 from hpsvid.tracking import load_detector
-from hpsvid.types import Array, Clip, Landmarks, Track
+from hpsvid.types import Array, Clip, Track
 from hpsvid.video.probe import probe
 from hpsvid.video.reader import read_frames
 
@@ -76,31 +74,33 @@ def evaluate(
     clock = StageClock()
     options = Options(fast=fast)
     detector = load_detector(options.detector)
-    tracks, pts_s = find_people(clip, detector, clock, silent)
+    tracks, pts_s = find_people(clip, detector, clock)
     main = main_person(tracks, truth)
-    network = BlazePose(tracks)
+    every = BlazePose(tracks)
+    some = BlazePose(tracks, looks_hz=FAST_LOOKS_HZ if fast else LOOKS_HZ)
     for frames in read_frames(clip):
-        network.observe(frames)
-    each = network.landmarks()[tracks.index(main)]
+        every.observe(frames)
+        some.observe(frames)
+    number = tracks.index(main)
+    each, landmarks = every.landmarks()[number], some.landmarks()[number]
     own = np.where(each.score[:, None, None] > 0, each.world[:, LIMB_LANDMARKS], np.nan)
-    _print(clip, "landmarker's own 3D", errors(own, each.frame_index, truth), each)
-    landmarks, _ = read_landmarks(clip, tracks, options, clock, silent)
-    trimmed = trim(main, landmarks[tracks.index(main)], float(clip.fps))
-    if trimmed is None:
-        raise SystemExit(f"{clip.path}: the main person was not seen")
-    found, seen = trimmed
-    camera = guess_camera(clip, None)
+    _print(clip, "landmarker's own 3D", errors(own, each.frame_index, truth), each.score > 0)
+    context = make_context(clip, body, options, clock)
     for lifter, name in ways:
         solver = load_solver(name, body)
         with one_torch_thread():
-            person = solve_track(found, seen, pts_s, body, camera, LIFTERS[lifter], solver, clock)
-        row = errors(points_of(person, "limbs", body), found.frame_index, truth)
-        _print(clip, f"{lifter}, {name}", row, seen)
+            obs = lift_seen(landmarks, some.pts_s[number], LIFTERS[lifter], context.camera, body)
+            trimmed = trim(main, obs, float(clip.fps))
+            if trimmed is None:
+                raise SystemExit(f"{clip.path}: the main person was not seen")
+            person = solve_track(*trimmed, pts_s, solver, context)
+        row = errors(points_of(person, "limbs", body), person.track.frame_index, truth)
+        _print(clip, f"{lifter}, {name}", row, person.valid)
 
 
-def _print(clip: Clip, what: str, row: dict[str, float], seen: Landmarks) -> None:
+def _print(clip: Clip, what: str, row: dict[str, float], seen: Array) -> None:
     figures = "  ".join(f"{name} {value:6.1f}" for name, value in row.items())
-    share = float((seen.score > 0).mean())
+    share = float(seen.mean())
     print(f"{clip.path.stem:24s} {what:24s} {figures}  seen {share:.2f}", flush=True)
 
 
