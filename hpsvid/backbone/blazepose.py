@@ -17,6 +17,7 @@ from hpsvid.backbone.crop import SIDE, Crop, crop_along_axis, crop_around_box
 from hpsvid.backbone.flips import unflip
 from hpsvid.body.skeleton import LIMB_LANDMARKS
 from hpsvid.common.boxes import iou
+from hpsvid.common.series import interpolate
 from hpsvid.common.weights import load_onnx, read_manifest
 from hpsvid.types import N_LANDMARKS, Array, Frames, Landmarks, Source, Track
 
@@ -272,7 +273,7 @@ def _surprise(look: Look, crop: Crop | None) -> float:
 
 
 def fill_between_looks(seen: Landmarks, looked: Array, pts_s: Array) -> Landmarks:
-    """Landmarks of frames that were not looked at, on lines between the looks around them.
+    """Landmarks of the frames without a look, interpolated between the looks around them.
 
     looked: (T,) bool; pts_s: (T,) s. A frame stays unseen where either look saw nothing.
     """
@@ -284,13 +285,11 @@ def fill_between_looks(seen: Landmarks, looked: Array, pts_s: Array) -> Landmark
     if len(between) == 0:
         return seen
     before, after = looks[following - 1], looks[following]
-    share = (pts_s[between] - pts_s[before]) / np.maximum(pts_s[after] - pts_s[before], 1e-6)
 
     def filled(values: Array) -> Array:
-        part = share.reshape(-1, *[1] * (values.ndim - 1))
-        result = values.copy()
-        result[between] = (1 - part) * values[before] + part * values[after]
-        return result
+        whole = values.copy()
+        whole[between] = interpolate(pts_s[between], pts_s[looks], values[looks])
+        return whole
 
     score = seen.score.copy()
     score[between] = np.minimum(score[before], score[after])

@@ -24,6 +24,7 @@ from hpsvid.common.geometry import (
     translation_onto,
     unit,
 )
+from hpsvid.common.series import nearest
 from hpsvid.common.weights import weights_path
 from hpsvid.types import N_LANDMARKS, Array, Camera, Landmarks, Observations
 
@@ -314,10 +315,7 @@ def _nearest(seen: Array) -> Array:
     frames = np.arange(len(seen))
     if len(hits) == 0:
         return frames
-    after = np.searchsorted(hits, frames).clip(0, len(hits) - 1)
-    before = (after - 1).clip(0)
-    nearer = np.abs(hits[before] - frames) <= np.abs(hits[after] - frames)
-    return np.where(nearer, hits[before], hits[after])
+    return hits[nearest(frames, hits)]
 
 
 def _trunk_frames(points: Tensor) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,7 @@ from hpsvid.backbone.lifter_network import (
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import LIMB_JOINTS, LIMB_LANDMARKS
 from hpsvid.common.geometry import unit
-from hpsvid.common.series import held, increasing_times
+from hpsvid.common.series import fill_gaps, interpolate, nearest, spaced_times
 from hpsvid.common.weights import weights_path
 from hpsvid.types import (
     N_BETAS,
@@ -72,7 +72,7 @@ def lift(
     seen = landmarks.score > 0
     if not seen.any():
         return _nothing(landmarks)
-    times = increasing_times(pts_s)
+    times = spaced_times(pts_s)
     grid = times[0] + np.arange(int(np.ceil((times[-1] - times[0]) * RATE_HZ)) + 1) / RATE_HZ
     rays = _rays(landmarks.image, camera)
     known = times[seen]
@@ -80,17 +80,16 @@ def lift(
         torch.from_numpy(_on_grid(series[seen], known, grid))
         for series in (landmarks.world, rays, landmarks.visibility, landmarks.presence)
     )
-    after = np.searchsorted(known, grid).clip(0, len(known) - 1)
-    gap = np.minimum(np.abs(known[after] - grid), np.abs(known[(after - 1).clip(0)] - grid))
+    gap = np.abs(known[nearest(grid, known)] - grid)
     near = torch.from_numpy((gap <= FAR_S).astype(np.float32))
     view = make_view(points, slopes, visibility, presence, near)
     answer = _back(run(model, view, chunk), grid, times)
-    turn = view_turn(torch.from_numpy(held(rays, seen, times)))
+    turn = view_turn(torch.from_numpy(fill_gaps(rays, seen, times)))
     joints = answer.joints @ turn.mT
     chance = torch.from_numpy(landmarks.visibility * landmarks.presence * seen[:, None])
     pelvis = place_in_camera(
         joints[:, LIMB_JOINTS],
-        torch.from_numpy(held(landmarks.image, seen, times))[:, LIMB_LANDMARKS],
+        torch.from_numpy(fill_gaps(landmarks.image, seen, times))[:, LIMB_LANDMARKS],
         chance[:, LIMB_LANDMARKS],
         torch.from_numpy(camera.K).float(),
     )
@@ -124,17 +123,14 @@ def _on_grid(series: Array, times: Array, grid: Array) -> Array:
     if together > 1:  # times too, so that an even count shifts nothing
         rows = uniform_filter1d(rows, together, axis=0, mode="nearest")
         times = uniform_filter1d(times, together, mode="nearest")
-    columns = np.stack([np.interp(grid, times, column) for column in rows.T], -1)
-    return columns.reshape(len(grid), *series.shape[1:]).astype(np.float32)
+    return interpolate(grid, times, rows).reshape(len(grid), *series.shape[1:]).astype(np.float32)
 
 
 def _back(answer: Lifted, grid: Array, times: Array) -> Lifted:
     """The answer on the grid at the track's own times; joints by a cubic, so without kinks."""
 
     def linear(values: Tensor) -> Tensor:
-        rows = values.flatten(1).numpy()
-        columns = np.stack([np.interp(times, grid, column) for column in rows.T], -1)
-        return torch.from_numpy(columns.astype(np.float32)).unflatten(1, values.shape[1:])
+        return torch.from_numpy(interpolate(times, grid, values.numpy()).astype(np.float32))
 
     joints = linear(answer.joints)
     if len(grid) > 3:

@@ -8,7 +8,7 @@ import numpy as np
 
 from hpsvid.body.model import Body
 from hpsvid.common.geometry import image_of
-from hpsvid.common.series import runs
+from hpsvid.common.series import nearest, runs
 from hpsvid.errors import InputError
 from hpsvid.evaluation.collision import collision_ratio
 from hpsvid.evaluation.metrics import (
@@ -86,13 +86,13 @@ def frames_shown(motion: Motion, truth: Truth) -> Array:
     times, own = _times(motion, truth), motion.pts_s
     if len(times) == 0:
         return np.array([], np.int64)
-    nearest = np.searchsorted((times[1:] + times[:-1]) / 2, own)
-    away = np.abs(times[nearest] - own)
+    closest = nearest(own, times)
+    away = np.abs(times[closest] - own)
     step = np.median(np.diff(times)) if len(times) > 1 else 1 / truth.fps
     rows = np.flatnonzero(away <= step / 2)
     rows = rows[np.argsort(-away[rows], kind="stable")]  # the nearest is written last
     shown = np.full(len(times), -1)
-    shown[nearest[rows]] = rows
+    shown[closest[rows]] = rows
     return shown
 
 

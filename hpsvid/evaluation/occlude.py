@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from hpsvid.common.boxes import areas
+from hpsvid.common.series import interpolate
 from hpsvid.errors import NoPersonError
 from hpsvid.pipeline.stages import Progress, StageClock, find_people
 from hpsvid.tracking import load_detector
@@ -42,16 +43,15 @@ def plan(boxes: Array, width: int, height: int, seed: int) -> Occlusion:
     """
     rng = np.random.default_rng(seed)
     last = len(boxes) - 1
-    keys = sorted({*range(0, last, KEY_EVERY), last})
+    keys = np.array(sorted({*range(0, last, KEY_EVERY), last}))
     picture = np.array([0, 0, width, height], np.float64)
     drawn = [_key(boxes[key].astype(np.float64), picture, rng) for key in keys]
     window, patch = (np.stack(parts) for parts in zip(*drawn, strict=True))
     frames = np.arange(len(boxes))
 
-    def between(values: Array) -> Array:
-        return np.stack([np.interp(frames, keys, column) for column in values.T], 1)
-
-    return Occlusion(window=between(window), patch=between(patch))
+    return Occlusion(
+        window=interpolate(frames, keys, window), patch=interpolate(frames, keys, patch)
+    )
 
 
 def _key(box: Array, picture: Array, rng: np.random.Generator) -> tuple[Array, Array]:

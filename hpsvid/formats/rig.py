@@ -1,11 +1,13 @@
 """Joint names and rest axes of the rigs that files are written for, and resampling."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT
-from hpsvid.common.geometry import slerp
+from hpsvid.common.series import interpolate, interpolate_rotations
 from hpsvid.options import RigName
 from hpsvid.types import Array, BodyParams, Motion, Person
 
@@ -27,21 +29,11 @@ def evenly_timed(motion: Motion, person: Person, fps: int | None) -> tuple[BodyP
     grid = np.arange(round(float(times[-1]) * rate) + 1) / rate
     if len(grid) == len(times) and np.abs(grid - times).max() <= _CLOCK_TICK_S:
         return person.body, rate
-    place = np.interp(grid, times, np.arange(len(times)))
-    before = place.astype(np.int64)
-    after = np.minimum(before + 1, len(times) - 1)
-    weight = torch.from_numpy(place - before)
-    rotmats, transl = (
-        torch.from_numpy(a).double() for a in (person.body.rotmats, person.body.transl)
-    )
-    turned = slerp(rotmats[before], rotmats[after], weight[:, None])
-    moved = torch.lerp(transl[before], transl[after], weight[:, None])
-    return (
-        BodyParams(
-            rotmats=turned.float().numpy(), betas=person.body.betas, transl=moved.float().numpy()
-        ),
-        rate,
-    )
+    rotmats = interpolate_rotations(grid, times, person.body.rotmats.astype(np.float64))
+    transl = interpolate(grid, times, person.body.transl)
+    return replace(
+        person.body, rotmats=rotmats.astype(np.float32), transl=transl.astype(np.float32)
+    ), rate
 
 
 def in_world_axes(params: BodyParams, body: Body, axes: Array) -> tuple[Array, Array, Array]:

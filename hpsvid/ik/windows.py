@@ -7,7 +7,7 @@ import torch
 
 from hpsvid.common.geometry import nearest_rotation
 from hpsvid.common.records import take_frames
-from hpsvid.common.series import at_times, back_to, rate_times
+from hpsvid.common.series import at_times, interpolate_rotations, rate_times
 from hpsvid.errors import InputError
 from hpsvid.ik import Solver
 from hpsvid.types import BodyParams, Observations, Window
@@ -75,10 +75,10 @@ def solve(obs: Observations, times: np.ndarray, betas: np.ndarray, solver: Solve
     times: (T,) s; betas: (10,).
     """
     even = rate_times(times) if solver.window_length else None
-    seen = obs if even is None else at_times(obs, times, even)
+    evenly = obs if even is None else at_times(obs, times, even)
     parts = [
         (window.start, solver(window, betas))
-        for window in split(seen, solver.window_length, (solver.window_length or 0) // 2)
+        for window in split(evenly, solver.window_length, (solver.window_length or 0) // 2)
     ]
-    rotmats = blend(parts, len(seen)).rotmats
-    return rotmats if even is None else back_to(rotmats, times)
+    rotmats = blend(parts, len(evenly)).rotmats
+    return rotmats if even is None else interpolate_rotations(times, even, rotmats)

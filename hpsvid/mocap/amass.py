@@ -14,7 +14,8 @@ import torch
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT
 from hpsvid.common.files import read_npz
-from hpsvid.common.geometry import axis_angle_to_matrix, slerp
+from hpsvid.common.geometry import axis_angle_to_matrix
+from hpsvid.common.series import interpolate, interpolate_rotations
 from hpsvid.errors import InputError
 from hpsvid.options import MAX_FPS
 from hpsvid.types import N_BETAS, N_ROTATIONS, Array, BodyParams
@@ -111,14 +112,9 @@ def resample(capture: MotionCapture, fps: float) -> MotionCapture:
     # a hair's breadth is forgiven, so that a rate of equal duration keeps its last frame
     count = int(last * fps / capture.fps + 1e-6) + 1
     place = np.minimum(np.arange(count) * (capture.fps / fps), last)
-    before = np.minimum(place.astype(int), max(last - 1, 0))
-    after = np.minimum(before + 1, last)
-    weight = place - before
-    start, end = (torch.from_numpy(capture.rotmats[i].astype(np.float64)) for i in (before, after))
-    rotmats = slerp(start, end, torch.from_numpy(weight)[:, None]).numpy()
-    transl = (
-        capture.transl[before] * (1 - weight)[:, None] + capture.transl[after] * weight[:, None]
-    )
+    frames = np.arange(len(capture))
+    rotmats = interpolate_rotations(place, frames, capture.rotmats.astype(np.float64))
+    transl = interpolate(place, frames, capture.transl)
     return replace(
         capture,
         rotmats=rotmats.astype(np.float32),

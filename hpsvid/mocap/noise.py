@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hpsvid.body.skeleton import JOINT_NAMES
 from hpsvid.common.geometry import unit
+from hpsvid.common.series import values_at
 from hpsvid.ik.hybrik import twists
 from hpsvid.ik.tensors import BONE_ENDS, FLOOR_M, TWIST_ERROR, Evidence, posed_joints
 
@@ -110,11 +111,7 @@ def hidden_joints(
     shape = torch.cat([start, end, centre, area.sqrt()], -1)
     offset = torch.rand(b, 1, generator=generator) * (KEY_FRAMES if phase else 0)
     when = (torch.arange(t) + offset) / KEY_FRAMES
-    before = when.long()
-    share = (when - before)[..., None]
-    index = before[..., None].expand(b, t, 7)
-    shape = shape.gather(1, index) * (1 - share) + shape.gather(1, index + 1) * share
-    start, end, centre, width = shape.split([2, 2, 2, 1], -1)
+    start, end, centre, width = values_at(when, shape).split([2, 2, 2, 1], -1)
     outside = ((place < start[:, :, None]) | (place > end[:, :, None])).any(-1)
     covered = ((place - centre[:, :, None]).abs() < width[:, :, None] / 2).all(-1)
     return outside | covered

@@ -10,7 +10,7 @@ import torch
 
 from hpsvid.body.model import Body
 from hpsvid.common.geometry import project
-from hpsvid.common.series import fill, interpolate
+from hpsvid.common.series import fill_gaps, fill_rotations
 from hpsvid.motion.feet import hold_feet
 from hpsvid.motion.placing import (
     LANDMARK_WEIGHT,
@@ -59,10 +59,9 @@ def make_person(
     obs, pts_s = evidence.obs, evidence.pts_s
     transl, _ = place(body, rotmats, betas, obs, camera)
     rotmats, transl = refine(body, rotmats, betas, transl, obs, camera)
-    rotmats = fill(rotmats, obs.valid, pts_s)
+    rotmats = fill_rotations(rotmats, obs.valid, pts_s)
     if obs.valid.any():
-        moved, valid = torch.from_numpy(transl).double(), torch.from_numpy(obs.valid)
-        transl = interpolate(moved, valid, pts_s).numpy()
+        transl = fill_gaps(transl.astype(np.float64), obs.valid, pts_s)
     sure = certainty(obs.sigma.astype(np.float64) ** 2, obs.valid)
     rotmats = smooth_rotations(rotmats, of_bones(sure), pts_s)
     rest = body.rest_joints(torch.from_numpy(betas)).numpy()

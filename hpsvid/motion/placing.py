@@ -16,7 +16,7 @@ from hpsvid.common.geometry import (
     translation_onto,
 )
 from hpsvid.common.records import take
-from hpsvid.common.series import interpolate
+from hpsvid.common.series import fill_gaps
 from hpsvid.types import Array, Camera, Observations
 
 # How much a landmark counts in placement. The network puts 11 of its 33 points on the face and
@@ -59,8 +59,8 @@ def place(
     good = (marks.weight.sum(1) >= MIN_EVIDENCE) & torch.from_numpy(obs.valid)
     if good.any():
         K = torch.from_numpy(camera.K)
-        alone = translation_onto(posed, marks.image, marks.weight, K)
-        start = interpolate(alone, good, obs.frame_index)
+        alone = translation_onto(posed, marks.image, marks.weight, K).numpy()
+        start = torch.from_numpy(fill_gaps(alone, good.numpy(), obs.frame_index))
     else:
         rest = body.rest_joints(torch.from_numpy(betas))[0].double()
         start = torch.from_numpy(obs.pelvis).double() - rest

@@ -13,7 +13,7 @@ from scipy.linalg import solveh_banded
 
 from hpsvid.body.skeleton import N_BODY, PARENTS
 from hpsvid.common.geometry import nearest_rotation
-from hpsvid.common.series import MIN_STEP_S, interpolate, spaced_times
+from hpsvid.common.series import MIN_STEP_S, fill_gaps, spaced_times
 from hpsvid.types import Array, Observations
 
 # Cut-offs of the smoothing, Hz: of motion at frequency f, 1 / (1 + (f / cut-off)^6) is kept. The
@@ -63,14 +63,12 @@ def steady(obs: Observations, pts_s: Array) -> Observations:
     """
     total = len(obs)
     weight = certainty(obs.sigma.astype(np.float64) ** 2, obs.valid)
-    valid = torch.from_numpy(obs.valid)
     if not obs.valid.any():
         return obs
 
     def smooth(values: Array, weight: Array) -> Array:
-        rows = torch.from_numpy(values.reshape(total, -1)).double()
-        held = interpolate(rows, valid, pts_s).numpy()
-        columns = held.reshape(total, weight.shape[1], -1)
+        filled = fill_gaps(values.astype(np.float64), obs.valid, pts_s)
+        columns = filled.reshape(total, weight.shape[1], -1)
         smoothed = [
             smooth_series(columns[:, j], pts_s, weight[:, j], JOINTS_CUTOFF_HZ)
             for j in range(weight.shape[1])

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from hpsvid.common.boxes import areas, iou, shared_areas
+from hpsvid.common.series import interpolate
 from hpsvid.errors import InputError
 from hpsvid.tracking.follow import (
     Follow,
@@ -266,9 +267,7 @@ class Tracker:
         return Track(
             id=-1,
             frame_index=frames,
-            boxes=np.stack(
-                [np.interp(frames, detected, side) for side in _boxes(follow.sightings).T], axis=1
-            ).astype(np.float32),
+            boxes=interpolate(frames, detected, _boxes(follow.sightings)).astype(np.float32),
             scores=scores,
             detected=np.isin(frames, detected),
         )

@@ -13,6 +13,7 @@ from torch import Tensor
 from hpsvid.backbone.lifter_network import HIPS, OTHER_JOINT, OTHER_LANDMARK, OTHER_TWIST
 from hpsvid.body.skeleton import LANDMARK
 from hpsvid.common.geometry import axis_angle_to_matrix, unit
+from hpsvid.common.series import values_at
 from hpsvid.training.pairs import Pairs
 
 SHOULDERS = [LANDMARK["left_shoulder"], LANDMARK["right_shoulder"]]
@@ -121,28 +122,19 @@ def _other_pace(pairs: Pairs, rng: torch.Generator) -> Pairs:
     place = torch.rand(count, 1, generator=rng) * spare + frames * speed
     known = (place <= total - 1).float()
     place = place.clamp(max=total - 1)
-    truth = {name: _at(getattr(pairs, name), place) for name in ("joints", "twist")}
+    truth = {name: values_at(place, getattr(pairs, name)) for name in ("joints", "twist")}
     drawn = torch.multinomial(torch.tensor(list(EVERY.values())), count, True, generator=rng)
     every = torch.tensor(list(EVERY))[drawn][:, None]
     before = (frames / every).floor() * every
     share = (frames - before) / every
     inputs = {}
     for name in ("points", "rays", "visibility", "presence", "seen"):
-        values = _at(getattr(pairs, name), place)
-        after = _at(values, (before + every).clamp(max=total - 1))
+        values = values_at(place, getattr(pairs, name))
+        after = values_at((before + every).clamp(max=total - 1), values)
         weight = share.reshape(count, total, *[1] * (values.ndim - 2))
-        inputs[name] = _at(values, before) * (1 - weight) + after * weight
+        inputs[name] = values_at(before, values) * (1 - weight) + after * weight
     inputs["seen"] = (inputs["seen"] > 0.99).float() * known
     return replace(pairs, **inputs, **truth, known=known)
-
-
-def _at(values: Tensor, place: Tensor) -> Tensor:
-    """Values (N, T, ...) at fractional frames `place` (N, T')."""
-    before = place.floor().long().clamp(max=values.shape[1] - 1)
-    after = (before + 1).clamp(max=values.shape[1] - 1)
-    weight = (place - before).reshape(*place.shape, *[1] * (values.ndim - 2))
-    rows = torch.arange(len(values))[:, None]
-    return values[rows, before] * (1 - weight) + values[rows, after] * weight
 
 
 def mirror_pairs(pairs: Pairs) -> Pairs:

@@ -19,7 +19,7 @@ from hpsvid.body.model import Body
 from hpsvid.common.files import read_npz
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.common.records import join
-from hpsvid.common.series import held
+from hpsvid.common.series import fill_gaps
 from hpsvid.errors import InputError
 from hpsvid.ik.hybrik import twists
 from hpsvid.mocap.sources import MotionSource
@@ -88,7 +88,7 @@ def read_shard(path: Path, body: Body) -> Shard:
     for key in ("image", "world", "visibility", "presence"):
         for row in np.flatnonzero(ever & ~seen.all(1)):
             times = np.arange(seen.shape[1], dtype=np.float64)
-            arrays[key][row] = held(arrays[key][row], seen[row], times)
+            arrays[key][row] = fill_gaps(arrays[key][row], seen[row], times)
     data = {key: torch.from_numpy(value[ever]) for key, value in arrays.items()}
     pairs = pairs_of(data, body)
     shape = data["betas"][:, None].expand(-1, seen.shape[1], -1)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hpsvid.common.geometry import axis_angle_to_matrix
-from hpsvid.common.series import RATE_HZ, back_to, rate_times
+from hpsvid.common.series import RATE_HZ, interpolate_rotations, rate_times
 from hpsvid.errors import InputError
 from hpsvid.ik.windows import blend, split
 from hpsvid.types import BodyParams, Observations, Window
@@ -113,7 +113,7 @@ def test_a_steady_turn_comes_back_from_the_solvers_rate(fps):
         vector[..., 1] = torch.from_numpy(3 * when).float()[:, None]
         return axis_angle_to_matrix(vector).numpy()
 
-    assert np.abs(back_to(turned(times), pts_s) - turned(pts_s)).max() < 1e-5
+    assert np.abs(interpolate_rotations(pts_s, times, turned(times)) - turned(pts_s)).max() < 1e-5
 
 
 def test_clips_of_the_solvers_rate_are_left_alone():

@@ -10,7 +10,7 @@ import torch
 
 from hpsvid.body.model import Body
 from hpsvid.common.geometry import axis_angle_to_matrix, project
-from hpsvid.common.series import fill
+from hpsvid.common.series import fill_rotations
 from hpsvid.errors import InputError
 from hpsvid.evaluation.metrics import acceleration_error, mpjpe
 from hpsvid.ik.hybrik import solve, twists
@@ -450,7 +450,7 @@ def test_filling_turns_evenly_in_time_and_holds_the_ends():
     valid = angle < 9
     axis_angle = torch.zeros(6, 24, 3)
     axis_angle[:, 4, 2] = torch.from_numpy(angle)
-    filled = fill(axis_angle_to_matrix(axis_angle).numpy(), valid, pts_s)
+    filled = fill_rotations(axis_angle_to_matrix(axis_angle).numpy(), valid, pts_s)
     found = np.arctan2(filled[:, 4, 1, 0], filled[:, 4, 0, 0])
     assert np.allclose(found, [0, 0.1, 0.5, 0.8, 1, 1], atol=1e-6)
 
