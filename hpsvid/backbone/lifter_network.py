@@ -1,18 +1,16 @@
 """The learned lifter's network: what it is given, what it gives, and its file."""
 
-import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from hpsvid.backbone.geometric import place_in_camera
 from hpsvid.body.skeleton import JOINT_NAMES, LANDMARK, LANDMARK_NAMES, N_BODY, mirrored
+from hpsvid.common.checkpoints import load_weights, read_config, save_weights
 from hpsvid.common.geometry import rotation_to_ray
-from hpsvid.errors import WeightsError, one_line
 from hpsvid.types import N_BETAS, N_JOINTS, N_LANDMARKS, N_TWISTS
 
 CHUNK = 4096  # grid frames at a time; the result does not depend on it
@@ -188,10 +186,7 @@ class Lifter(nn.Module):
 
 def save_lifter(model: Lifter, path: Path) -> None:
     """Write the network in half precision, its config in the metadata."""
-    from safetensors.torch import save_file
-
-    tensors = {name: value.half().contiguous() for name, value in model.state_dict().items()}
-    save_file(tensors, path, metadata={"lifter": json.dumps(asdict(model.config))})
+    save_weights(model, path, asdict(model.config))
 
 
 def load_lifter(path: Path) -> Lifter:
@@ -199,15 +194,9 @@ def load_lifter(path: Path) -> Lifter:
 
     Raises WeightsError when the file is missing, damaged or holds another network.
     """
-    try:
-        with safe_open(path, "pt") as stream:
-            config = json.loads((stream.metadata() or {})["lifter"])
-            tensors = {name: stream.get_tensor(name).float() for name in stream.keys()}  # noqa: SIM118
-        config = LifterConfig(width=config["width"], dilations=tuple(config["dilations"]))
-        model = Lifter(config)
-        model.load_state_dict(tensors, strict=True)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise WeightsError(f"{path}: cannot be read as a lifter ({one_line(error)})") from error
+    config = read_config(path, "hpsvid's lifter", ("width", "dilations"))
+    model = Lifter(LifterConfig(width=config["width"], dilations=tuple(config["dilations"])))
+    load_weights(model, path)
     return model.eval().requires_grad_(False)
 
 

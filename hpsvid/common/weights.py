@@ -6,19 +6,17 @@ theirs.
 """
 
 import hashlib
-import json
 import os
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpsvid.errors import WeightsError, one_line
+from hpsvid.errors import WeightsError, reason
 
 if TYPE_CHECKING:
     import onnxruntime
-    from torch import Tensor, nn
+    from torch import nn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +121,7 @@ def imported_source(name: str) -> dict[str, str]:
 
     Raises WeightsError when they were not imported or are damaged.
     """
-    from safetensors import safe_open
+    from hpsvid.common.checkpoints import read_config
 
     path = imported_path(name)
     if not path.is_file():
@@ -132,10 +130,9 @@ def imported_source(name: str) -> dict[str, str]:
             f"`hpsvid weights import {name}.pth`"
         )
     try:
-        with safe_open(path, "pt") as archive:
-            return json.loads((archive.metadata() or {})["source"])
-    except Exception as error:  # safetensors raises its own, undocumented kinds
-        raise WeightsError(f"{path}: damaged ({one_line(error)}); import it again") from error
+        return read_config(path, "imported weights", ("file", "sha256"))
+    except WeightsError as error:
+        raise WeightsError(f"{path}: damaged ({reason(error, path)}); import it again") from error
 
 
 def load_imported(model: "nn.Module", name: str) -> dict[str, str]:
@@ -143,25 +140,9 @@ def load_imported(model: "nn.Module", name: str) -> dict[str, str]:
 
     Returns their source. Raises WeightsError when they are missing, damaged or of another model.
     """
-    from safetensors.torch import load_file
+    from hpsvid.common.checkpoints import fill, read_tensors
 
     source = imported_source(name)
     path = imported_path(name)
-    fill(model, load_file(path), path)
+    fill(model, read_tensors(path), path)
     return source
-
-
-def fill(model: "nn.Module", tensors: "Mapping[str, Tensor]", path: Path) -> None:
-    """Make `tensors` read from `path` the model's; WeightsError unless all of them fit it."""
-    expected = model.state_dict()
-    missing = sorted(expected.keys() - tensors.keys())
-    unknown = sorted(tensors.keys() - expected.keys())
-    other = [k for k in sorted(expected.keys() & tensors) if tensors[k].shape != expected[k].shape]
-    for keys, what in ((missing, "lacks"), (unknown, "holds the unknown"), (other, "misshapes")):
-        if keys:
-            more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-            raise WeightsError(
-                f"{path}: {what} `{keys[0]}`{more}; expected the {len(expected)} tensors of "
-                f"{type(model).__name__} as its authors released them"
-            )
-    model.load_state_dict(tensors, assign=True)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from hpsvid.body.model import Body
-from hpsvid.common.checkpoints import load_parameters, read_config
+from hpsvid.common.checkpoints import load_weights, read_config
 from hpsvid.ik.gik import GikNet
 from hpsvid.ik.mlp import MlpIk
 from hpsvid.ik.niki import Niki, NikiConfig
@@ -88,9 +88,9 @@ def make_network(name: str, config: dict[str, Any]) -> Network:
 
 def load_network(path: Path) -> Network:
     """The network whose weights and config lie in `path`; WeightsError when they do not fit."""
-    config = read_config(path)
+    config = read_config(path, "hpsvid's solvers", ("model",))
     model = make_network(config.get("solver", ""), config["model"])
-    load_parameters(model, path)
+    load_weights(model, path)
     return model.eval()
 
 

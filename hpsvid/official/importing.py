@@ -1,6 +1,5 @@
 """Bring the authors' checkpoints into the form and folder that hpsvid loads weights from."""
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,11 +8,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from hpsvid.common.files import check_folder, staged
-from hpsvid.common.weights import file_sha256, fill, imported_path
+from hpsvid.common.checkpoints import fill, write_checkpoint
+from hpsvid.common.files import check_folder
+from hpsvid.common.weights import file_sha256, imported_path
 from hpsvid.errors import InputError, WeightsError, one_line
 from hpsvid.official.hybrik_network import HybrIKHRNet, HybrIKResNet
 from hpsvid.official.niki_network import ReleasedNiki, own_name
@@ -73,13 +72,10 @@ def import_weights(path: Path) -> tuple[str, Path]:
             raise WeightsError(f"{path}: `{key}` holds numbers that are not finite")
     out = imported_path(kind)
     check_folder(out.parent)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    source = json.dumps({"file": path.name, "sha256": file_sha256(path)}, sort_keys=True)
-    with staged(out) as beside:
-        try:
-            save_file(kept, beside, {"source": source})
-        except SafetensorError as error:
-            raise InputError(f"{out}: cannot be written ({one_line(error)})") from error
+    try:
+        write_checkpoint(out, kept, {"file": path.name, "sha256": file_sha256(path)})
+    except SafetensorError as error:
+        raise InputError(f"{out}: cannot be written ({one_line(error)})") from error
     return kind, out
 
 

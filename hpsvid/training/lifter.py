@@ -11,7 +11,6 @@ from torch import Tensor
 from hpsvid.backbone.lifter_network import Lifted, Lifter, LifterConfig, run, save_lifter
 from hpsvid.body.model import Body, load_body
 from hpsvid.body.skeleton import LIMB_JOINTS, PARENTS
-from hpsvid.common.files import staged
 from hpsvid.common.geometry import unit
 from hpsvid.common.records import join, take, to_device
 from hpsvid.common.weights import weights_path
@@ -181,6 +180,5 @@ def train_lifter(
         to_device,
     )
     if rank == 0:
-        with staged(out) as beside:
-            save_lifter(model, beside)
+        save_lifter(model, out)
     return validate_lifter(model, held_back.pairs)

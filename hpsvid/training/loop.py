@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from hpsvid.common.files import staged
+from hpsvid.common.checkpoints import load_state, save_state
 
 Loss = Callable[[Any], tuple[Tensor, dict[str, float]]]
 """Called with a batch on the model's device; total loss and its terms by name."""
@@ -63,7 +63,7 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     last = folder / "last.pt"
     if last.exists():
-        saved = torch.load(last, map_location=device, weights_only=True)
+        saved = load_state(last, device)
         model.load_state_dict(saved["model"])
         optimiser.load_state_dict(saved["optimiser"])
         averaged, state = saved["averaged"], saved["state"]
@@ -111,8 +111,7 @@ def fit(
                     "model": model.state_dict(), "optimiser": optimiser.state_dict(),
                     "averaged": averaged, "state": state,
                 }  # fmt: skip
-                with staged(last) as beside:
-                    torch.save(saved, beside)
+                save_state(last, saved)
             sums = {}
     if state["best_weights"] is None and state["step"] > 0:  # ended before the first validation
         state.update(best=_validated(model, averaged, validate), best_weights=averaged)

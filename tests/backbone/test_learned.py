@@ -163,9 +163,9 @@ def test_weights_come_back_and_damage_is_told(model: Lifter, tmp_path: Path) -> 
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(again.state_dict()[name].numpy(), value.half().float())
     path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(WeightsError, match="cannot be read as a lifter"):
+    with pytest.raises(WeightsError, match="not a checkpoint of hpsvid's lifter"):
         load_lifter(path)
-    with pytest.raises(WeightsError, match="cannot be read as a lifter"):
+    with pytest.raises(WeightsError, match="not a checkpoint of hpsvid's lifter"):
         load_lifter(tmp_path / "none.safetensors")
 
 

@@ -11,8 +11,9 @@ from torch import Tensor
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import LIMB_LANDMARKS
 from hpsvid.body.smpl import load_smpl
+from hpsvid.common.checkpoints import fill
 from hpsvid.common.geometry import project
-from hpsvid.common.weights import fill, load_imported
+from hpsvid.common.weights import load_imported
 from hpsvid.ik.hybrik import solve, twists
 from hpsvid.official.hybrik_evidence import (
     FOCAL,

@@ -87,7 +87,7 @@ Change = Callable[[dict[str, Tensor]], object]
         (lambda s: s.update({"extra": torch.zeros(1)}), r"holds the unknown `extra`; expected"),
         (
             lambda s: s.update({"regressor.flow.s.0.0.bias": torch.zeros(3)}),
-            r"misshapes `flow\.s\.0\.0\.bias`",
+            r"has another shape for `flow\.s\.0\.0\.bias`",
         ),
         (
             lambda s: s["regressor.flow.s.0.0.bias"].fill_(torch.nan),

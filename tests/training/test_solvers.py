@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from hpsvid.common.checkpoints import load_parameters, read_config, save_weights
+from hpsvid.common.checkpoints import load_weights, read_config, save_weights
 from hpsvid.errors import InputError, WeightsError
 from hpsvid.ik.networks import load_network
 from hpsvid.ik.niki import Niki, NikiConfig
@@ -116,12 +116,12 @@ def test_checkpoints_say_what_is_wrong(tmp_path):
     small = NikiConfig(kind="one-stage", blocks=1, hidden=8)
     path = tmp_path / "w.safetensors"
     save_weights(Niki(small), path, {"model": small.as_dict()})
-    assert NikiConfig(**read_config(path)["model"]) == small
-    with pytest.raises(WeightsError, match="does not fit"):
-        load_parameters(Niki(replace(small, hidden=9)), path)
+    assert NikiConfig(**read_config(path, "solvers", ("model",))["model"]) == small
+    with pytest.raises(WeightsError, match="has another shape for"):
+        load_weights(Niki(replace(small, hidden=9)), path)
     (tmp_path / "bad").write_bytes(b"not a checkpoint")
     with pytest.raises(WeightsError, match="not a checkpoint"):
-        read_config(tmp_path / "bad")
+        read_config(tmp_path / "bad", "solvers", ("model",))
 
 
 def test_unknown_solver_is_refused_at_once(tmp_path):
@@ -151,7 +151,7 @@ def train_two_steps(name, folder, **options):
         name, folder, out, folder / "run", batch=2, length=8, config=config, **options
     )
     assert 0 < error < 500
-    return read_config(out), rows(folder / "run")[-1]
+    return read_config(out, "solvers", ("model",)), rows(folder / "run")[-1]
 
 
 @pytest.mark.parametrize("name", ["gik", "mlp"])
