@@ -2,7 +2,7 @@
 
 Units: metres, radians, seconds; pixels from the top-left corner of the upright image; camera
 axes are OpenCV's (x right, y down, z forward). T is a track's frame count, J=29 joints
-(SMPL's 24 and five leaves, names in `hpsvid.body.model`).
+(SMPL's 24 and five leaves, `hpsvid.body.skeleton.SMPL`).
 """
 
 from dataclasses import dataclass, field
@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 SCHEMA_VERSION = 1
-N_JOINTS = 29
-N_ROTATIONS = 24
-N_TWISTS = 23
+N_JOINTS = 29  # of `hpsvid.body.skeleton.SMPL`, which has the same counts
+N_ROTATIONS = 24  # its first joints; the others are leaves
+N_TWISTS = N_ROTATIONS - 1  # of all rotations but the root's
 N_BETAS = 10  # shape directions in use; body files may hold more
-N_LANDMARKS = 33
+N_LANDMARKS = 33  # BlazePose's
 
 Array = NDArray[Any]
 

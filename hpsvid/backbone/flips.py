@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from hpsvid.body.skeleton import LANDMARK, LANDMARK_NAMES, LIMB_LANDMARKS, mirrored
+from hpsvid.body.skeleton import BLAZEPOSE, LANDMARK, LIMB_LANDMARKS
 from hpsvid.types import N_LANDMARKS, Array, Landmarks
 
 FLIP_MEMORY_S = 0.3  # nobody turns round faster, so older frames say nothing about left and right
 FLIP_RATIO = 0.5  # swapped landmarks must be twice as near to the past, in picture and in space
 
-MIRROR = np.array(mirrored(LANDMARK_NAMES))
+MIRROR = np.array(BLAZEPOSE.mirror)
 TORSO = np.array(
     [LANDMARK[name] for name in ("left_shoulder", "right_shoulder", "left_hip", "right_hip")]
 )

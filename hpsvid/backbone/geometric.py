@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hpsvid.body.model import Body, load_body
-from hpsvid.body.skeleton import JOINT, JOINT_NAMES, LANDMARK, LANDMARK_NAMES, N_BODY
+from hpsvid.body.skeleton import BLAZEPOSE, JOINT, LANDMARK, SMPL
 from hpsvid.common.geometry import (
     nearest_rotation,
     rotation_about,
@@ -26,10 +26,10 @@ from hpsvid.common.geometry import (
 )
 from hpsvid.common.series import nearest
 from hpsvid.common.weights import weights_path
-from hpsvid.types import N_LANDMARKS, Array, Camera, Landmarks, Observations
+from hpsvid.types import N_LANDMARKS, N_ROTATIONS, Array, Camera, Landmarks, Observations
 
 SIDES = ("left", "right")
-FACE = LANDMARK_NAMES[: LANDMARK["left_shoulder"]]
+FACE = BLAZEPOSE.names[: LANDMARK["left_shoulder"]]
 HAND_POINTS = ("pinky", "index", "thumb")
 FOOT_POINTS = ("heel", "foot_index")
 
@@ -175,8 +175,8 @@ def build_figure(points: Tensor, rest: Tensor, body: Body) -> tuple[Tensor, Tens
     for side in SIDES:
         _build_arm(figure, side, chest)
         _build_leg(figure, side, pelvis)
-    joints = torch.stack([figure.place[name] for name in JOINT_NAMES], 1)
-    return joints, torch.stack([figure.twists[name] for name in JOINT_NAMES[1:N_BODY]], 1)
+    joints = torch.stack([figure.place[name] for name in SMPL.names], 1)
+    return joints, torch.stack([figure.twists[name] for name in SMPL.rotation_names[1:]], 1)
 
 
 class _Figure:
@@ -186,7 +186,7 @@ class _Figure:
         self.points, self.rest, self.surface = points, rest, surface
         one = torch.ones(len(points))
         self.untwisted = torch.stack([one, 0 * one], -1)
-        self.twists = {name: self.untwisted for name in JOINT_NAMES[1:N_BODY]}
+        self.twists = {name: self.untwisted for name in SMPL.rotation_names[1:]}
         self.place = {
             f"{side}_{part}": self.mark(f"{side}_{part}")
             for side in SIDES
@@ -389,7 +389,7 @@ def _surface(body: Body) -> Tensor:
     """Rest landmarks (33, 3) m from their piece's origin: face middle, wrists and ankles."""
     if body.landmark_regressor is None:
         body = _free_body()  # where a nose or a heel sits is much the same on any body
-    eye = torch.eye(3).expand(24, 3, 3)
+    eye = torch.eye(3).expand(N_ROTATIONS, 3, 3)
     marks = body.landmarks(eye, torch.zeros(10), torch.zeros(3))
     origin = marks.clone()
     face = [LANDMARK[name] for name in FACE]
@@ -403,9 +403,9 @@ def _surface(body: Body) -> Tensor:
 
 def _sigma(chance: Tensor) -> Tensor:
     """Standard deviation per axis (T, 29) m from the landmarks' chance (T, 33) of being seen."""
-    pick = torch.zeros(len(JOINT_NAMES), N_LANDMARKS)
-    base = torch.zeros(len(JOINT_NAMES))
-    for joint, name in enumerate(JOINT_NAMES):
+    pick = torch.zeros(len(SMPL.parents), N_LANDMARKS)
+    base = torch.zeros(len(SMPL.parents))
+    for joint, name in enumerate(SMPL.names):
         side, part = name.split("_", 1) if name.startswith(SIDES) else ("", name)
         base[joint] = SEEN_SIGMA_M[part]
         for source in SOURCES.get(part, (part,)):

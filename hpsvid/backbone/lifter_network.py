@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hpsvid.backbone.geometric import place_in_camera
-from hpsvid.body.skeleton import JOINT_NAMES, LANDMARK, LANDMARK_NAMES, N_BODY, mirrored
+from hpsvid.body.skeleton import BLAZEPOSE, LANDMARK, SMPL, mirror_points, mirror_twists
 from hpsvid.common.checkpoints import load_weights, read_config, save_weights
 from hpsvid.common.geometry import rotation_to_ray
 from hpsvid.types import N_BETAS, N_JOINTS, N_LANDMARKS, N_TWISTS
@@ -19,9 +19,6 @@ SIGMA_RANGE_M = (0.005, 1.0)
 PER_METRE = 3.0  # brings metres to the network's scale
 
 HIPS = (LANDMARK["left_hip"], LANDMARK["right_hip"])
-OTHER_LANDMARK = mirrored(LANDMARK_NAMES)
-OTHER_JOINT = mirrored(JOINT_NAMES)
-OTHER_TWIST = [joint - 1 for joint in mirrored(JOINT_NAMES[:N_BODY])[1:]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,10 +97,10 @@ def make_view(
 def mirror_view(view: View) -> View:
     """The same person in a mirror: left and right exchanged."""
     return View(
-        points=view.points[..., OTHER_LANDMARK, :] * view.points.new_tensor([-1, 1, 1]),
-        flat=view.flat[..., OTHER_LANDMARK, :] * view.flat.new_tensor([-1, 1]),
-        visibility=view.visibility[..., OTHER_LANDMARK],
-        presence=view.presence[..., OTHER_LANDMARK],
+        points=mirror_points(view.points, BLAZEPOSE),
+        flat=mirror_points(view.flat, BLAZEPOSE),
+        visibility=view.visibility[..., BLAZEPOSE.mirror],
+        presence=view.presence[..., BLAZEPOSE.mirror],
         nearness=view.nearness,
         seen=view.seen,
     )
@@ -112,9 +109,9 @@ def mirror_view(view: View) -> View:
 def mirror_lifted(lifted: Lifted) -> Lifted:
     """The mirrored person's answer for the person; betas are symmetric."""
     return Lifted(
-        joints=lifted.joints[..., OTHER_JOINT, :] * lifted.joints.new_tensor([-1, 1, 1]),
-        sigma=lifted.sigma[..., OTHER_JOINT],
-        twist=lifted.twist[..., OTHER_TWIST, :] * lifted.twist.new_tensor([1, -1]),
+        joints=mirror_points(lifted.joints, SMPL),
+        sigma=lifted.sigma[..., SMPL.mirror],
+        twist=mirror_twists(lifted.twist),
         betas=lifted.betas,
     )
 

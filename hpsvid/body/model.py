@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpsvid.body.skeleton import LANDMARK_NAMES, N_BODY, PARENTS, forward_kinematics
+from hpsvid.body.skeleton import BLAZEPOSE, SMPL, forward_kinematics
 from hpsvid.common.files import read_npz
 from hpsvid.errors import WeightsError
 from hpsvid.types import N_BETAS, Array, BodyParams
@@ -68,7 +68,7 @@ class Body:
         """
         rest = self.rest_joints(betas)
         joints, turned = forward_kinematics(rotmats, rest)
-        rest, joints = rest[..., :N_BODY, :], joints[..., :N_BODY, :]
+        rest, joints = rest[..., : SMPL.n_rotations, :], joints[..., : SMPL.n_rotations, :]
         eye = torch.eye(3, dtype=rotmats.dtype)
         bend = (rotmats[..., 1:, :, :] - eye).flatten(-3)
         shaped = self.template + torch.einsum("...k,vck->...vc", betas, self.shape_dirs)
@@ -204,25 +204,25 @@ def _check_arrays(data: Mapping[str, np.ndarray], name: str) -> None:
             raise WeightsError(f"body {name}: has no `{key}`; expected a SMPL-format model file")
     tree, template = data["kintree_table"], data["v_template"]
     joints = tree.shape[1] if tree.ndim == 2 and tree.dtype.kind in "iu" else 0
-    if joints != N_BODY:
+    if joints != SMPL.n_rotations:
         raise WeightsError(
-            f"body {name}: has {joints} joints, expected SMPL's {N_BODY}; "
+            f"body {name}: has {joints} joints, expected SMPL's {SMPL.n_rotations}; "
             "SMPL-H, SMPL-X and MANO files are not read, give a SMPL one"
         )
     parents = tree[0, 1:].astype(np.int64).tolist()
-    if parents != list(PARENTS[1:N_BODY]):
+    if parents != list(SMPL.parents[1 : SMPL.n_rotations]):
         raise WeightsError(f"body {name}: its joints hang together otherwise than SMPL's")
     vertices = template.shape[0] if template.ndim else 0
     expected: dict[str, tuple[int | None, ...]] = {
         "v_template": (vertices, 3),
         "shapedirs": (vertices, 3, None),
-        "posedirs": (vertices, 3, 9 * (N_BODY - 1)),
-        "J_regressor": (N_BODY, vertices),
-        "weights": (vertices, N_BODY),
+        "posedirs": (vertices, 3, 9 * (SMPL.n_rotations - 1)),
+        "J_regressor": (SMPL.n_rotations, vertices),
+        "weights": (vertices, SMPL.n_rotations),
         "f": (None, 3),
         "leaf_vertices": (5,),
-        "landmark_regressor": (len(LANDMARK_NAMES), vertices),
-        "landmark_joints": (len(LANDMARK_NAMES), len(PARENTS)),
+        "landmark_regressor": (len(BLAZEPOSE.names), vertices),
+        "landmark_joints": (len(BLAZEPOSE.names), len(SMPL.parents)),
         "colours": (vertices, 3),
         "uv": (None, 2),
         "uv_faces": (data["f"].shape[0] if data["f"].ndim else 0, 3),

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hpsvid.body.model import ARRAY_KEYS, Body, body_from_arrays, load_body, read_arrays
-from hpsvid.body.skeleton import JOINT, JOINT_NAMES, LANDMARK, LANDMARK_NAMES
+from hpsvid.body.skeleton import BLAZEPOSE, JOINT, LANDMARK, SMPL
 from hpsvid.common.pickles import plain_array, read_plain_pickle
 from hpsvid.common.weights import weights_path
 from hpsvid.errors import WeightsError, one_line
@@ -133,8 +133,8 @@ def _gender(stem: str) -> str:
 
 def _smpl_landmarks() -> dict[str, np.ndarray]:
     """Leaf vertices and landmark rows for SMPL's own mesh."""
-    surface = np.zeros((len(LANDMARK_NAMES), SMPL_VERTICES), np.float32)
-    joints = np.zeros((len(LANDMARK_NAMES), len(JOINT_NAMES)), np.float32)
+    surface = np.zeros((len(BLAZEPOSE.names), SMPL_VERTICES), np.float32)
+    joints = np.zeros((len(BLAZEPOSE.names), len(SMPL.parents)), np.float32)
 
     def add(row: int, point: str, weight: float) -> None:
         if point in SMPL_POINTS:

@@ -8,7 +8,7 @@ its triangles lie on parts of the body that are more than `NEAR_PARTS` joints ap
 import numpy as np
 
 from hpsvid.body.model import Body
-from hpsvid.body.skeleton import N_BODY, PARENTS
+from hpsvid.body.skeleton import SMPL
 from hpsvid.common.raster import compiled
 from hpsvid.types import Array
 
@@ -35,9 +35,9 @@ def triangle_parts(body: Body) -> Array:
 
 def near_parts() -> Array:
     """Which of 24 parts (24, 24) are at most `NEAR_PARTS` joints apart."""
-    one = np.eye(N_BODY, dtype=bool)
-    for child in range(1, N_BODY):
-        one[child, PARENTS[child]] = one[PARENTS[child], child] = True
+    one = np.eye(SMPL.n_rotations, dtype=bool)
+    for child in range(1, SMPL.n_rotations):
+        one[child, SMPL.parents[child]] = one[SMPL.parents[child], child] = True
     return np.linalg.matrix_power(one.astype(int), NEAR_PARTS) > 0
 
 

@@ -24,10 +24,11 @@ from hpsvid.mocap.amass import read_mocap_folder
 from hpsvid.mocap.noise import Noise, hidden_joints, observe
 from hpsvid.mocap.sources import test_windows
 from hpsvid.options import SolverName
+from hpsvid.types import N_JOINTS, N_ROTATIONS
 
 NOISE_LEVELS_MM = (0, 10, 20, 30, 50, 80)  # NIKI supplement D
 SEEN_MM, HIDDEN_MM = 20, 150  # error of a visible joint, and of a hidden one
-SMPL_JOINTS = 24  # the errors are over SMPL's joints, as in the papers
+SMPL_JOINTS = N_ROTATIONS  # the errors are over SMPL's joints, as in the papers
 
 Method = Callable[[Evidence, Person], Tensor]
 """Evidence of windows, with its errors -> rotations (B, T, 24, 3, 3) in the evidence's axes."""
@@ -104,7 +105,7 @@ def noisy_windows(
     view = view / view.norm(dim=-1, keepdim=True)
     one = torch.ones(b, 1, 1)
     if level_mm is None:
-        joints = posed_joints(poses, rest.expand(b, t, 29, 3))
+        joints = posed_joints(poses, rest.expand(b, t, N_JOINTS, 3))
         up = torch.tensor([0.0, 1.0, 0.0])
         hidden = hidden_joints(joints, view, up, generator, phase=False)
         sigma = torch.where(hidden, HIDDEN_MM / MM, SEEN_MM / MM)
@@ -112,7 +113,7 @@ def noisy_windows(
             sigma=sigma, rho=0.5 * one[..., None], depth=one, doubt=0.2 * one, twist=4 * one
         )
     else:
-        sigma = torch.full((b, t, 29), level_mm / MM)
+        sigma = torch.full((b, t, N_JOINTS), level_mm / MM)
         noise = Noise(
             sigma=sigma, rho=0 * one[..., None], depth=one, doubt=0.2 * one, twist=0 * one
         )

@@ -12,7 +12,7 @@ from itertools import chain
 import cv2
 import numpy as np
 
-from hpsvid.body.skeleton import JOINT_NAMES, N_BODY
+from hpsvid.body.skeleton import SMPL
 from hpsvid.common.boxes import areas
 from hpsvid.common.geometry import image_of
 from hpsvid.common.tables import Column, Table
@@ -70,7 +70,7 @@ def sensitivity(context: Context, frame: int, *, steps: int, truth: Truth | None
     return Sensitivity(
         rgb=rgb,
         square=np.concatenate([middle - half, middle + half]),
-        errors=errors[1:].reshape(steps, steps, N_BODY),
+        errors=errors[1:].reshape(steps, steps, SMPL.n_rotations),
         clean=errors[0],
         against_truth=gt is not None,
     )
@@ -119,12 +119,12 @@ def _poses(pictures: Iterable[Array], count: int, box: Array, context: Context) 
         backbone.observe(Frames(rgb=rgb[None], index=np.array([i]), pts_s=np.zeros(1)))
         context.clock.progress("slide the patch", i + 1, count)
     solver = load_chosen_solver(context.body, context.options)
-    poses = np.full((count, N_BODY, 3), np.nan)
+    poses = np.full((count, SMPL.n_rotations, 3), np.nan)
     with one_torch_thread():
         for track, obs in zip(tracks, backbone.observations(), strict=True):
             if obs.valid[0]:
                 person = solve_track(track, obs, np.zeros(count), solver, context)
-                poses[track.id] = person.joints[0, :N_BODY]
+                poses[track.id] = person.joints[0, : SMPL.n_rotations]
     return poses
 
 
@@ -181,10 +181,10 @@ def _with_scale(rgb: Array, least: float, most: float) -> Array:
 def table(hurt: Sensitivity) -> str:
     """Each joint's error as Markdown: without a patch, the mean and the worst over its places."""
     what = "the truth" if hurt.against_truth else "the pose without a patch"
-    cells = hurt.errors.reshape(-1, N_BODY)
+    cells = hurt.errors.reshape(-1, SMPL.n_rotations)
     worst = np.nanmax(cells, axis=0, initial=0)
     figures = zip(hurt.clean, joint_means(cells), worst, strict=True)
-    rows = [[name, *row] for name, row in zip(JOINT_NAMES[:N_BODY], figures, strict=True)]
+    rows = [[name, *row] for name, row in zip(SMPL.rotation_names, figures, strict=True)]
     rows.append(["all", mean(hurt.clean), mean(cells), worst.max()])
     columns = [Column(name, form="{:.0f}") for name in ("no patch", "mean", "worst")]
     errors = Table([Column(f"error against {what}, mm", align="left"), *columns], rows)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from hpsvid.body.model import Body
-from hpsvid.body.skeleton import N_BODY
+from hpsvid.body.skeleton import SMPL
 from hpsvid.body.smpl import find_gendered, load_smpl
 from hpsvid.common.geometry import axis_angle_to_matrix, check_intrinsics
 from hpsvid.common.pickles import plain_array, read_plain_pickle
@@ -75,13 +75,13 @@ def _pictures(path: Path) -> Path | None:
 def _actor(data: Mapping[str, Any], i: int, extrinsics: Array, smpl: Path | None) -> TruePerson:
     turn, shift = extrinsics[:, :3, :3], extrinsics[:, :3, 3]
     count = len(extrinsics)
-    joints = _numbers(data["jointPositions"][i], (count, N_BODY, 3))
+    joints = _numbers(data["jointPositions"][i], (count, SMPL.n_rotations, 3))
     points = joints @ turn.swapaxes(1, 2) + shift[:, None]
     points[_numbers(data["campose_valid"][i], (count,)) == 0] = np.nan
     gender, params = data["genders"][i], None
     body = _gendered(smpl, gender if isinstance(gender, str) else "")
     if body is not None:
-        pose = torch.from_numpy(_numbers(data["poses"][i], (count, N_BODY, 3)))
+        pose = torch.from_numpy(_numbers(data["poses"][i], (count, SMPL.n_rotations, 3)))
         capture = MotionCapture(
             name="",
             rotmats=axis_angle_to_matrix(pose).numpy(),

@@ -13,7 +13,7 @@ from scipy.signal import butter, filtfilt
 from scipy.spatial.transform import Rotation
 
 from hpsvid.body.model import Body
-from hpsvid.body.skeleton import JOINT, JOINT_NAMES, LIMB_LANDMARKS, LIMB_NAMES, N_BODY
+from hpsvid.body.skeleton import JOINT, LIMB_LANDMARKS, LIMB_NAMES, SMPL
 from hpsvid.common.files import read_npz
 from hpsvid.common.geometry import check_intrinsics
 from hpsvid.common.series import runs
@@ -27,7 +27,7 @@ PointSet = Literal["joints", "limbs"]
 """Which points a truth knows: SMPL's 24 joints, or twelve limb points on the body's surface."""
 
 POINT_NAMES: dict[PointSet, tuple[str, ...]] = {
-    "joints": JOINT_NAMES[:N_BODY],
+    "joints": SMPL.rotation_names,
     "limbs": LIMB_NAMES,
 }
 ROOT: dict[PointSet, tuple[int, ...]] = {
@@ -72,7 +72,7 @@ class Truth:
 def points_of(person: Person, points: PointSet, body: Body) -> Array:
     """The points (T, P, 3) m of a finished person that a truth of this kind knows."""
     if points == "joints":
-        return person.joints[:, :N_BODY]
+        return person.joints[:, : SMPL.n_rotations]
     return body.landmarks_of(person.body)[:, LIMB_LANDMARKS]
 
 
@@ -99,7 +99,7 @@ def _read_result(path: Path, body: Body) -> Truth:
     known_body = body if _made_with(motion, body) else None
     people = []
     for person in motion.people:
-        points = person.joints[:, :N_BODY]
+        points = person.joints[:, : SMPL.n_rotations]
         people.append(
             TruePerson(
                 id=person.track.id,

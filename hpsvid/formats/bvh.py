@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from hpsvid.body.model import Body
-from hpsvid.body.skeleton import N_BODY, PARENTS
+from hpsvid.body.skeleton import SMPL
 from hpsvid.common.files import written_whole
 from hpsvid.formats.rig import RIGS, evenly_timed, in_world_axes
 from hpsvid.options import ExportOptions
@@ -97,18 +97,20 @@ def _hierarchy(rest_cm: Array, names: tuple[str, ...]) -> tuple[list[str], list[
     lines, order = ["HIERARCHY"], []
 
     def add(joint: int, depth: int) -> None:
-        offset = rest_cm[joint] - rest_cm[PARENTS[joint]] if depth else np.zeros(3)
+        offset = rest_cm[joint] - rest_cm[SMPL.parents[joint]] if depth else np.zeros(3)
         pad = "\t" * depth
         kind = "ROOT" if depth == 0 else "JOINT"
-        lines.append(f"{pad}{kind} {names[joint]}" if joint < N_BODY else f"{pad}End Site")
+        lines.append(
+            f"{pad}{kind} {names[joint]}" if joint < SMPL.n_rotations else f"{pad}End Site"
+        )
         lines.append(f"{pad}{{")
         lines.append(f"{pad}\tOFFSET " + " ".join(f"{value:.5f}" for value in offset.tolist()))
-        if joint < N_BODY:
+        if joint < SMPL.n_rotations:
             order.append(joint)
             position = "" if depth else "Xposition Yposition Zposition "
             count = 3 if depth else 6
             lines.append(f"{pad}\tCHANNELS {count} {position}{_ROTATION_CHANNELS}")
-        for child in (child for child, parent in enumerate(PARENTS) if parent == joint):
+        for child in (child for child, parent in enumerate(SMPL.parents) if parent == joint):
             add(child, depth + 1)
         lines.append(f"{pad}}}")
 

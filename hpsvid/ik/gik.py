@@ -18,7 +18,6 @@ from hpsvid.ik.tensors import (
     CEILING_M,
     CONDITION_DIM,
     JOINT_DIM,
-    N_JOINTS,
     POSE_DIM,
     UNIT_M,
     Evidence,
@@ -27,6 +26,7 @@ from hpsvid.ik.tensors import (
     to_rest_axes,
     turn_root,
 )
+from hpsvid.types import N_BETAS, N_JOINTS
 
 # a joint less certain than this says no more than the other joints do: over all poses a hand or a
 # foot strays about as far from where it is on average
@@ -55,7 +55,7 @@ class GikNet(nn.Module):
         self.refine = ResidualMlp(
             JOINT_DIM + CONDITION_DIM, refine_hidden, refine_blocks, JOINT_DIM
         )
-        self.solve = ResidualMlp(JOINT_DIM + 10, hidden, blocks, POSE_DIM)
+        self.solve = ResidualMlp(JOINT_DIM + N_BETAS, hidden, blocks, POSE_DIM)
 
     def forward(self, evidence: Evidence, person: Person) -> tuple[Tensor, Tensor]:
         """Refined joints (B, T, 29, 3) m and 6D rotations (B, T, 144), in the rest body's axes.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hpsvid.body.model import Body
-from hpsvid.body.skeleton import JOINT, N_BODY, PARENTS
+from hpsvid.body.skeleton import JOINT, SMPL
 from hpsvid.common.geometry import (
     nearest_rotation,
     rotation_about,
@@ -25,16 +25,9 @@ from hpsvid.types import BodyParams, Window
 Mode = Literal["adaptive", "naive", "released"]
 
 
-def _depth(joint: int) -> int:
-    return 0 if joint == 0 else 1 + _depth(PARENTS[joint])
-
-
-CHILDREN = tuple(
-    tuple(child for child, parent in enumerate(PARENTS) if parent == joint)
-    for joint in range(N_BODY)
-)
 LEVELS = tuple(
-    tuple(joint for joint in range(N_BODY) if _depth(joint) == depth) for depth in range(9)
+    tuple(joint for joint in range(SMPL.n_rotations) if len(SMPL.ancestors[joint]) == depth)
+    for depth in range(1 + max(map(len, SMPL.ancestors[: SMPL.n_rotations])))
 )  # joints by their depth in the tree; those of a level are solved together
 RELEASED_FALLBACK_M = 0.015  # the authors' code (9b8681d); not in the paper
 
@@ -56,7 +49,9 @@ def solve(joints: Tensor, rest: Tensor, twist: Tensor, mode: Mode = "adaptive") 
     shape = torch.broadcast_shapes(joints.shape[:-2], rest.shape[:-2], twist.shape[:-2])
     joints = (joints - joints[..., :1, :]).expand(*shape, *joints.shape[-2:])
     rest = rest.expand(*shape, *rest.shape[-2:])
-    bones = rest - rest[..., [0, *PARENTS[1:]], :]  # each from its parent, the pelvis's is zero
+    bones = (
+        rest - rest[..., [0, *SMPL.parents[1:]], :]
+    )  # each from its parent, the pelvis's is zero
     order: list[int] = []
     relative: list[Tensor] = []
     above: list[int] = []  # the level before, as it was solved
@@ -69,7 +64,7 @@ def solve(joints: Tensor, rest: Tensor, twist: Tensor, mode: Mode = "adaptive") 
         if level == LEVELS[0]:
             placed = joints[..., :1, :]
         else:
-            parents = [above.index(PARENTS[joint]) for joint in solved]
+            parents = [above.index(SMPL.parents[joint]) for joint in solved]
             turn = turned[..., parents, :, :]
             step = (turn @ bones[..., solved, :, None])[..., 0]
             placed = placed[..., parents, :] + step
@@ -97,14 +92,16 @@ def solve(joints: Tensor, rest: Tensor, twist: Tensor, mode: Mode = "adaptive") 
         turned = turn @ relative[-1]
         above = solved
         order += solved
-    return torch.cat(relative, -3)[..., [order.index(joint) for joint in range(N_BODY)], :, :]
+    return torch.cat(relative, -3)[
+        ..., [order.index(joint) for joint in range(SMPL.n_rotations)], :, :
+    ]
 
 
 def _aims(joint: int, mode: Mode) -> tuple[int, ...]:
     """The joints that `joint`'s rotation is solved to point at."""
     if mode == "released" and joint == JOINT["spine3"]:
         return (JOINT["neck"],)
-    return CHILDREN[joint]
+    return SMPL.children[joint]
 
 
 def _twist_then_swing(source: Tensor, target: Tensor, twist: Tensor) -> Tensor:
@@ -121,8 +118,8 @@ def twists(rotmats: Tensor, rest: Tensor) -> Tensor:
     rotmats: (..., 24, 3, 3) parent-relative; rest: (..., 29, 3) m. Joints with several children
     report the twist about their first bone; `solve` does not read it.
     """
-    first = [CHILDREN[joint][0] for joint in range(1, N_BODY)]
-    bones = rest[..., first, :] - rest[..., 1:N_BODY, :]
+    first = [SMPL.children[joint][0] for joint in range(1, SMPL.n_rotations)]
+    bones = rest[..., first, :] - rest[..., 1 : SMPL.n_rotations, :]
     return swing_twist(rotmats[..., 1:, :, :], bones)[1]
 
 

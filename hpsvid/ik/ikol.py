@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from hpsvid.body.model import Body
-from hpsvid.body.skeleton import N_BODY, PARENTS, forward_kinematics
+from hpsvid.body.skeleton import SMPL, forward_kinematics
 from hpsvid.common.geometry import (
     axis_angle_to_matrix,
     cross_matrix,
@@ -26,7 +26,6 @@ from hpsvid.common.geometry import (
     unit,
 )
 from hpsvid.ik import hybrik
-from hpsvid.ik.hybrik import CHILDREN
 from hpsvid.types import BodyParams, Window
 
 ITERATIONS = 3  # from HybrIK's swings; further ones gain only where joints are hidden
@@ -38,32 +37,24 @@ NEARBY = (0, -1, 1, -8, 8)  # frames whose swings a frame may start from
 CHUNK_FRAMES = 256
 SMALLEST_SIGMA_M = 1e-3  # what joints can claim to be known to
 
-SWUNG = tuple(joint for joint in range(1, N_BODY) if len(CHILDREN[joint]) == 1)
-TIPS = tuple(CHILDREN[joint][0] for joint in SWUNG)  # far ends of their bones
-FREE = tuple(joint for joint in range(N_BODY) if len(CHILDREN[joint]) > 1)  # turn any way
-PLACE = tuple((SWUNG + FREE).index(joint) for joint in range(N_BODY))
+SWUNG = tuple(joint for joint in range(1, SMPL.n_rotations) if len(SMPL.children[joint]) == 1)
+TIPS = tuple(SMPL.children[joint][0] for joint in SWUNG)  # far ends of their bones
+# joints with several children turn any way
+FREE = tuple(joint for joint in range(SMPL.n_rotations) if len(SMPL.children[joint]) > 1)
+PLACE = tuple((SWUNG + FREE).index(joint) for joint in range(SMPL.n_rotations))
 # a step's parameters: two for each swing, three for each free joint
 OWNERS = tuple(joint for joint in SWUNG for _ in range(2)) + tuple(
     joint for joint in FREE for _ in range(3)
 )
 N_SWINGS = 2 * len(SWUNG)
 # the published parametrisation, of SMPL's joints without the leaves
-LEAVES = tuple(joint for joint in SWUNG if CHILDREN[joint][0] >= N_BODY)
-ANGLED = tuple(joint for joint in range(1, N_BODY) if joint not in LEAVES)
-
-
-def _carries(ancestor: int, joint: int) -> bool:
-    """Whether turning `ancestor` moves `joint`."""
-    while joint > 0:
-        joint = PARENTS[joint]
-        if joint == ancestor:
-            return True
-    return False
+LEAVES = tuple(joint for joint in SWUNG if SMPL.children[joint][0] >= SMPL.n_rotations)
+ANGLED = tuple(joint for joint in range(1, SMPL.n_rotations) if joint not in LEAVES)
 
 
 MOVES = torch.tensor(
-    [[_carries(owner, joint) for joint in range(1, len(PARENTS))] for owner in OWNERS]
-).float()  # (50, 28)
+    [[owner in SMPL.ancestors[joint] for joint in range(1, len(SMPL.parents))] for owner in OWNERS]
+).float()  # (50, 28) whether turning the owner moves the joint
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from hpsvid.ik.tensors import (
     to_rest_axes,
     turn_root,
 )
+from hpsvid.types import N_ROTATIONS
 
 
 class ResidualMlp(nn.Module):
@@ -58,7 +59,7 @@ def frame_condition(person: Person) -> Tensor:
 
 def upright(rotations: Tensor) -> Tensor:
     """Rotations (B, T, 144) 6D that a network put out relative to the rest pose."""
-    return rotations + rotmat_to_6d(torch.eye(3).to(rotations).expand(24, 3, 3))
+    return rotations + rotmat_to_6d(torch.eye(3).to(rotations).expand(N_ROTATIONS, 3, 3))
 
 
 class MlpIk(nn.Module):

@@ -27,8 +27,6 @@ from hpsvid.ik.tensors import (
     CONDITION_DIM,
     FLOOR_M,
     JOINT_DIM,
-    N_JOINTS,
-    N_TWIST,
     POSE_DIM,
     SIGMA_UNIT_M,
     TWIST_DIM,
@@ -44,6 +42,7 @@ from hpsvid.ik.tensors import (
     to_rest_axes,
     turn_root,
 )
+from hpsvid.types import N_JOINTS, N_TWISTS
 
 Kind = Literal["one-stage", "twist-and-swing"]
 
@@ -222,7 +221,7 @@ class Niki(nn.Module):
         joints, more = packed.tensor_split([JOINT_DIM], -1)
         evidence = Evidence(
             joints=joints.unflatten(-1, (N_JOINTS, 3)) * UNIT_M,
-            twist=(more if twist is None else twist).unflatten(-1, (N_TWIST, 2)),
+            twist=(more if twist is None else twist).unflatten(-1, (N_TWISTS, 2)),
         )
         return evidence, torch.cat([inner, *padding], -1), found
 
@@ -241,7 +240,7 @@ def _posed(pose: Tensor, rest: Tensor) -> Tensor:
 
 def _solved(evidence: Tensor, rest: Tensor) -> Tensor:
     joints, twist = evidence.tensor_split([JOINT_DIM], -1)
-    return rotmat_to_6d(solve(_joints(joints), rest, twist.unflatten(-1, (N_TWIST, 2))))
+    return rotmat_to_6d(solve(_joints(joints), rest, twist.unflatten(-1, (N_TWISTS, 2))))
 
 
 def _observed(pose: Tensor, rest: Tensor) -> Tensor:
@@ -253,7 +252,7 @@ def _observed(pose: Tensor, rest: Tensor) -> Tensor:
 def _twisted(evidence: Tensor, rest: Tensor) -> Tensor:
     swings, twist = evidence.tensor_split([POSE_DIM], -1)
     joints = posed_joints(rotation_6d_to_rotmat(swings), rest)
-    return rotmat_to_6d(solve(joints, rest, twist.unflatten(-1, (N_TWIST, 2))))
+    return rotmat_to_6d(solve(joints, rest, twist.unflatten(-1, (N_TWISTS, 2))))
 
 
 def _untwisted(pose: Tensor, rest: Tensor) -> Tensor:

@@ -5,16 +5,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from hpsvid.body.skeleton import JOINT, N_BODY, PARENTS, forward_kinematics
+from hpsvid.body.skeleton import JOINT, SMPL, forward_kinematics
 from hpsvid.common.geometry import nearest_rotation
-from hpsvid.ik.hybrik import CHILDREN, solve
+from hpsvid.ik.hybrik import solve
+from hpsvid.types import N_BETAS, N_JOINTS, N_ROTATIONS, N_TWISTS
 
-N_JOINTS = len(PARENTS)
-N_TWIST = N_BODY - 1
-POSE_DIM = N_BODY * 6
+POSE_DIM = N_ROTATIONS * 6
 JOINT_DIM = N_JOINTS * 3
-TWIST_DIM = N_TWIST * 2
-CONDITION_DIM = 10 + 3 + N_JOINTS  # betas, direction of view, sigmas
+TWIST_DIM = N_TWISTS * 2
+CONDITION_DIM = N_BETAS + 3 + N_JOINTS  # betas, direction of view, sigmas
 # Inputs are brought to about unit size: a joint lies within 1 m of the pelvis, a joint's sigma is
 # 0.01-0.3 m (its logarithm is given), betas are standard normal.
 UNIT_M = 0.25
@@ -23,7 +22,8 @@ BETA_SCALE = 2.0
 FLOOR_M = 0.004  # no joint is known better than this
 CEILING_M = 0.5  # nor worse: a joint this uncertain can be anywhere already
 TWIST_ERROR = 4.0  # rad of twist error per m of error of the joint that the bone leads to
-BONE_ENDS = [CHILDREN[joint][0] for joint in range(1, N_BODY)]  # of the twists' bones
+# far ends of the bones that the twists turn about
+BONE_ENDS = [SMPL.children[joint][0] for joint in range(1, SMPL.n_rotations)]
 TORSO = tuple(
     JOINT[name]
     for name in (
@@ -68,7 +68,7 @@ def rotmat_to_6d(rotmats: Tensor) -> Tensor:
 
 def rotation_6d_to_rotmat(rotations: Tensor) -> Tensor:
     """(..., 144) -> (..., 24, 3, 3) by Gram-Schmidt on the two rows."""
-    rows = rotations.unflatten(-1, (N_BODY, 2, 3))
+    rows = rotations.unflatten(-1, (N_ROTATIONS, 2, 3))
     first = nn.functional.normalize(rows[..., 0, :], dim=-1, eps=1e-6)
     second = rows[..., 1, :] - (first * rows[..., 1, :]).sum(-1, keepdim=True) * first
     second = nn.functional.normalize(second, dim=-1, eps=1e-6)
@@ -86,7 +86,7 @@ def swings_of(joints: Tensor, rest: Tensor) -> Tensor:
 
     They are a function of the joints alone, which makes them the first flow's target (Eq. 17).
     """
-    none = torch.zeros(*joints.shape[:-2], N_TWIST, 2, dtype=joints.dtype, device=joints.device)
+    none = torch.zeros(*joints.shape[:-2], N_TWISTS, 2, dtype=joints.dtype, device=joints.device)
     return solve(joints, rest, none)
 
 

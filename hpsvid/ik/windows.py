@@ -10,7 +10,7 @@ from hpsvid.common.records import take_frames
 from hpsvid.common.series import at_times, interpolate_rotations, rate_times
 from hpsvid.errors import InputError
 from hpsvid.ik import Solver
-from hpsvid.types import BodyParams, Observations, Window
+from hpsvid.types import N_ROTATIONS, BodyParams, Observations, Window
 
 
 def split(obs: Observations, length: int | None, overlap: int = 0) -> list[Window]:
@@ -48,7 +48,7 @@ def blend(parts: Sequence[tuple[int, BodyParams]], total: int) -> BodyParams:
     frames past `total` (padding) are dropped; betas are the windows' mean.
     Raises ValueError when a frame is in no window.
     """
-    rotmats = np.zeros((total, 24, 3, 3))
+    rotmats = np.zeros((total, N_ROTATIONS, 3, 3))
     transl = np.zeros((total, 3))
     weight = np.zeros(total)
     for start, part in parts:

@@ -8,7 +8,7 @@ from typing import Any
 
 import cv2
 
-from hpsvid.body.skeleton import JOINT_NAMES
+from hpsvid.body.skeleton import SMPL
 from hpsvid.types import Array, Motion
 
 JPEG_QUALITY = 85
@@ -69,7 +69,7 @@ class Picture:
         ]
         found = {
             "pts_s": round(float(self.motion.pts_s[0]), 4),
-            "joint_names": JOINT_NAMES,
+            "joint_names": SMPL.names,
             "K": self.motion.camera.K.tolist(),
             "people": people,
         }

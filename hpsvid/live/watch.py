@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from hpsvid.backbone.blazepose import Look
-from hpsvid.body.skeleton import N_BODY
+from hpsvid.body.skeleton import SMPL
 from hpsvid.common.geometry import project
 from hpsvid.common.threads import Newest, ahead, one_torch_thread
 from hpsvid.errors import InputError
@@ -121,7 +121,7 @@ def _warm_up(looker: Looker, poser: Poser, renderer: Renderer) -> None:
     box = np.array([[0, 0, *size]], np.float32)
     looker.detector(Frames(rgb=rgb[None], index=np.array([0]), pts_s=np.zeros(1)))
     looker.network.follow(rgb, box, [None])
-    rest, ahead_m = torch.eye(3).expand(N_BODY, 3, 3), torch.tensor([0.0, 0, 3])
+    rest, ahead_m = torch.eye(3).expand(SMPL.n_rotations, 3, 3), torch.tensor([0.0, 0, 3])
     points = poser.body.landmarks(rest, torch.zeros(N_BETAS), ahead_m)
     sure = np.ones(N_LANDMARKS, np.float32)
     look = Look(

@@ -22,7 +22,7 @@ from hpsvid.types import N_BETAS, N_ROTATIONS, Array, BodyParams
 
 # width of `poses` -> joints that it shares with SMPL, in SMPL's order; SMPL-H and SMPL-X go on
 # with jaw, eyes and fingers, which a 24-joint body has not: its two hand joints stay unturned
-_SHARED_JOINTS = {72: 24, 156: 22, 165: 22}  # SMPL, SMPL-H, SMPL-X
+_SHARED_JOINTS = {72: N_ROTATIONS, 156: 22, 165: 22}  # SMPL, SMPL-H, SMPL-X
 _FRAME_RATE_KEYS = ("mocap_framerate", "mocap_frame_rate")
 # files beside AMASS's motions that hold a subject's shape and no motion
 _SHAPE_FILES = ("shape.npz", "_stagei.npz")

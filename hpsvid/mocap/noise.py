@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpsvid.body.skeleton import JOINT_NAMES
+from hpsvid.body.skeleton import SMPL
 from hpsvid.common.geometry import unit
 from hpsvid.common.series import values_at
 from hpsvid.ik.hybrik import twists
 from hpsvid.ik.tensors import BONE_ENDS, FLOOR_M, TWIST_ERROR, Evidence, posed_joints
+from hpsvid.types import N_JOINTS, N_TWISTS
 
 KEY_FRAMES = 8  # frames between the key frames of an occlusion (NIKI supplement I)
 TRUNCATED = 0.75  # of the key frames; the protocol asks for more than 2/3
@@ -24,7 +25,7 @@ MAX_HIDDEN_AREA = 0.3  # of the picture
 FARNESS = torch.tensor(
     [1.7 if any(part in name for part in ("wrist", "hand", "tip", "ankle", "foot", "toe"))
      else 1.3 if any(part in name for part in ("elbow", "knee", "head")) else 1.0
-     for name in JOINT_NAMES]
+     for name in SMPL.names]
 )  # fmt: skip
 
 
@@ -58,12 +59,12 @@ def random_noise(joints: Tensor, view: Tensor, up: Tensor, generator: torch.Gene
 
     kind = torch.rand(b, 1, 1, generator=generator)
     base = torch.exp(uniform(np.log(0.006), np.log(0.1), 1, 1))
-    varied = FARNESS * torch.exp(0.3 * torch.randn(b, 1, 29, generator=generator))
+    varied = FARNESS * torch.exp(0.3 * torch.randn(b, 1, N_JOINTS, generator=generator))
     # a fifth clean, a quarter alike for all joints (the noise curve's way), the others unlike
-    sigma = torch.where(kind < 0.45, base, base * 0.7 * varied).expand(b, t, 29)
+    sigma = torch.where(kind < 0.45, base, base * 0.7 * varied).expand(b, t, N_JOINTS)
     hidden = hidden_joints(joints, view, up, generator)
     worse = torch.exp(uniform(np.log(0.06), np.log(0.3), 1, 1)) * torch.exp(
-        0.3 * torch.randn(b, 1, 29, generator=generator)
+        0.3 * torch.randn(b, 1, N_JOINTS, generator=generator)
     )
     partly = hidden & (torch.rand(b, 1, 1, generator=generator) < 0.6) & (kind > 0.1)
     sigma = torch.where(kind < 0.2, torch.full_like(sigma, 1e-5), sigma)
@@ -126,19 +127,19 @@ def observe(
 ) -> tuple[Evidence, Tensor]:
     """Evidence of a pose (B, T, 24, 3, 3) with errors, and the sigmas (B, T, 29) m reported."""
     b, t = rotmats.shape[:2]
-    rest = rest.expand(b, t, 29, 3)
+    rest = rest.expand(b, t, N_JOINTS, 3)
     sigma = noise.sigma
-    error = correlated((b, t, 29, 3), noise.rho, generator)
+    error = correlated((b, t, N_JOINTS, 3), noise.rho, generator)
     # along the view `depth` times as large as across, the mean square kept
     across = (3 / (2 + noise.depth.square())).sqrt()
     along = (error * view[..., None, :]).sum(-1, keepdim=True) * view[..., None, :]
     error = across[..., None] * (error + (noise.depth[..., None] - 1) * along)
     error[..., 0, :] = 0
     joints = posed_joints(rotmats, rest) + sigma[..., None] * error
-    turn = correlated((b, t, 23, 1), noise.rho, generator)[..., 0]
+    turn = correlated((b, t, N_TWISTS, 1), noise.rho, generator)[..., 0]
     turn = turn * (noise.twist * sigma[..., BONE_ENDS]).clamp_max(1.5)
     cos, sin = twists(rotmats, rest).unbind(-1)
     turned = [cos * turn.cos() - sin * turn.sin(), sin * turn.cos() + cos * turn.sin()]
-    doubt = noise.doubt * torch.randn(b, 1, 29, generator=generator)
+    doubt = noise.doubt * torch.randn(b, 1, N_JOINTS, generator=generator)
     reported = (sigma + FLOOR_M) * torch.exp(doubt)
     return Evidence(joints=joints, twist=torch.stack(turned, -1)), reported

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpsvid.body.skeleton import JOINT, JOINT_NAMES, N_BODY, mirrored
+from hpsvid.body.skeleton import JOINT, SMPL
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.errors import InputError
 from hpsvid.mocap.amass import MotionCapture, resample
@@ -15,19 +15,18 @@ from hpsvid.types import Array
 
 FPS = 30.0
 UPPER = [JOINT[name] for name in ("spine1", "spine2", "spine3", "neck", "head")] + [
-    joint for joint in range(JOINT["left_collar"], N_BODY) if JOINT_NAMES[joint] != "head"
+    joint for joint in range(JOINT["left_collar"], SMPL.n_rotations) if SMPL.names[joint] != "head"
 ]
 ARMS = tuple(
     [JOINT[f"{side}_{part}"] for part in ("collar", "shoulder", "elbow", "wrist", "hand")]
     for side in ("left", "right")
 )
-MIRRORED = mirrored(JOINT_NAMES[:N_BODY])
 
 
 def mirror(rotmats: Array) -> Array:
     """The motion (T, 24, 3, 3) with left and right exchanged."""
     flip = np.diag([-1.0, 1, 1])
-    return (flip @ rotmats[:, MIRRORED] @ flip).astype(np.float32)
+    return (flip @ rotmats[:, SMPL.mirror_rotations] @ flip).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class MotionSource:
             if rng.random() < 0.15:
                 rotmats[:, arm] = self.plain(rng).rotmats[:, arm]
         # a constant small turn of every joint makes poses that nobody performed
-        angle = rng.normal(size=(N_BODY, 3)) * np.radians(rng.choice([0, 3, 8]))
+        angle = rng.normal(size=(SMPL.n_rotations, 3)) * np.radians(rng.choice([0, 3, 8]))
         angle[0] = 0
         rotmats = rotmats @ axis_angle_to_matrix(torch.from_numpy(angle)).numpy()
         if rng.random() < 0.5:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from hpsvid.body.model import Body
-from hpsvid.body.skeleton import JOINT, N_BODY
+from hpsvid.body.skeleton import JOINT, SMPL
 from hpsvid.common.geometry import axis_angle_to_matrix, matrix_to_axis_angle, swing_between
 from hpsvid.errors import InputError
 from hpsvid.mocap.amass import MotionCapture, seen_by_camera
@@ -128,12 +128,12 @@ def chimera(rng: np.random.Generator, source: MotionSource) -> MotionCapture:
     for limb in LIMBS:
         if rng.random() < EXCHANGED:
             rotmats[:, limb] = source.plain(rng).rotmats[:, limb]
-    spread = np.full((N_BODY, 1), np.radians(rng.choice(SPREADS_DEG)))
+    spread = np.full((SMPL.n_rotations, 1), np.radians(rng.choice(SPREADS_DEG)))
     for name, degrees in WIDER_DEG.items():
         for side in ("left", "right"):
             if rng.random() < 0.5:
                 spread[JOINT[f"{side}_{name}"]] = np.radians(degrees)
-    angle = rng.normal(size=(N_BODY, 3)) * spread
+    angle = rng.normal(size=(SMPL.n_rotations, 3)) * spread
     angle[0] = 0
     rotmats = rotmats @ axis_angle_to_matrix(torch.from_numpy(angle)).numpy()
     for name in ("left_elbow", "right_elbow", "left_knee", "right_knee"):

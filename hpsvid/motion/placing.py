@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hpsvid.body.model import Body
-from hpsvid.body.skeleton import LANDMARK_NAMES, N_BODY, PARENTS, forward_kinematics
+from hpsvid.body.skeleton import BLAZEPOSE, SMPL, forward_kinematics
 from hpsvid.common.geometry import (
     axis_angle_to_matrix,
     cross_matrix,
@@ -23,7 +23,7 @@ from hpsvid.types import Array, Camera, Observations
 # 6 on the fingers; at full weight they would outvote the trunk, which carries depth best.
 _FACE, _FINGERS = range(11), range(17, 23)
 LANDMARK_WEIGHT = np.array(
-    [0.2 if i in _FACE else 0.3 if i in _FINGERS else 1.0 for i in range(len(LANDMARK_NAMES))]
+    [0.2 if i in _FACE else 0.3 if i in _FINGERS else 1.0 for i in range(len(BLAZEPOSE.names))]
 )
 MIN_VISIBILITY = 0.5  # below it the network itself says "probably hidden"
 MIN_EVIDENCE = 4.0  # sum of weights x visibility for a frame to be placed on its own
@@ -222,7 +222,7 @@ def _refine_frames(
             if joint == 0:
                 turned[:, 0] = turns[:, i] @ turned[:, 0]
             else:
-                above = global_turns[:, PARENTS[joint]]
+                above = global_turns[:, SMPL.parents[joint]]
                 turned[:, joint] = above.mT @ turns[:, i] @ above @ turned[:, joint]
         root[:, 2] = torch.maximum(root[:, 2], NEAREST_M - posed[..., 2].amin(1))
     return turned.float().numpy(), root.float().numpy()
@@ -233,6 +233,6 @@ def _carried(body: Body) -> Tensor:
     part = body.landmark_body
     assert part.landmark_regressor is not None
     own = part.landmark_regressor.double() @ part.skin_weights.double()
-    for joint in range(N_BODY - 1, 0, -1):
-        own[:, PARENTS[joint]] += own[:, joint]
+    for joint in range(SMPL.n_rotations - 1, 0, -1):
+        own[:, SMPL.parents[joint]] += own[:, joint]
     return own[:, REFINED_JOINTS]

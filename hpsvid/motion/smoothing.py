@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from scipy.linalg import solveh_banded
 
-from hpsvid.body.skeleton import N_BODY, PARENTS
+from hpsvid.body.skeleton import SMPL
 from hpsvid.common.geometry import nearest_rotation
 from hpsvid.common.series import MIN_STEP_S, fill_gaps, spaced_times
 from hpsvid.types import Array, Observations
@@ -146,8 +146,8 @@ def certainty(variance: Array, valid: Array) -> Array:
 
 def of_bones(weight: Array) -> Array:
     """Weights (T, 24) of rotations from joints' (T, 29): a bone is as certain as its worse end."""
-    bones = weight[:, :N_BODY].copy()
-    for child, parent in enumerate(PARENTS):
+    bones = weight[:, : SMPL.n_rotations].copy()
+    for child, parent in enumerate(SMPL.parents):
         if child > 0:
             bones[:, parent] = np.minimum(bones[:, parent], weight[:, child])
     return bones
@@ -204,11 +204,11 @@ def smooth_rotations(rotmats: Array, weight: Array, pts_s: Array) -> Array:
 
     The matrices' entries are smoothed and projected back: no wrap-around, no reference frame.
     """
-    entries = rotmats.reshape(len(rotmats), N_BODY, 9).astype(np.float64)
+    entries = rotmats.reshape(len(rotmats), SMPL.n_rotations, 9).astype(np.float64)
     smoothed = np.stack(
         [
             smooth_series(entries[:, j], pts_s, weight[:, j], ROTATIONS_CUTOFF_HZ)
-            for j in range(N_BODY)
+            for j in range(SMPL.n_rotations)
         ],
         1,
     )

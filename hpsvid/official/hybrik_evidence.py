@@ -14,7 +14,7 @@ from scipy.ndimage import maximum_filter1d
 from torch import Tensor, nn
 
 from hpsvid.body.model import Body
-from hpsvid.body.skeleton import JOINT, LIMB_JOINTS, LIMB_LANDMARKS, N_BODY, PARENTS
+from hpsvid.body.skeleton import JOINT, LIMB_JOINTS, LIMB_LANDMARKS, SMPL
 from hpsvid.common.geometry import rotation_about, swing_between, unit
 from hpsvid.common.threads import torch_threads
 from hpsvid.common.weights import imported_path, load_imported
@@ -88,8 +88,8 @@ def second_scale(
     joints, pelvis = back_project(uvd, offset, scale)
     near = pelvis - (FOCAL / scale)[:, None] * torch.tensor([0.0, 0, 1])
     points = _naive_figure(joints, rest, twist) + near[:, None]
-    weight = (1 - DISTRUST * sigma[:, :N_BODY, None]).clamp_min(0)
-    seen = weight * (uvd[:, :N_BODY, :2] + offset[:, None])
+    weight = (1 - DISTRUST * sigma[:, : SMPL.n_rotations, None]).clamp_min(0)
+    seen = weight * (uvd[:, : SMPL.n_rotations, :2] + offset[:, None])
     # x = seen / FOCAL * (z + FOCAL / scale)
     wanted = weight * points[..., :2] - seen / FOCAL * points[..., 2:]
     solved = (seen * seen).sum((1, 2)) / (seen * wanted).sum((1, 2))
@@ -102,8 +102,8 @@ def _naive_figure(joints: Tensor, rest: Tensor, twist: Tensor) -> Tensor:
     Every bone points as seen. Only the bones beside another one, those to hips and collars, need a
     rotation: the pelvis's turns the spine as seen, then the middle of the hips about it.
     """
-    bones = {c: rest[:, c] - rest[:, PARENTS[c]] for c in range(1, N_BODY)}
-    seen = {c: joints[:, c] - joints[:, PARENTS[c]] for c in range(1, N_BODY)}
+    bones = {c: rest[:, c] - rest[:, SMPL.parents[c]] for c in range(1, SMPL.n_rotations)}
+    seen = {c: joints[:, c] - joints[:, SMPL.parents[c]] for c in range(1, SMPL.n_rotations)}
     left, right, above = (JOINT[name] for name in ("left_hip", "right_hip", "spine1"))
     swing = swing_between(bones[above], seen[above])
     axis = unit(seen[above])
@@ -118,12 +118,12 @@ def _naive_figure(joints: Tensor, rest: Tensor, twist: Tensor) -> Tensor:
         (CHEST, JOINT["neck"]),
     ):
         cos, sin = nn.functional.normalize(twist[:, joint - 1], dim=-1).unbind(-1)
-        bone, parent = bones[child], rotation[PARENTS[joint]]
+        bone, parent = bones[child], rotation[SMPL.parents[joint]]
         aimed = swing_between(bone, (parent.mT @ seen[child][..., None])[..., 0])
         rotation[joint] = parent @ aimed @ rotation_about(unit(bone), cos, sin)
     placed = [torch.zeros_like(joints[:, 0])]
-    for child in range(1, N_BODY):
-        parent = PARENTS[child]
+    for child in range(1, SMPL.n_rotations):
+        parent = SMPL.parents[child]
         if parent in (0, CHEST):
             bone = (rotation[parent] @ bones[child][..., None])[..., 0]
         else:

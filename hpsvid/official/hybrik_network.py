@@ -14,13 +14,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from hpsvid.body.skeleton import JOINT_NAMES, mirrored
+from hpsvid.body.skeleton import SMPL, mirror_points, mirror_twists
 from hpsvid.types import N_BETAS, N_JOINTS, N_TWISTS
 
 CELLS = 64  # along each axis of a joint's volume
 DEPTH_M = 2.2  # the range of depth that a volume spans
-MIRROR = mirrored(JOINT_NAMES)
-MIRROR_TWISTS = [joint - 1 for joint in MIRROR[1 : N_TWISTS + 1]]
 RESNET34_BLOCKS = (3, 4, 6, 3)
 HRNET48_WIDTHS = (48, 96, 192, 384)
 HRNET_STAGES = ((2, 1), (3, 4), (4, 3))  # branches, modules
@@ -41,11 +39,11 @@ class Prediction:
     def mirrored(self) -> "Prediction":
         """What the network would have said about the mirrored crops."""
         return Prediction(
-            uvd=self.uvd[:, MIRROR] * torch.tensor([-1.0, 1, 1]),
+            uvd=mirror_points(self.uvd, SMPL),
             betas=self.betas,
-            twist=self.twist[:, MIRROR_TWISTS] * torch.tensor([1.0, -1]),
+            twist=mirror_twists(self.twist),
             scale=self.scale,
-            sigma=self.sigma[:, MIRROR],
+            sigma=self.sigma[:, SMPL.mirror],
         )
 
 

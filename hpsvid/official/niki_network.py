@@ -17,8 +17,8 @@ from hpsvid.body.model import Body
 from hpsvid.common.weights import imported_path, load_imported
 from hpsvid.errors import InputError, WeightsError
 from hpsvid.ik.flow import mlp
-from hpsvid.ik.tensors import JOINT_DIM, N_JOINTS, POSE_DIM, TWIST_DIM, rotation_6d_to_rotmat
-from hpsvid.types import N_BETAS, BodyParams, Window
+from hpsvid.ik.tensors import JOINT_DIM, POSE_DIM, TWIST_DIM, rotation_6d_to_rotmat
+from hpsvid.types import N_BETAS, N_JOINTS, BodyParams, Window
 
 Kind = Literal["niki_1stage", "niki_ts"]
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpsvid.backbone.lifter_network import HIPS, OTHER_JOINT, OTHER_LANDMARK, OTHER_TWIST
-from hpsvid.body.skeleton import LANDMARK
+from hpsvid.backbone.lifter_network import HIPS
+from hpsvid.body.skeleton import BLAZEPOSE, LANDMARK, SMPL, mirror_points, mirror_twists
 from hpsvid.common.geometry import axis_angle_to_matrix, unit
 from hpsvid.common.series import values_at
 from hpsvid.training.pairs import Pairs
@@ -139,15 +139,14 @@ def _other_pace(pairs: Pairs, rng: torch.Generator) -> Pairs:
 
 def mirror_pairs(pairs: Pairs) -> Pairs:
     """Left and right exchanged."""
-    flip = torch.tensor([-1.0, 1, 1])
     return replace(
         pairs,
-        points=pairs.points[..., OTHER_LANDMARK, :] * flip,
-        rays=pairs.rays[..., OTHER_LANDMARK, :] * flip[:2],
-        visibility=pairs.visibility[..., OTHER_LANDMARK],
-        presence=pairs.presence[..., OTHER_LANDMARK],
-        joints=pairs.joints[..., OTHER_JOINT, :] * flip,
-        twist=pairs.twist[..., OTHER_TWIST, :] * torch.tensor([1.0, -1]),
+        points=mirror_points(pairs.points, BLAZEPOSE),
+        rays=mirror_points(pairs.rays, BLAZEPOSE),
+        visibility=pairs.visibility[..., BLAZEPOSE.mirror],
+        presence=pairs.presence[..., BLAZEPOSE.mirror],
+        joints=mirror_points(pairs.joints, SMPL),
+        twist=mirror_twists(pairs.twist),
     )
 
 

@@ -14,6 +14,7 @@ from hpsvid.ik.tensors import FLOOR_M, Evidence, Person, posed_joints, to_rest_a
 from hpsvid.mocap.noise import observe, random_noise
 from hpsvid.mocap.sources import MotionSource
 from hpsvid.training.losses import Batch
+from hpsvid.types import N_BETAS, N_JOINTS
 
 LIFTED_SHARE = 0.5  # of a batch's windows, where there are lifted pairs
 
@@ -36,7 +37,7 @@ def random_batch(
 ) -> Batch:
     """Random shapes, views and errors for windows of true poses (B, T, 24, 3, 3), y up."""
     b, t = poses.shape[:2]
-    betas = 1.0 * torch.randn(b, 1, 10, generator=generator)
+    betas = 1.0 * torch.randn(b, 1, N_BETAS, generator=generator)
     rest = body.rest_joints(betas)
     yaw = 2 * torch.pi * torch.rand(b, 1, generator=generator)
     pitch = (0.2 + 0.35 * torch.randn(b, 1, generator=generator)).clamp(-0.35, 1.05)
@@ -44,7 +45,7 @@ def random_batch(
         [yaw.sin() * pitch.cos(), -pitch.sin().expand_as(yaw), yaw.cos() * pitch.cos()], -1
     ).expand(b, t, 3)
     up = torch.tensor([0.0, 1.0, 0.0])
-    joints = posed_joints(poses, rest.expand(b, t, 29, 3))
+    joints = posed_joints(poses, rest.expand(b, t, N_JOINTS, 3))
     noise = random_noise(joints, ahead, up, generator)
     evidence, reported = observe(poses, rest, ahead, noise, generator)
     # one window in six is shorter than the others, padded by its last frame

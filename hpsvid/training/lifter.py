@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hpsvid.backbone.lifter_network import Lifted, Lifter, LifterConfig, run, save_lifter
 from hpsvid.body.model import Body, load_body
-from hpsvid.body.skeleton import LIMB_JOINTS, PARENTS
+from hpsvid.body.skeleton import LIMB_JOINTS, SMPL
 from hpsvid.common.geometry import unit
 from hpsvid.common.records import join, take, to_device
 from hpsvid.common.weights import weights_path
@@ -53,7 +53,7 @@ def lifter_loss(model: Lifter, pairs: Pairs) -> dict[str, Tensor]:
     miss = lifted.joints - pairs.joints
     distance = miss.norm(dim=-1)
     scale = lifted.sigma / 2
-    bones = miss[..., 1:, :] - miss[..., PARENTS[1:], :]
+    bones = miss[..., 1:, :] - miss[..., SMPL.parents[1:], :]
     terms = {
         "nll": (distance / scale + 3 * scale.log()) * known,
         "joints": distance * known,

@@ -11,7 +11,6 @@ from hpsvid.ik.hybrik import twists
 from hpsvid.ik.mlp import MlpIk
 from hpsvid.ik.niki import Niki
 from hpsvid.ik.tensors import (
-    N_JOINTS,
     UNIT_M,
     Evidence,
     Person,
@@ -23,6 +22,7 @@ from hpsvid.ik.tensors import (
     to_rest_axes,
     turn_root,
 )
+from hpsvid.types import N_JOINTS
 
 # inverse multiquadratics, widths in squared distance per feature (Ardizzone et al., ICLR 2019,
 # use 0.05, 0.2, 0.9 for a handful of features)
@@ -185,7 +185,7 @@ def mlp_loss(model: MlpIk, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     """L_inv of NIKI (Eq. 7), the only direction that an MLP has."""
     found = model(batch.evidence, batch.person)
     valid = batch.person.valid
-    rest = batch.person.rest.expand(*valid.shape, 29, 3)
+    rest = batch.person.rest.expand(*valid.shape, N_JOINTS, 3)
     turned = (found - rotmat_to_6d(batch.rotmats)).square().sum(-1)
     off = posed_joints(rotation_6d_to_rotmat(found), rest) - posed_joints(batch.rotmats, rest)
     errors = turned + off.abs().flatten(2).sum(-1) / UNIT_M

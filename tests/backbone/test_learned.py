@@ -11,7 +11,6 @@ from hpsvid.backbone.blazepose import BlazePose
 from hpsvid.backbone.geometric import lift_geometrically
 from hpsvid.backbone.learned import lift
 from hpsvid.backbone.lifter_network import (
-    OTHER_LANDMARK,
     Lifter,
     LifterConfig,
     View,
@@ -20,7 +19,7 @@ from hpsvid.backbone.lifter_network import (
     save_lifter,
 )
 from hpsvid.body.model import Body
-from hpsvid.body.skeleton import JOINT, LANDMARK, LIMB_JOINTS
+from hpsvid.body.skeleton import BLAZEPOSE, JOINT, LANDMARK, LIMB_JOINTS
 from hpsvid.common.geometry import project
 from hpsvid.errors import WeightsError
 from hpsvid.evaluation.metrics import pa_mpjpe
@@ -121,8 +120,8 @@ def test_the_shape_of_a_mirrored_person_is_mirrored(body: Body, model: Lifter) -
     centred = Camera(K=np.diag([900.0, 900.0, 1.0]), source="given")
     flipped = replace(
         seen,
-        image=seen.image[:, OTHER_LANDMARK] * np.array([-1, 1], np.float32),
-        world=seen.world[:, OTHER_LANDMARK] * np.array([-1, 1, 1], np.float32),
+        image=seen.image[:, BLAZEPOSE.mirror] * np.array([-1, 1], np.float32),
+        world=seen.world[:, BLAZEPOSE.mirror] * np.array([-1, 1, 1], np.float32),
     )
     pts_s = np.arange(15) / 30
     one, two = (lift(x, pts_s, centred, body, model=model) for x in (seen, flipped))

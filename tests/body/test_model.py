@@ -9,17 +9,7 @@ import roma
 import torch
 
 from hpsvid.body.model import body_from_arrays, load_body
-from hpsvid.body.skeleton import (
-    JOINT,
-    JOINT_NAMES,
-    LANDMARK,
-    LANDMARK_NAMES,
-    N_BODY,
-    PARENTS,
-    forward_kinematics,
-    mirror_name,
-    mirrored,
-)
+from hpsvid.body.skeleton import BLAZEPOSE, JOINT, LANDMARK, SMPL, forward_kinematics, mirror_name
 from hpsvid.common.weights import weights_path
 from hpsvid.errors import WeightsError
 
@@ -34,7 +24,9 @@ def arrays() -> dict[str, np.ndarray]:
 
 def random_poses(count: int, seed: int = 0, spread: float = 0.4) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return roma.rotvec_to_rotmat(torch.randn(count, N_BODY, 3, generator=generator) * spread)
+    return roma.rotvec_to_rotmat(
+        torch.randn(count, SMPL.n_rotations, 3, generator=generator) * spread
+    )
 
 
 def random_shapes(count: int, seed: int = 0) -> torch.Tensor:
@@ -73,7 +65,7 @@ def test_left_and_right_mirror_each_other(body, arrays):
     assert torch.equal(mirror[mirror], torch.arange(len(mirror)))
     assert torch.allclose(body.template[mirror] * FLIP, body.template, atol=1e-6)
     assert torch.allclose(body.shape_dirs[mirror] * FLIP[:, None], body.shape_dirs, atol=1e-6)
-    swap = [JOINT[_other_side(name)] for name in list(JOINT)[:N_BODY]]
+    swap = [JOINT[_other_side(name)] for name in list(JOINT)[: SMPL.n_rotations]]
     assert torch.allclose(body.skin_weights[mirror][:, swap], body.skin_weights, atol=1e-6)
     assert body.colours is not None
     assert np.array_equal(body.colours[mirror.numpy()], body.colours)
@@ -99,7 +91,9 @@ def test_joints_of_random_shapes_are_those_of_people(body, seed):
     stature = body.template[:, 1] + torch.einsum("vk,nk->nv", body.shape_dirs[:, 1], betas)
     stature = stature.amax(1) - stature.amin(1)
     assert stature.min() > 1.3 and stature.max() < 2.15
-    bones = torch.stack([rest[:, j] - rest[:, PARENTS[j]] for j in range(1, 29)], 1).norm(dim=-1)
+    bones = torch.stack([rest[:, j] - rest[:, SMPL.parents[j]] for j in range(1, 29)], 1).norm(
+        dim=-1
+    )
     assert bones.min() > 0.02 and bones.max() < 0.65
     for name, index in JOINT.items():
         if name.startswith("left_"):
@@ -142,7 +136,7 @@ def test_skinning_carries_joints_and_leaves_along(body, arrays):
     expected = joints[:, bone] + (turned[:, bone] @ away[..., None])[..., 0] + transl[:, None]
     assert torch.allclose(vertices[:, single], expected, atol=1e-5)
     leaves = vertices[:, torch.from_numpy(arrays["leaf_vertices"])]
-    fk = body.joints(rotmats, betas, transl)[:, N_BODY:]
+    fk = body.joints(rotmats, betas, transl)[:, SMPL.n_rotations :]
     # Pose correctives may move a leaf's vertex by millimetres; the skeleton's leaf is rigid.
     assert (leaves - fk).norm(dim=-1).max() < 0.02
 
@@ -159,8 +153,8 @@ def test_one_shape_for_a_batch_equals_the_shape_repeated(body):
 def test_gradients_reach_pose_shape_and_place(body):
     body = replace(body)  # nothing cached yet
     with torch.inference_mode():
-        body.landmarks(torch.eye(3).expand(N_BODY, 3, 3), torch.zeros(10), torch.zeros(3))
-    vector = torch.zeros(2, N_BODY, 3, requires_grad=True)
+        body.landmarks(torch.eye(3).expand(SMPL.n_rotations, 3, 3), torch.zeros(10), torch.zeros(3))
+    vector = torch.zeros(2, SMPL.n_rotations, 3, requires_grad=True)
     betas, transl = torch.zeros(10, requires_grad=True), torch.zeros(2, 3, requires_grad=True)
     points = body.landmarks(roma.rotvec_to_rotmat(vector), betas, transl)
     points.square().sum().backward()
@@ -170,10 +164,10 @@ def test_gradients_reach_pose_shape_and_place(body):
 
 
 def test_landmarks_lie_where_their_names_say(body):
-    rest = torch.eye(3).expand(N_BODY, 3, 3)
+    rest = torch.eye(3).expand(SMPL.n_rotations, 3, 3)
     points = body.landmarks(rest, torch.zeros(10), torch.zeros(3))
     joints = body.rest_joints(torch.zeros(10))
-    for name in LANDMARK_NAMES:
+    for name in BLAZEPOSE.names:
         if name in JOINT:  # shoulders, elbows, wrists, hips, knees, ankles
             assert (points[LANDMARK[name]] - joints[JOINT[name]]).norm() < 0.02
         if name.startswith("left_"):
@@ -197,7 +191,9 @@ def test_skinning_agrees_with_smplx(body, arrays):
 
     count = 6
     model = smplx.SMPL("", data_struct=Struct(**arrays), batch_size=count)
-    vector = torch.randn(count, N_BODY, 3, generator=torch.Generator().manual_seed(2)) * 0.6
+    vector = (
+        torch.randn(count, SMPL.n_rotations, 3, generator=torch.Generator().manual_seed(2)) * 0.6
+    )
     betas, transl = random_shapes(count, 3), torch.ones(count, 3)
     with torch.no_grad():
         theirs = model(
@@ -206,8 +202,8 @@ def test_skinning_agrees_with_smplx(body, arrays):
         )  # fmt: skip
     rotmats = roma.rotvec_to_rotmat(vector)
     assert (body.vertices(rotmats, betas, transl) - theirs.vertices).abs().max() < 1e-5
-    ours = body.joints(rotmats, betas, transl)[:, :N_BODY]
-    assert (ours - theirs.joints[:, :N_BODY]).abs().max() < 1e-5
+    ours = body.joints(rotmats, betas, transl)[:, : SMPL.n_rotations]
+    assert (ours - theirs.joints[:, : SMPL.n_rotations]).abs().max() < 1e-5
 
 
 def test_the_body_wears_a_suit_and_has_texture_coordinates(body):
@@ -261,8 +257,8 @@ def test_arrays_of_another_body_are_refused(arrays, key, value, said):
 
 
 def test_every_name_has_a_counterpart_on_the_other_side():
-    for names in (JOINT_NAMES, LANDMARK_NAMES):
-        other = mirrored(names)
+    for points in (SMPL, BLAZEPOSE):
+        names, other = points.names, points.mirror
         assert [other[i] for i in other] == list(range(len(names)))
         left = [i for i, name in enumerate(names) if "left" in name]
         assert left and all("right" in names[other[i]] for i in left)

@@ -13,7 +13,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from hpsvid.body.model import Body
-from hpsvid.body.skeleton import N_BODY, PARENTS
+from hpsvid.body.skeleton import SMPL
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.formats.bvh import euler_zxy, write_bvh
 from hpsvid.formats.rig import RIGS
@@ -53,7 +53,10 @@ def joints_by_pybvh(path: Path, rig: RigName) -> Array:
     pybvh = pytest.importorskip("pybvh")
     skeleton = quietly(pybvh.read_bvh_file, path)
     names = [node.name for node in skeleton.nodes]
-    sites = [f"EndSite{RIGS[rig][PARENTS[leaf]]}" for leaf in range(N_BODY, len(PARENTS))]
+    sites = [
+        f"EndSite{RIGS[rig][SMPL.parents[leaf]]}"
+        for leaf in range(SMPL.n_rotations, len(SMPL.parents))
+    ]
     return skeleton.node_positions()[:, [names.index(n) for n in (*RIGS[rig], *sites)]] / 100
 
 
@@ -73,7 +76,7 @@ def test_two_parsers_see_the_joints_that_were_written(
     for person, path in zip(motion.people, paths, strict=True):
         expected = person.joints @ CAMERA_TO_Y_UP
         np.testing.assert_allclose(
-            joints_by_bvhio(path, rig), expected[:, :N_BODY], rtol=0, atol=TENTH_MM
+            joints_by_bvhio(path, rig), expected[:, : SMPL.n_rotations], rtol=0, atol=TENTH_MM
         )
         np.testing.assert_allclose(joints_by_pybvh(path, rig), expected, rtol=0, atol=TENTH_MM)
 
@@ -91,7 +94,7 @@ def test_wild_and_gimbal_near_poses_come_back(tmp_path: Path, body: Body) -> Non
     person = make_person(body, dataclasses.replace(shape, rotmats=rotmats))
     motion = dataclasses.replace(make_motion(body, 0, frames=40), people=(person,))
     (path,) = write_bvh(motion, body, tmp_path, "a", ExportOptions())
-    expected = (person.joints @ CAMERA_TO_Y_UP)[:, :N_BODY]
+    expected = (person.joints @ CAMERA_TO_Y_UP)[:, : SMPL.n_rotations]
     np.testing.assert_allclose(joints_by_bvhio(path, "smpl"), expected, rtol=0, atol=TENTH_MM)
     assert np.isfinite(channels(path)).all()
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hpsvid.body.model import Body
-from hpsvid.body.skeleton import LIMB_LANDMARKS
+from hpsvid.body.skeleton import LIMB_LANDMARKS, SMPL
 from hpsvid.body.smpl import load_smpl
 from hpsvid.common.checkpoints import fill
 from hpsvid.common.geometry import project
@@ -26,7 +26,6 @@ from hpsvid.official.hybrik_evidence import (
 from hpsvid.official.hybrik_network import (
     CELLS,
     DEPTH_M,
-    MIRROR,
     HybrIKHRNet,
     HybrIKResNet,
     average,
@@ -61,8 +60,8 @@ def test_a_mirrored_picture_gives_the_mirrored_person(small_net: HybrIKHRNet) ->
     with torch.inference_mode():
         one, other = predict(small_net, crops), predict(small_net, crops.flip(-1))
     assert one.uvd.shape == (1, 29, 3) and one.sigma.shape == (1, 29)
-    torch.testing.assert_close(other.uvd, one.uvd[:, MIRROR] * torch.tensor([-1.0, 1, 1]))
-    torch.testing.assert_close(other.sigma, one.sigma[:, MIRROR])
+    torch.testing.assert_close(other.uvd, one.uvd[:, SMPL.mirror] * torch.tensor([-1.0, 1, 1]))
+    torch.testing.assert_close(other.sigma, one.sigma[:, SMPL.mirror])
     torch.testing.assert_close(other.scale, one.scale)
     # the left shoulder's twist is the right one's, turned the other way
     torch.testing.assert_close(other.twist[:, 15], one.twist[:, 16] * torch.tensor([1.0, -1]))

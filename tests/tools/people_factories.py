@@ -6,7 +6,7 @@ from typing import cast
 import numpy as np
 import torch
 
-from hpsvid.body.skeleton import JOINT, N_BODY
+from hpsvid.body.skeleton import JOINT, SMPL
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.common.raster import vertex_normals
 from hpsvid.mocap.amass import MotionCapture
@@ -120,7 +120,7 @@ def source(length: int) -> MotionSource:
     for seed in range(2):
         rng = np.random.default_rng(seed)
         phase = np.linspace(0, 6, 3 * length)[:, None, None]
-        angles = 0.25 * np.sin(phase + rng.uniform(0, 6, (N_BODY, 3)))
+        angles = 0.25 * np.sin(phase + rng.uniform(0, 6, (SMPL.n_rotations, 3)))
         angles[:, 0] *= 0.2
         rotmats = axis_angle_to_matrix(torch.from_numpy(angles)).float().numpy()
         transl = np.zeros((3 * length, 3), np.float32)
@@ -136,7 +136,7 @@ def source(length: int) -> MotionSource:
 
 def standing(frames=2) -> Motion:
     """Somebody who stands with arms half down."""
-    rotmats = np.tile(np.eye(3), (frames, N_BODY, 1, 1))
+    rotmats = np.tile(np.eye(3), (frames, SMPL.n_rotations, 1, 1))
     for side, sign in (("left", -1), ("right", 1)):
         angle = torch.tensor([0, 0, sign * 1.0], dtype=torch.float64)
         rotmats[:, JOINT[f"{side}_shoulder"]] = axis_angle_to_matrix(angle).numpy()

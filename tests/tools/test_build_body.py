@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from hpsvid.body.skeleton import JOINT, JOINT_NAMES, mirror_name
+from hpsvid.body.skeleton import JOINT, SMPL, mirror_name
 from hpsvid.common.weights import weights_path
 from tools.build_body.build import write_npz
 from tools.build_body.correctives import DESCENDANTS, RANGES, _sample, _swing_twist
@@ -26,7 +26,7 @@ from tools.build_body.landmarks import (
 from tools.build_body.look import suit_colours, texture_coordinates
 from tools.build_body.makehuman import EYES
 from tools.build_body.shape import volume
-from tools.build_body.skeleton import MIRROR, joint_shares, limit_influences
+from tools.build_body.skeleton import joint_shares, limit_influences
 from tools.build_body.tpose import (
     FOREARM,
     GROUPS,
@@ -223,13 +223,13 @@ def test_skin_weights_are_limited_alike_on_both_sides():
     rng = np.random.default_rng(3)
     half = rng.dirichlet(np.full(24, 0.5), 50)
     centre = rng.dirichlet(np.full(24, 0.5), 20)
-    centre = (centre + centre[:, MIRROR]) / 2  # the mid line is its own mirror image
-    weights = np.concatenate([half, half[:, MIRROR], centre])
+    centre = (centre + centre[:, SMPL.mirror_rotations]) / 2  # the mid line is its own mirror image
+    weights = np.concatenate([half, half[:, SMPL.mirror_rotations], centre])
     mirror = np.concatenate([np.arange(50, 100), np.arange(50), np.arange(100, 120)])
     limited = limit_influences(weights, mirror)
     assert (limited > 0).sum(1).max() <= 4
     np.testing.assert_allclose(limited.sum(1), 1)
-    np.testing.assert_allclose(limited[mirror][:, MIRROR], limited, atol=1e-12)
+    np.testing.assert_allclose(limited[mirror][:, SMPL.mirror_rotations], limited, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_swing_and_twist_multiply_to_the_rotation():
 
 def test_sampled_rotations_cover_every_joint_and_stay_in_range():
     rng = np.random.default_rng(5)
-    for name in JOINT_NAMES[1:24]:
+    for name in SMPL.rotation_names[1:]:
         assert _sample(name, rng, 3).shape == (3, 3, 3)
     bends = Rotation.from_matrix(_sample("left_foot", rng, 200)).as_euler("xyz", degrees=True)
     low, high = RANGES["foot"][0][1:]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpsvid.body.skeleton import JOINT, JOINT_NAMES
+from hpsvid.body.skeleton import JOINT, SMPL
 from tests.tools.people_factories import scene_of
 from tools.people.film import NOBODY, Frame, exact_frames, filmed
 from tools.people.lens import draw_sensor
@@ -90,7 +90,7 @@ def test_states_of_points_by_the_samples_of_their_pixel():
     flat = np.array([[0.5, 0.5], [0.5, 0.5], [1.5, 0.5], [1.5, 0.5], [2.5, 0.5], [4.0, 0.5]])
     states = point_states(points, flat, np.full(6, 0.1), frame, 0)
     assert states.tolist() == [SEEN, SELF_HIDDEN, HIDDEN, SEEN, SEEN, OUTSIDE]
-    assert (depth_under_skin(JOINT_NAMES) > 0).all()
+    assert (depth_under_skin(SMPL.names) > 0).all()
 
 
 def test_film_is_the_same_for_the_same_seed_and_the_picture_shows_the_person(two):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hpsvid.body.skeleton import JOINT, N_BODY, PARENTS
+from hpsvid.body.skeleton import JOINT, SMPL
 from tools.build_body.correctives import Reference, pose_directions
 from tools.build_body.decimate import HalfMesh, decimate
 from tools.build_body.landmarks import (
@@ -138,7 +138,9 @@ def build_body(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, tuple[flo
         "posedirs": _rounded(correctives, CORRECTIVE_STEP_M).astype(np.float32),
         "J_regressor": regressor.astype(np.float32),
         "weights": skin.astype(np.float32),
-        "kintree_table": np.array([[2**32 - 1, *PARENTS[1:N_BODY]], range(N_BODY)], np.uint32),
+        "kintree_table": np.array(
+            [[2**32 - 1, *SMPL.parents[1 : SMPL.n_rotations]], range(SMPL.n_rotations)], np.uint32
+        ),
         "f": faces.astype(np.uint32),
         "J": rest.astype(np.float32),
         "bs_style": np.array("lbs"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from hpsvid.body.skeleton import JOINT, N_BODY, PARENTS, mirror_name
+from hpsvid.body.skeleton import JOINT, SMPL, mirror_name
 from tools.build_body.shape import FLIP
 from tools.build_body.skeleton import NAMES
 from tools.build_body.tpose import blend_skin, dual_quaternions, unit
@@ -43,12 +43,11 @@ RANGES = {
 TWIST = {"shoulder": (-0.05, 0.95), "hip": (-0.05, 0.9), "elbow": (-0.12, 0.75)}
 CHILD = {"shoulder": "elbow", "elbow": "wrist", "wrist": "hand", "hip": "knee"}
 FOREARM_TWIST, FOREARM_START, FOREARM_LENGTH = 0.8, 0.15, 0.8
-DESCENDANTS = np.zeros((N_BODY, N_BODY), bool)  # [j, k]: k is j or hangs below it
-for _k in range(N_BODY):
-    _j = _k
-    while _j >= 0:
-        DESCENDANTS[_j, _k] = True
-        _j = PARENTS[_j]
+DESCENDANTS = np.zeros(
+    (SMPL.n_rotations, SMPL.n_rotations), bool
+)  # [j, k]: k is j or hangs below it
+for _k in range(SMPL.n_rotations):
+    DESCENDANTS[[_k, *SMPL.ancestors[_k]], _k] = True
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,7 +74,7 @@ def pose_directions(
     """
     errors: dict[str, tuple[float, float]] = {}
     rng = np.random.default_rng(seed)
-    found = np.zeros((len(mirror), 3, 9 * (N_BODY - 1)))
+    found = np.zeros((len(mirror), 3, 9 * (SMPL.n_rotations - 1)))
     signs = FLIP[None, :, None] * np.outer(FLIP, FLIP).reshape(9)  # of a mirrored rotation
     for name in NAMES[1:]:
         if name.startswith("right_"):

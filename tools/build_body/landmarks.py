@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.optimize import nnls
 
-from hpsvid.body.skeleton import JOINT, LANDMARK_NAMES, mirror_name
+from hpsvid.body.skeleton import BLAZEPOSE, JOINT, mirror_name
 
 # Vertices of MakeHuman's base mesh, found by geometric rules (foremost, lowest, outermost point
 # of the bone's region) and looked at; the right side is the mirror image.
@@ -122,7 +122,7 @@ def landmark_regressor(
     left["left_foot_index"] = vertices(points["left_big_toe"], points["left_second_toe"])
     left["mouth_left"] = vertices(points["left_mouth"])
     rows = []
-    for name in LANDMARK_NAMES:
+    for name in BLAZEPOSE.names:
         here = "mouth_left" if name == "mouth_right" else name.replace("right_", "left_")
         row = left[here] if here in left else vertices(points[here])
         rows.append(row if here == name else row[mirror])

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.optimize import nnls
 
-from hpsvid.body.skeleton import JOINT, N_BODY, mirror_name
+from hpsvid.body.skeleton import JOINT, SMPL, mirror_name
 from hpsvid.types import N_BETAS
 from tools.build_body.skeleton import NAMES, SPINE_JOINTS_AND_HEAD
 
@@ -77,7 +77,7 @@ def joint_regressor(
     skin: (V, 24). Non-negative least squares on surface points near each joint.
     """
     chosen = np.flatnonzero(np.arange(len(people)) % HELD_OUT)[:FIT_PEOPLE]
-    rows = np.zeros((N_BODY, len(mean)))
+    rows = np.zeros((SMPL.n_rotations, len(mean)))
     for name in NAMES:
         if name.startswith("right_"):
             continue

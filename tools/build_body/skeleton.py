@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from hpsvid.body.skeleton import JOINT, JOINT_NAMES, N_BODY, mirrored
+from hpsvid.body.skeleton import JOINT, SMPL
 
-NAMES = JOINT_NAMES[:N_BODY]
-MIRROR = mirrored(NAMES)
+NAMES = SMPL.rotation_names
 SIDES = (("L", "left_"), ("R", "right_"))
 SPINE_BONES = ("spine05", "spine04", "spine03", "spine02", "spine01")  # from the pelvis up
 SPINE_JOINTS = ("pelvis", "spine1", "spine2", "spine3")
@@ -21,7 +20,7 @@ def place_joints(heads: Heads) -> np.ndarray:
     MakeHuman's bones start elsewhere than SMPL's joints; the shares below put the centres where
     published figures of SMPL have them. The motion capture was fitted to these definitions.
     """
-    joints = np.zeros((len(heads["root"]), N_BODY, 3))
+    joints = np.zeros((len(heads["root"]), SMPL.n_rotations, 3))
 
     def put(name: str, place: np.ndarray) -> None:
         joints[:, JOINT[name]] = place
@@ -86,7 +85,7 @@ def merge_weights(
     height of each spine bone's middle, knots the heights where pelvis, spine1, spine2 and spine3
     carry everything; between two knots the weight passes over linearly.
     """
-    merged = np.zeros((len(weights), N_BODY))
+    merged = np.zeros((len(weights), SMPL.n_rotations))
     on_spine, lever = np.zeros(len(weights)), np.zeros(len(weights))
     for column, bone in enumerate(bones):
         if bone in SPINE_BONES:
@@ -112,8 +111,8 @@ def limit_influences(weights: np.ndarray, mirror: np.ndarray) -> np.ndarray:
         return rows / rows.sum(1, keepdims=True)
 
     rows = strongest(np.where(weights < 0.004, 0, weights))
-    rows = strongest((rows + rows[mirror][:, MIRROR]) / 2)
+    rows = strongest((rows + rows[mirror][:, SMPL.mirror_rotations]) / 2)
     # On the mid line the last place can go to one of two equal sides: give it to neither.
-    rows = np.where(rows[mirror][:, MIRROR] > 0, rows, 0)
-    rows = (rows + rows[mirror][:, MIRROR]) / 2
+    rows = np.where(rows[mirror][:, SMPL.mirror_rotations] > 0, rows, 0)
+    rows = (rows + rows[mirror][:, SMPL.mirror_rotations]) / 2
     return rows / rows.sum(1, keepdims=True)

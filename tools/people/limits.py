@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from hpsvid.body.skeleton import JOINT, N_BODY
+from hpsvid.body.skeleton import JOINT, SMPL
 from hpsvid.common.geometry import slerp
 from hpsvid.types import Array
 
@@ -54,7 +54,7 @@ def random_pose(rng: np.random.Generator) -> Array:
 
     Extremes are rarer than the middle: the angles follow a beta distribution.
     """
-    pose = np.tile(np.eye(3), (N_BODY, 1, 1))
+    pose = np.tile(np.eye(3), (SMPL.n_rotations, 1, 1))
     for part, (_, ranges) in LIMITS.items():
         low, high = np.array(ranges).T
         names = [part] if part in JOINT else [f"left_{part}", f"right_{part}"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from hpsvid.body.skeleton import JOINT, N_BODY
+from hpsvid.body.skeleton import JOINT, SMPL
 from hpsvid.mocap.amass import MotionCapture
 from hpsvid.mocap.sources import MotionSource
 from hpsvid.mocap.takes import chimera
@@ -249,7 +249,7 @@ def turned_about(motion: Motion, yaw: float, pelvis: Array, place: Array) -> Mot
 
 def as_capture(motion: Motion, betas: Array) -> MotionCapture:
     """The motion as `hpsvid.mocap.amass` has captures, on a body of these betas (10,)."""
-    assert motion.rotmats.shape[1] == N_BODY and len(betas) == N_BETAS
+    assert motion.rotmats.shape[1] == SMPL.n_rotations and len(betas) == N_BETAS
     return MotionCapture(
         name=motion.kind,
         rotmats=motion.rotmats.astype(np.float32),

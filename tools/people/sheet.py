@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from hpsvid.body.skeleton import JOINT, N_BODY, PARENTS
+from hpsvid.body.skeleton import JOINT, SMPL
 from hpsvid.mocap.amass import read_mocap_folder
 from hpsvid.mocap.sources import MotionSource
 from hpsvid.types import Array
@@ -37,7 +37,7 @@ FRAMES = 8  # of a scene, of which the middle one is shown
 def standing(character: Character, yaw_deg: float, seed: int) -> Array:
     """A character at ease before grey, turned by `yaw_deg`: (400, 200, 3) uint8."""
     width, height = TILE // 2 + 40, TILE * 5 // 4
-    pose = np.tile(np.eye(3), (N_BODY, 1, 1))
+    pose = np.tile(np.eye(3), (SMPL.n_rotations, 1, 1))
     for side, sign in (("left", -1), ("right", 1)):
         drop = Rotation.from_euler("z", sign * ARM_DROP_DEG, degrees=True)
         pose[JOINT[f"{side}_shoulder"]] = drop.as_matrix()
@@ -71,8 +71,8 @@ def with_truth(
     """The picture (H, W, 3) with a skeleton: its colour where seen, yellow where hidden."""
     out = picture.copy()
     points = [(round(float(x)), round(float(y))) for x, y in joints2d]
-    for child in range(1, len(PARENTS)):
-        cv2.line(out, points[PARENTS[child]], points[child], colour, 1, cv2.LINE_AA)
+    for child in range(1, len(SMPL.parents)):
+        cv2.line(out, points[SMPL.parents[child]], points[child], colour, 1, cv2.LINE_AA)
     for point, how in zip(points, state, strict=True):
         cv2.circle(out, point, 2, colour if how == SEEN else HIDDEN_COLOUR, -1)
     return out

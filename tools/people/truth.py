@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from hpsvid.body.model import Body
-from hpsvid.body.skeleton import JOINT_NAMES, LANDMARK_NAMES
+from hpsvid.body.skeleton import BLAZEPOSE, SMPL
 from hpsvid.mocap.amass import seen_by_camera
 from hpsvid.types import Array, BodyParams
 from tools.people.film import Frame
@@ -65,7 +65,7 @@ def _truth(scene: Scene, which: int, frames: list[Frame], body: Body) -> PersonT
         joints = body.joints(rotmats, betas, transl).numpy()
         landmarks = body.landmarks(rotmats, betas, transl).numpy()
     states, flats = [], []
-    for points, names in ((joints, JOINT_NAMES), (landmarks, LANDMARK_NAMES)):
+    for points, names in ((joints, SMPL.names), (landmarks, BLAZEPOSE.names)):
         depths = depth_under_skin(names)
         flat = _pixels(points, scene.shot.K)
         flats.append(flat.astype(np.float32))

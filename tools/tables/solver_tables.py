@@ -21,13 +21,13 @@ import torch
 from torch import Tensor
 
 from hpsvid.body.model import Body, load_body
-from hpsvid.body.skeleton import N_BODY, PARENTS, forward_kinematics
+from hpsvid.body.skeleton import SMPL, forward_kinematics
 from hpsvid.common.geometry import nearest_rotation, rotation_about, unit
 from hpsvid.common.tables import Column, Table
 from hpsvid.common.weights import weights_path
 from hpsvid.evaluation.metrics import MM
 from hpsvid.ik import hybrik, ikol
-from hpsvid.ik.hybrik import CHILDREN, twists
+from hpsvid.ik.hybrik import twists
 from hpsvid.ik.ikol import ANGLED, LEAVES, MOVES, bone_frames, gauss_newton_step, swing_jacobian
 
 Row = Sequence[Any]
@@ -58,7 +58,7 @@ def joint_error_mm(rotmats: Tensor, rest: Tensor, joints: Tensor) -> float:
     """Mean distance in mm of SMPL's joints, posed by `rotmats`, from `joints` (..., 29, 3) m."""
     posed, _ = forward_kinematics(rotmats, rest)
     off = posed - posed[..., :1, :] - joints + joints[..., :1, :]
-    return off[..., :N_BODY, :].norm(dim=-1).mean().item() * MM
+    return off[..., : SMPL.n_rotations, :].norm(dim=-1).mean().item() * MM
 
 
 def rotation_error_deg(rotmats: Tensor, truth: Tensor) -> float:
@@ -227,8 +227,9 @@ def released_kinematics(
     turned: list[Tensor] = []
     local: list[Tensor] = []
     spins: list[Tensor] = []  # angular velocity by each angle (..., 18, 3)
-    for joint in range(N_BODY):
-        parent, children = PARENTS[joint], [c for c in CHILDREN[joint] if c < N_BODY]
+    for joint in range(SMPL.n_rotations):
+        parent = SMPL.parents[joint]
+        children = [c for c in SMPL.children[joint] if c < SMPL.n_rotations]
         before = turned[parent] if joint else torch.eye(3).to(angles).expand(*shape, 3, 3)
         if joint:
             arm = (before @ (rest[..., joint, :] - rest[..., parent, :])[..., None])[..., 0]
