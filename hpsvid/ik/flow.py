@@ -9,7 +9,7 @@ supplement A and C).
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,18 +32,6 @@ class Given:
     valid: Tensor  # (B, T) bool; the padding comes last
     phase: int | Tensor = 0  # (B, 1) or for all: which of the interleaved frames count as even
     whole: bool = True  # False: a lift may put out zeros for its error, or inversely its padding
-
-
-class Layer(Protocol):
-    """An invertible layer."""
-
-    def __call__(self, u: Tensor, given: Given) -> tuple[Tensor, Tensor]:
-        """Transformed (B, T, D) and log-determinant (B,)."""
-        ...
-
-    def inverse(self, v: Tensor, given: Given) -> Tensor:
-        """The input (B, T, D) that the layer takes to `v`."""
-        ...
 
 
 def mlp(n_in: int, hidden: int, n_out: int) -> nn.Sequential:

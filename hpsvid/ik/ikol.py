@@ -6,8 +6,8 @@ minimises the distance to all observed joints, which is what pays under noise. E
 closed form, so gradients flow through all of them (GN-Diff, Alg. 1).
 
 The paper turns 18 bones by one angle each in the plane that the observation spans. `solve` lets
-every swing go both ways, head, hands and feet included; `solve_released` is the published
-parametrisation, with its Jacobian put right.
+every swing go both ways, head, hands and feet included. The published parametrisation, with its
+Jacobian put right, is in `tools/tables/solver_tables.py`.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ DAMPING = 3e-4  # m^2, sigma of Eq. 10
 COST_SHARE = 0.03
 NEARBY = (0, -1, 1, -8, 8)  # frames whose swings a frame may start from
 CHUNK_FRAMES = 256
-SMALLEST_SIGMA_M = 1e-3  # what joints can claim to be known to
+SMALLEST_SIGMA_M = 1e-3  # a smaller sigma counts as this
 
 SWUNG = tuple(joint for joint in range(1, SMPL.n_rotations) if len(SMPL.children[joint]) == 1)
 TIPS = tuple(SMPL.children[joint][0] for joint in SWUNG)  # far ends of their bones
@@ -47,9 +47,6 @@ OWNERS = tuple(joint for joint in SWUNG for _ in range(2)) + tuple(
     joint for joint in FREE for _ in range(3)
 )
 N_SWINGS = 2 * len(SWUNG)
-# the published parametrisation, of SMPL's joints without the leaves
-LEAVES = tuple(joint for joint in SWUNG if SMPL.children[joint][0] >= SMPL.n_rotations)
-ANGLED = tuple(joint for joint in range(1, SMPL.n_rotations) if joint not in LEAVES)
 
 
 MOVES = torch.tensor(
@@ -58,7 +55,7 @@ MOVES = torch.tensor(
 
 
 @dataclass(frozen=True, slots=True)
-class _Bones:
+class Bones:
     """What stays the same from step to step."""
 
     rest: Tensor  # (..., 29, 3) m
@@ -67,33 +64,29 @@ class _Bones:
     twist: Tensor  # (..., 22, 3, 3)
 
 
-def bone_frames(rest: Tensor, twist: Tensor) -> _Bones:
+def bone_frames(rest: Tensor, twist: Tensor) -> Bones:
     """Each swung bone's axis at rest, two axes across it and its twist.
 
     rest: (..., 29, 3) m; twist: (..., 23, 2) cos and sin.
     """
     axis = unit(rest[..., TIPS, :] - rest[..., SWUNG, :])
     least = torch.nn.functional.one_hot(axis.detach().abs().argmin(-1), 3).to(axis.dtype)
-    one = unit(torch.linalg.cross(axis, least))
-    other = torch.linalg.cross(axis, one)
+    first = unit(torch.linalg.cross(axis, least))
+    second = torch.linalg.cross(axis, first)
     twist = twist[..., [joint - 1 for joint in SWUNG], :]
     length = twist.norm(dim=-1, keepdim=True)
     untwisted = torch.tensor([1.0, 0.0], dtype=twist.dtype, device=twist.device)
     cos, sin = torch.where(length > 1e-6, twist / length.clamp_min(1e-6), untwisted).unbind(-1)
-    return _Bones(rest, axis, torch.stack([one, other], -2), rotation_about(axis, cos, sin))
+    return Bones(rest, axis, torch.stack([first, second], -2), rotation_about(axis, cos, sin))
 
 
-def turn(rotmats: Tensor, step: Tensor, rest: Tensor, twist: Tensor) -> Tensor:
-    """Rotations (..., 24, 3, 3) moved by a step (..., 50), radians to first order.
+def turned_by(rotmats: Tensor, bones: Bones, step: Tensor | None = None) -> Tensor:
+    """Rotations (..., 24, 3, 3) moved by a step (..., 50), radians to first order; None: no step.
 
     The first 44 numbers tilt the bones of `SWUNG`, two each, in the joint's own axes; a bone keeps
-    its given twist and the smallest swing that reaches its new direction. The last six turn pelvis
-    and spine3. rotmats: (..., 24, 3, 3); rest: (..., 29, 3) m; twist: (..., 23, 2).
+    its given twist and takes the smallest swing that reaches its new direction. The last six turn
+    pelvis and spine3. rotmats: (..., 24, 3, 3).
     """
-    return _turned(rotmats, bone_frames(rest, twist), step)
-
-
-def _turned(rotmats: Tensor, bones: _Bones, step: Tensor | None = None) -> Tensor:
     aim, free = bones.axis, rotmats[..., FREE, :, :]
     if step is not None:
         tilt = (step[..., :N_SWINGS].unflatten(-1, (-1, 1, 2)) @ bones.across)[..., 0, :]
@@ -103,8 +96,12 @@ def _turned(rotmats: Tensor, bones: _Bones, step: Tensor | None = None) -> Tenso
     return torch.cat([swing @ bones.twist, free], -3)[..., PLACE, :, :]
 
 
-def swing_jacobian(rotmats: Tensor, bones: _Bones, share: Tensor) -> tuple[Tensor, Tensor]:
-    """As `joint_jacobian`; share: (..., 50, 28), how much of each pair's entry is taken."""
+def swing_jacobian(rotmats: Tensor, bones: Bones, share: Tensor) -> tuple[Tensor, Tensor]:
+    """Joints (..., 28, 3) m from the pelvis, and their Jacobian (..., 50, 3, 28) m / rad.
+
+    The analytic derivative of all joints but the pelvis by the step of `turned_by`, at no step;
+    `rotmats` have the twists of `bones`. share: (..., 50, 28) factor of each entry.
+    """
     joints, turned = forward_kinematics(rotmats, bones.rest)
     joints = joints - joints[..., :1, :]
     # A swing that tilts also turns about its bone, or it would not stay the smallest one:
@@ -132,20 +129,17 @@ def solve(
     twist: Tensor,
     *,
     sigma: Tensor | None = None,
-    start: Tensor | None = None,
     in_time: bool = False,
     iterations: int = ITERATIONS,
-    damping: float = DAMPING,
 ) -> Tensor:
     """Parent-relative rotations (..., 24, 3, 3) whose joints lie closest to `joints`.
 
     joints, rest: (..., 29, 3) m, in any position, the pelvises put together; twist: (..., 23, 2)
     as in `hybrik.solve`; sigma: (..., 29) m, by which joints count as 1 / sigma^2, None: all alike.
-    start: rotations (..., 24, 3, 3) to start from but for their twists, such as the previous
-    frame's; None: HybrIK's. in_time: the last leading dimension is a run of frames, and without a
-    `start` each begins with its own or a neighbour's swings, whichever fit it better.
-    iterations >= 0; damping > 0 m^2 holds each step back (Eq. 10, whose sign is + here: towards
-    P - f). Batched over the leading dimensions, differentiable in all tensors.
+    Starts from HybrIK's swings. in_time: the last leading dimension is a run of frames, and each
+    starts from its own or a neighbour's swings, whichever fit it better. iterations >= 0; DAMPING
+    holds each step back (Eq. 10, whose sign is + here: towards P - f). Batched over the leading
+    dimensions, differentiable in all tensors.
     """
     bones = bone_frames(rest, twist)
     wanted = (joints - joints[..., :1, :])[..., 1:, :]
@@ -154,24 +148,24 @@ def solve(
         weight = sigma[..., 1:].clamp_min(SMALLEST_SIGMA_M).reciprocal()
         weight = weight / weight.square().mean(-1, keepdim=True).sqrt()
     share = MOVES.to(weight) * weight[..., None, :]
-    rotmats = hybrik.solve(joints, rest, twist) if start is None else _turned(start, bones)
-    if in_time and start is None:
-        rotmats = _turned(_best_of_neighbours(rotmats, rest, wanted, weight), bones)
+    rotmats = hybrik.solve(joints, rest, twist)
+    if in_time:
+        rotmats = turned_by(_best_of_neighbours(rotmats, rest, wanted, weight), bones)
     for _ in range(iterations):
-        found, jacobian = swing_jacobian(rotmats, bones, share)
-        left = (wanted - found) * weight[..., None]
-        hold = damping + COST_SHARE * left.square().sum((-1, -2))
-        rotmats = _turned(rotmats, bones, gauss_newton_step(jacobian, left, hold))
+        posed, jacobian = swing_jacobian(rotmats, bones, share)
+        left = (wanted - posed) * weight[..., None]
+        hold = DAMPING + COST_SHARE * left.square().sum((-1, -2))
+        rotmats = turned_by(rotmats, bones, gauss_newton_step(jacobian, left, hold))
     return rotmats
 
 
 def _best_of_neighbours(rotmats: Tensor, rest: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
     """For each frame of (..., T, 24, 3, 3) those rotations of a frame nearby that fit it best."""
     posed, _ = forward_kinematics(rotmats, rest)
-    found = posed[..., 1:, :] - posed[..., :1, :]
+    posed = posed[..., 1:, :] - posed[..., :1, :]
     frames = torch.arange(rotmats.shape[-4], device=rotmats.device)
     sources = torch.stack([(frames + lag).clamp(0, len(frames) - 1) for lag in NEARBY])
-    off = (wanted[..., None, :, :, :] - found[..., sources, :, :]).square().sum(-1)
+    off = (wanted[..., None, :, :, :] - posed[..., sources, :, :]).square().sum(-1)
     cost = (off * weight[..., None, :, :].square()).sum(-1)  # (..., lags, T)
     best = cost.argmin(-2)  # at a tie the first of NEARBY, the frame itself
     chosen = sources[best, frames][..., None, None, None]
@@ -195,8 +189,6 @@ class Ikol:
     """The Gauss-Newton solver behind the `Solver` protocol."""
 
     body: Body
-    iterations: int = ITERATIONS
-    damping: float = DAMPING  # m^2
     name: str = "ikol"  # as in `hpsvid.ik.SOLVERS`
     window_length: None = None  # takes a whole track at once
 
@@ -209,15 +201,7 @@ class Ikol:
         parts = zip(*(x.split(CHUNK_FRAMES) for x in frames), strict=True)
         with torch.inference_mode():
             rotmats = [
-                solve(
-                    joints,
-                    rest,
-                    twist,
-                    sigma=sigma,
-                    in_time=True,
-                    iterations=self.iterations,
-                    damping=self.damping,
-                )
+                solve(joints, rest, twist, sigma=sigma, in_time=True)
                 for joints, twist, sigma in parts
             ]
         return BodyParams(

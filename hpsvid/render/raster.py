@@ -7,6 +7,7 @@ perspective-correct. Pictures are drawn in two steps: which face each sample see
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -50,15 +51,25 @@ def lit(normals: Array) -> Array:
     return out
 
 
+class _Surface(NamedTuple):
+    """Triangles ready to be painted."""
+
+    faces: Array  # (F, 3)
+    edges: Array  # (F, 3, 3), see `edge_functions`
+    normals: Array  # (V, 3)
+    paints: Array  # (V, 4) red, green, blue in 0..255 and opacity in 0..1
+
+
 @compiled
 def _paint(
-    seen: Array, edges: Array, faces: Array, normals: Array, paints: Array, x0: int, y0: int,
-    alpha: float, out: Array,
-) -> None:  # fmt: skip
+    seen: Array, surface: _Surface, corner: tuple[int, int], alpha: float, out: Array
+) -> None:
     """Light what the samples see and blend it into `out` (H, W, 3) uint8.
 
-    paints: (V, 4) red, green, blue in 0..255 and opacity in 0..1.
+    corner: x0 y0 px of `seen` in the picture.
     """
+    x0, y0 = corner
+    normals, paints = surface.normals, surface.paints
     height, width, samples = seen.shape
     for row in range(height):
         for column in range(width):
@@ -68,8 +79,8 @@ def _paint(
                 if face < 0:
                     continue
                 dx, dy = sample_offset(sample, samples)
-                p, q, r = faces[face]
-                a, b, c = corner_weights(edges[face], x0 + column + dx, y0 + row + dy)
+                p, q, r = surface.faces[face]
+                a, b, c = corner_weights(surface.edges[face], x0 + column + dx, y0 + row + dy)
                 light = brightness(
                     a * normals[p, 0] + b * normals[q, 0] + c * normals[r, 0],
                     a * normals[p, 1] + b * normals[q, 1] + c * normals[r, 1],
@@ -123,6 +134,6 @@ class RasterRenderer:
         window = pixel_window(boxes)
         if window is not None:
             seen, _ = visible_faces(edges, scale, boxes, window, 4, NEAR_M)
-            normals = vertex_normals(vertices, faces)
-            _paint(seen, edges, faces, normals, paints, window[0], window[1], alpha, out)
+            surface = _Surface(faces, edges, vertex_normals(vertices, faces), paints)
+            _paint(seen, surface, window[:2], alpha, out)
         return out

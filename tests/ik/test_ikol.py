@@ -9,7 +9,7 @@ from hpsvid.body.skeleton import forward_kinematics
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.ik import hybrik, load_solver
 from hpsvid.ik.hybrik import twists
-from hpsvid.ik.ikol import CHUNK_FRAMES, MOVES, Ikol, solve, turn
+from hpsvid.ik.ikol import CHUNK_FRAMES, MOVES, Ikol, bone_frames, solve, turned_by
 from hpsvid.types import Observations, Window
 from tools.tables.solver_tables import joint_jacobian, released_kinematics, solve_released
 
@@ -52,7 +52,7 @@ def test_jacobian_is_what_autograd_finds(moving):
     rotmats = solve(forward_kinematics(rotmats, rest)[0], rest, twist)
 
     def joints(step):
-        posed, _ = forward_kinematics(turn(rotmats, step, rest, twist), rest)
+        posed, _ = forward_kinematics(turned_by(rotmats, bone_frames(rest, twist), step), rest)
         return (posed - posed[:, :1])[:, 1:].sum(0)  # frames do not mix: the sum keeps them apart
 
     wanted = torch.autograd.functional.jacobian(joints, torch.zeros(4, 50).double())
@@ -127,19 +127,6 @@ def test_sure_joints_count_more(moving):
     assert off[0] < 0.75 * off[1]
 
 
-def test_the_previous_frames_pose_is_a_start(moving):
-    """A few steps from there lead where many from HybrIK's do."""
-    _, rest, joints, twist = moving
-    generator = torch.Generator().manual_seed(2)
-    seen = joints + 0.01 * torch.randn(joints.shape, generator=generator, dtype=torch.float64)
-    cold = solve(seen, rest, twist, iterations=20)
-    before = torch.cat([cold[:1], cold[:-1]])
-    warm = solve(seen, rest, twist, start=before)
-    settled = forward_kinematics(cold, rest)[0]
-    assert error_mm(before, rest, settled) > 25
-    assert error_mm(warm, rest, settled) < 1.5
-
-
 def test_a_frame_without_sense_starts_from_its_neighbour(moving):
     """A frame in which the upper body is guesswork, between frames that are seen."""
     _, rest, joints, twist = moving
@@ -156,21 +143,17 @@ def test_a_frame_without_sense_starts_from_its_neighbour(moving):
 
 
 def test_gradients_flow_through_the_steps(moving):
-    """GN-Diff: by joints, skeleton, twists, sigmas and the start."""
-    rotmats, rest, joints, twist = (x[:1] if x.ndim > 2 else x for x in moving)
+    """GN-Diff: by joints, skeleton, twists and sigmas."""
+    _, rest, joints, twist = (x[:1] if x.ndim > 2 else x for x in moving)
     generator = torch.Generator().manual_seed(3)
     joints = joints + 0.02 * torch.randn(joints.shape, generator=generator, dtype=torch.float64)
     sigma = 0.01 + 0.02 * torch.rand(1, 29, generator=generator, dtype=torch.float64)
-    given = [x.detach().requires_grad_() for x in (joints, rest, twist, sigma, rotmats)]
+    given = [x.detach().requires_grad_() for x in (joints, rest, twist, sigma)]
 
-    def cold(joints, rest, twist, sigma):
+    def solved(joints, rest, twist, sigma):
         return solve(joints, rest, twist, sigma=sigma, iterations=2)
 
-    def warm(*given):
-        return solve(*given[:3], start=given[4], iterations=2)
-
-    assert torch.autograd.gradcheck(cold, given[:4], fast_mode=True)
-    assert torch.autograd.gradcheck(warm, given, fast_mode=True)
+    assert torch.autograd.gradcheck(solved, given, fast_mode=True)
 
 
 def test_any_leading_dimensions(moving):

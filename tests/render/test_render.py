@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from hpsvid.body.model import Body
-from hpsvid.common.raster import rasterise, vertex_normals
+from hpsvid.common.raster import vertex_normals
 from hpsvid.errors import DependencyError, InputError
 from hpsvid.render import Mesh, Renderer, load_renderer
 from hpsvid.render.overlay import Overlay, person_colour, tinted
 from hpsvid.types import Array, Frames
 from tests.factories import make_motion
+from tools.people.attributes import rasterise
 from tools.people.render_golden import GOLDEN, scenes, standing
 
 K = np.array([[300.0, 0, 100], [0, 300, 75], [0, 0, 1]])

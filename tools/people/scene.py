@@ -14,9 +14,10 @@ import numba
 import numpy as np
 
 from hpsvid.body.model import Body
-from hpsvid.common.raster import NEAR_M, rasterise, vertex_normals
+from hpsvid.common.raster import NEAR_M, vertex_normals
 from hpsvid.types import Array
 from tools.build_body.look import CAP, EYE, IRIS, JERSEY, SHOES, SKIN, TROUSERS
+from tools.people.attributes import rasterise
 
 SUPERSAMPLE = 2  # subpixels per pixel and axis, for the room as for the people
 _TEXEL_M = 0.006  # finest texture grain; a 720p camera at 3 m sees about 3 mm a pixel

@@ -28,12 +28,15 @@ from hpsvid.common.weights import weights_path
 from hpsvid.evaluation.metrics import MM
 from hpsvid.ik import hybrik, ikol
 from hpsvid.ik.hybrik import twists
-from hpsvid.ik.ikol import ANGLED, LEAVES, MOVES, bone_frames, gauss_newton_step, swing_jacobian
+from hpsvid.ik.ikol import MOVES, SWUNG, bone_frames, gauss_newton_step, swing_jacobian
 
 Row = Sequence[Any]
 Solve = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Joints (..., 29, 3) m, rest skeleton and twists to rotations (..., 24, 3, 3)."""
 
+# the published parametrisation of IKOL, of SMPL's joints without the leaves
+LEAVES = tuple(joint for joint in SWUNG if SMPL.children[joint][0] >= SMPL.n_rotations)
+ANGLED = tuple(joint for joint in range(1, SMPL.n_rotations) if joint not in LEAVES)
 SEED = 0
 LEVELS_MM = (0, 10, 20, 30)
 REPEATS = 16  # jitters of the 64 poses
@@ -179,8 +182,8 @@ def main() -> None:
 def joint_jacobian(rotmats: Tensor, rest: Tensor, twist: Tensor) -> tuple[Tensor, Tensor]:
     """Joints (..., 28, 3) m from the pelvis, and their Jacobian (..., 50, 3, 28) m / rad.
 
-    The derivative of all joints but the pelvis by the step of `turn`, at no step; analytic.
-    Arguments as of `turn`; `rotmats` have the twists given.
+    The derivative of all joints but the pelvis by the step of `ikol.turned_by`, at no step;
+    analytic. `rotmats` have the twists given.
     """
     return swing_jacobian(rotmats, bone_frames(rest, twist), MOVES.to(rotmats))
 
