@@ -45,8 +45,8 @@ def train(
     """Train a solver or the lifter; an interrupted run goes on where it was."""
     with one_line_errors():
         from hpsvid.common.files import check_folder
-        from hpsvid.training.loop import FitConfig
-        from hpsvid.training.solvers import loss_weights, train_solver
+        from hpsvid.training.loop import FitConfig, TrainingFiles
+        from hpsvid.training.solvers import Recipe, loss_weights, train_solver
 
         if out.suffix != ".safetensors":
             raise InputError(f"{out}: suffix {out.suffix!r}; expected .safetensors")
@@ -57,24 +57,27 @@ def train(
             refuse_idle(context, f"on {model}", "mocap")
         if not model.startswith("niki"):
             refuse_idle(context, f"on {model}, which is not NIKI", "without", "loss")
-        folder = folder or out.with_suffix("")
+        files = TrainingFiles(data=data, out=out, folder=folder or out.with_suffix(""))
         out.parent.mkdir(parents=True, exist_ok=True)
         if model == "lifter":
             from hpsvid.training.lifter import train_lifter
 
             scores = train_lifter(
-                data, out, folder, mocap=mocap, size=size, seed=seed, steps=steps, minutes=minutes
+                files, mocap=mocap, size=size, seed=seed, steps=steps, minutes=minutes
             )
             told = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
-            print(f"wrote {out}; validation {told}; log in {folder}")
+            print(f"wrote {out}; validation {told}; log in {files.folder}")
             return
-        config = FitConfig(steps=steps, minutes=minutes)
-        error = train_solver(
-            model, data, out, folder, size=size, seed=seed, config=config, pairs=pairs,
-            weights=loss_weights(loss),
+        recipe = Recipe(
+            solver=model,
+            size=size,
+            seed=seed,
+            fit=FitConfig(steps=steps, minutes=minutes),
+            loss=loss_weights(loss),
             without=names_in(without, PartName, "--without") if without else (),
-        )  # fmt: skip
-        print(f"wrote {out}; mean validation MPJPE {error:.1f} mm, log in {folder}")
+        )
+        error = train_solver(recipe, files, pairs)
+        print(f"wrote {out}; mean validation MPJPE {error:.1f} mm, log in {files.folder}")
 
 
 weights_app = typer.Typer(help="Weights of other people's networks.", no_args_is_help=True)

@@ -295,25 +295,26 @@ class Flow(nn.Module):
         return v
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CouplingSize:
+    """Size and kind of the couplings of a model."""
+
+    n_condition: int  # features of the condition
+    hidden: int  # width of the spatial couplings
+    attention: int = 0  # width of the temporal couplings (NIKI supplement, Fig. 3); 0: none
+    heads: int = 4
+    beliefs: bool = False  # spatial couplings are `BeliefCoupling`s
+
+
 def couplings(
-    features: Tensor,
-    keep_also: Tensor,
-    group: int,
-    *,
-    n_condition: int,
-    blocks: int,
-    hidden: int,
-    attention: int = 0,
-    heads: int = 4,
-    beliefs: bool = False,
+    features: Tensor, keep_also: Tensor, group: int, blocks: int, size: CouplingSize
 ) -> list[nn.Module]:
     """`blocks` pairs of spatial couplings over `features`, each followed by a temporal pair.
 
     features: (N,) indices; keep_also: indices that the spatial couplings may read besides; group:
     features of one joint or bone. Even blocks split whole groups, odd blocks single features.
-    attention: width of the temporal couplings (NIKI supplement, Fig. 3), 0 for none; even blocks
-    interleave the frames, odd ones split the window in the middle. beliefs: spatial couplings are
-    `BeliefCoupling`s.
+    Temporal couplings of even blocks interleave the frames, those of odd ones split the window in
+    the middle.
     """
     layers: list[nn.Module] = []
     place = torch.arange(len(features))
@@ -321,14 +322,19 @@ def couplings(
         odd = (place // (group if block % 2 == 0 else 1)) % 2 == 1
         for move in (odd, ~odd):
             keep = torch.cat([keep_also, features[~move]])
-            kind = BeliefCoupling if beliefs else SpatialCoupling
-            layers.append(kind(keep, features[move], n_condition, hidden))
+            kind = BeliefCoupling if size.beliefs else SpatialCoupling
+            layers.append(kind(keep, features[move], size.n_condition, size.hidden))
         split: Split = "interleaved" if block % 2 == 0 else "halves"
         layers += [
             TemporalCoupling(
-                features, n_condition, attention, heads, split=split, moves_first=first
+                features,
+                size.n_condition,
+                size.attention,
+                size.heads,
+                split=split,
+                moves_first=first,
             )
             for first in (True, False)
-            if attention
+            if size.attention
         ]
     return layers

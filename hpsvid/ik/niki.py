@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from hpsvid.common.geometry import nearest_rotation
 from hpsvid.common.records import join
-from hpsvid.ik.flow import Flow, Given, Lift, couplings
+from hpsvid.ik.flow import CouplingSize, Flow, Given, Lift, couplings
 from hpsvid.ik.hybrik import solve, twists
 from hpsvid.ik.tensors import (
     BETA_SCALE,
@@ -75,17 +75,17 @@ class Niki(nn.Module):
         super().__init__()
         self.config = config
         both = config.kind == "twist-and-swing"
-        size = {
-            "n_condition": CONDITION_DIM,
-            "hidden": config.hidden,
-            "attention": config.attention,
-            "heads": config.heads,
-            "beliefs": config.analytic,
-        }
+        size = CouplingSize(
+            n_condition=CONDITION_DIM,
+            hidden=config.hidden,
+            attention=config.attention,
+            heads=config.heads,
+            beliefs=config.analytic,
+        )
         evidence = JOINT_DIM + (0 if both else TWIST_DIM)
         # the pelvis is the origin: nothing to move there
         used = torch.arange(3, evidence if config.analytic else evidence + POSE_DIM)
-        first = couplings(used, used[:0], 3, blocks=config.blocks, **size)
+        first = couplings(used, used[:0], 3, config.blocks, size)
         if config.analytic:
             first.append(Lift(evidence, *((_swing, _posed) if both else (_solved, _observed))))
         self.first = Flow(first)
@@ -94,11 +94,11 @@ class Niki(nn.Module):
         if both:
             swings, twist = torch.arange(POSE_DIM), POSE_DIM + torch.arange(TWIST_DIM)
             if config.analytic:
-                second = couplings(twist, swings, 2, blocks=config.twist_blocks, **size)
+                second = couplings(twist, swings, 2, config.twist_blocks, size)
                 second.append(Lift(POSE_DIM + TWIST_DIM, _twisted, _untwisted))
             else:
                 every = torch.cat([swings, twist])
-                second = couplings(every, every[:0], 2, blocks=config.twist_blocks, **size)
+                second = couplings(every, every[:0], 2, config.twist_blocks, size)
             self.second = Flow(second)
 
     def given(

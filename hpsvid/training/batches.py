@@ -16,6 +16,8 @@ from hpsvid.mocap.sources import MotionSource
 from hpsvid.training.losses import Batch
 from hpsvid.types import N_BETAS, N_JOINTS
 
+POOL = 512  # windows that batches are drawn from
+FRESH = 2  # of them are replaced before each batch
 LIFTED_SHARE = 0.5  # of a batch's windows, where there are lifted pairs
 
 
@@ -113,25 +115,23 @@ class MotionBatches:
         batch: int,
         framewise: bool,
         seed: int,
-        pool: int = 512,
-        fresh: int = 2,
         pairs: LiftedPairs | None = None,
     ) -> None:
         self.source, self.body = source, body
-        self.framewise, self.fresh, self.pairs = framewise, fresh, pairs
+        self.framewise, self.pairs = framewise, pairs
         self.lifted = 0 if pairs is None else round(LIFTED_SHARE * batch)
         self.batch = batch - self.lifted
         self.rng = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
         self.pool = np.stack(
-            [source.varied(self.rng).rotmats for _ in range(max(pool, self.batch))]
+            [source.varied(self.rng).rotmats for _ in range(max(POOL, self.batch))]
         )
         self.next = 0
 
     def __iter__(self) -> Iterator[Batch]:
         """Batches without end."""
         while True:
-            for _ in range(self.fresh):
+            for _ in range(FRESH):
                 self.pool[self.next] = self.source.varied(self.rng).rotmats
                 self.next = (self.next + 1) % len(self.pool)
             chosen = self.rng.choice(len(self.pool), self.batch, replace=False)

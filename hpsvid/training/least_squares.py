@@ -1,5 +1,7 @@
 """Start a flow's couplings from a least-squares fit of their last layers."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -36,44 +38,61 @@ def _fit_belief(
     layer: BeliefCoupling, u: Tensor, given: Given, truth: Tensor, ridge: float
 ) -> None:
     columns = layer.read(u, given), *(x[..., layer.move] for x in (u, truth, given.precision))
-    seen, own, wanted, precision = (x[given.valid] for x in columns)
-    belief, doubt = torch.zeros_like(own), -torch.log(precision)
-    _fit_last(layer.network, seen, own, wanted, belief, doubt, precision, ridge=ridge)
+    read, own, wanted, precision = (x[given.valid] for x in columns)
+    samples = _Samples(
+        read=read,
+        own=own,
+        truth=wanted,
+        belief=torch.zeros_like(own),
+        doubt=-torch.log(precision),
+        precision=precision,
+    )
+    _fit_last(layer.network, samples, ridge)
 
 
 def _fit_readout(
     layer: TemporalCoupling, u: Tensor, given: Given, truth: Tensor, ridge: float
 ) -> None:
     own, wanted, precision = (x[..., layer.features] for x in (u, truth, given.precision))
-    moving, seen, average, doubt = layer.neighbours(own, given)
-    known = (x[moving] for x in (seen, own, wanted, average, doubt, precision))
-    _fit_last(layer.readout, *known, ridge=ridge)
+    moving, read, average, doubt = layer.neighbours(own, given)
+    samples = _Samples(
+        read=read[moving],
+        own=own[moving],
+        truth=wanted[moving],
+        belief=average[moving],
+        doubt=doubt[moving],
+        precision=precision[moving],
+    )
+    _fit_last(layer.readout, samples, ridge)
 
 
-def _fit_last(
-    network: nn.Sequential,
-    seen: Tensor,
-    own: Tensor,
-    truth: Tensor,
-    belief: Tensor,
-    doubt: Tensor,
-    precision: Tensor,
-    *,
-    ridge: float,
-) -> None:
-    """Fit a network's last layer to add to `belief` and `doubt` (N, M), given the input `seen`.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Samples:
+    """N samples of what a coupling sees of the M features that it moves."""
+
+    read: Tensor  # (N, K) what its network reads
+    own: Tensor  # (N, M) the features, with errors
+    truth: Tensor  # (N, M) without
+    belief: Tensor  # (N, M) before the network adds to it
+    doubt: Tensor  # (N, M) the same
+    precision: Tensor  # (N, M) as reported
+
+
+def _fit_last(network: nn.Sequential, samples: _Samples, ridge: float) -> None:
+    """Fit a network's last layer to add to the samples' belief and doubt.
 
     Belief: linear regression of the truth. Doubt: the difference of two regressions of log squared
     errors (log-linear variances; Harvey, Econometrica 1976), those of `own` and of the belief.
     That takes the two errors as independent; each feature's doubt is then shifted to where the
-    mean error is least. Errors count relative to what `precision` says that they are.
+    mean error is least. Errors count relative to the reported ones.
     """
     last = network[-1]
     assert isinstance(last, nn.Linear)
-    reported = precision.rsqrt().double() + RELATIVE_TO
+    own, truth, belief, doubt = samples.own, samples.truth, samples.belief, samples.doubt
+    reported = samples.precision.rsqrt().double() + RELATIVE_TO
     weight = reported.square().mean(1, keepdim=True).reciprocal()
     weight = weight / weight.mean()
-    hidden = network[:-1](seen).double()
+    hidden = network[:-1](samples.read).double()
     mean = (weight * hidden).mean(0)
     centred = hidden - mean
     normal = centred.mT @ (weight * centred)

@@ -20,7 +20,7 @@ from hpsvid.mocap.amass import read_mocap_folder
 from hpsvid.mocap.sources import FPS, MotionSource
 from hpsvid.options import SizeName
 from hpsvid.training.augment import as_on_video, augment
-from hpsvid.training.loop import FitConfig, fit
+from hpsvid.training.loop import FitConfig, TrainingFiles, fit
 from hpsvid.training.pairs import (
     LandmarkErrors,
     Pairs,
@@ -85,7 +85,7 @@ def scores(lifted: Lifted, pairs: Pairs) -> dict[str, float]:
     second = torch.diff(lifted.joints - pairs.joints, n=2, dim=1) * FPS**2
     thrice = seen[:, 2:] & seen[:, 1:-1] & seen[:, :-2]
     limbs = joints[:, LIMB_JOINTS], truth[:, LIMB_JOINTS]
-    found = {
+    errors = {
         "pa12_mm": pa_mpjpe(*limbs),
         "mpjpe12_mm": mpjpe(*limbs, root=ROOT["limbs"]),
         "pa29_mm": pa_mpjpe(joints, truth),
@@ -95,7 +95,7 @@ def scores(lifted: Lifted, pairs: Pairs) -> dict[str, float]:
         "betas_off": (lifted.betas - pairs.betas[:, None]).abs().mean(),
         "sigma_ratio": relative.square().median().sqrt(),
     }
-    return {name: float(value) for name, value in found.items()}
+    return {name: float(value) for name, value in errors.items()}
 
 
 def draw_batches(
@@ -122,9 +122,7 @@ def draw_batches(
 
 
 def train_lifter(
-    data: Path,
-    out: Path,
-    folder: Path,
+    files: TrainingFiles,
     *,
     mocap: Path | None = None,
     size: SizeName = "small",
@@ -132,17 +130,16 @@ def train_lifter(
     steps: int = 10_000,
     minutes: float | None = None,
 ) -> dict[str, float]:
-    """Train on shards of tools.people.render_pairs in `data`/train, stop by those in `data`/val,
-    these with 3D as the landmark network might give of video.
+    """Train on the `train` shards of tools.people.render_pairs, stop by the `val` shards, whose 3D
+    is made as the landmark network gives it on video.
 
-    mocap: motion whose limbs are put together anew and given simulated landmarks, for a part of
-    each batch. minutes: of wall clock, where these end before the steps.
+    mocap: motion whose limbs are recombined and get simulated landmarks, for a part of each batch.
+    minutes: of wall clock, after which training ends even before `steps`.
 
-    Writes the weights to `out`, checkpoints and log into `folder`; returns the `scores` on val.
-    Raises InputError when there are no shards or no motion.
+    Returns the `scores` on val. Raises InputError when there are no shards or no motion.
     """
     body = load_body(weights_path("free_body"))
-    shards, held_back = (read_shards(data / part, body) for part in ("train", "val"))
+    shards, held_back = (read_shards(files.data / part, body) for part in ("train", "val"))
     like_video = as_on_video(held_back.pairs)
     errors, source = errors_of(shards.pairs, shards.marks), None
     if mocap is not None:
@@ -157,16 +154,16 @@ def train_lifter(
         return torch.stack(list(terms.values())).sum(), {k: v.item() for k, v in terms.items()}
 
     def validate() -> float:
-        found = validate_lifter(model, like_video)
-        # what is wanted, and not to forget: the best of one alone is chance
-        return (found["pa12_mm"] + found["pa29_mm"] + found["mpjpe29_mm"]) / 3
+        errors = validate_lifter(model, like_video)
+        # a mean of three: the best of a single one would be chance
+        return (errors["pa12_mm"] + errors["pa29_mm"] + errors["mpjpe29_mm"]) / 3
 
     fit(
         model,
         draw_batches(shards.pairs, errors, source, body, seed + 1000 * rank),
         loss,
         validate,
-        folder,
+        files.folder,
         FitConfig(
             steps=steps,
             minutes=minutes,
@@ -177,8 +174,7 @@ def train_lifter(
             every=100,
             patience=50,
         ),
-        to_device,
     )
     if rank == 0:
-        save_lifter(model, out)
+        save_lifter(model, files.out)
     return validate_lifter(model, held_back.pairs)

@@ -16,17 +16,29 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from hpsvid.common.checkpoints import load_state, save_state
+from hpsvid.common.records import to_device
 
 Loss = Callable[[Any], tuple[Tensor, dict[str, float]]]
 """Called with a batch on the model's device; total loss and its terms by name."""
 
+LAST = "last.pt"  # the state from which an interrupted training goes on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingFiles:
+    """What a training reads and writes."""
+
+    data: Path  # folder with `train` and `val`
+    out: Path  # the weights, .safetensors
+    folder: Path  # checkpoints and log
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitConfig:
-    """How long and how fast; stored in the checkpoint."""
+    """Length and rate of a training; stored in the checkpoint."""
 
     steps: int = 2000
-    minutes: float | None = None  # wall clock after which to end, however many steps were made
+    minutes: float | None = None  # of wall clock, after which training ends
     rate: float = 5e-4  # AdamW's, after the warm-up; falls to 2 % along a cosine
     warm_up: int = 50  # steps
     weight_decay: float = 1e-4
@@ -44,12 +56,11 @@ def fit(
     validate: Callable[[], float],
     folder: Path,
     config: FitConfig,
-    move: Callable[[Any, torch.device], Any] = lambda batch, device: batch,
 ) -> float:
     """Train `model` in place and leave it with the best averaged weights; returns their error.
 
-    validate: error of the model as it is now, lower is better. move: brings a batch to a device.
-    folder: gets `last.pt` (resumed from when there), `log.csv` and `log.png`.
+    batches: of tensors or of records of tensors. validate: error of the model as it is now, lower
+    is better. folder: gets LAST (resumed from when there), `log.csv` and `log.png`.
     """
     rank, device = _join_group()
     model.to(device)
@@ -61,7 +72,7 @@ def fit(
         "step": 0, "seconds": 0.0, "best": float("inf"), "best_weights": None, "stale": 0,
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    last = folder / "last.pt"
+    last = folder / LAST
     if last.exists():
         saved = load_state(last, device)
         model.load_state_dict(saved["model"])
@@ -79,7 +90,7 @@ def fit(
         rate = config.rate * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1, (state["step"] + 1) / config.warm_up)
-        batch = move(next(batches), device)
+        batch = to_device(next(batches), device)
         half = config.mixed_precision and device.type == "cuda"
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
             total, terms = loss(batch)
@@ -187,12 +198,13 @@ def _average_gradients(model: nn.Module) -> None:
     """Mean gradient over all processes, in one message."""
     if not dist.is_initialized():
         return
-    found = [p.grad for p in model.parameters() if p.grad is not None]
-    flat = torch.cat([grad.flatten() for grad in found])
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(flat)
     flat /= dist.get_world_size()
-    for grad, part in zip(found, flat.split([g.numel() for g in found]), strict=True):
-        grad.copy_(part.view_as(grad))
+    sizes = [gradient.numel() for gradient in gradients]
+    for gradient, part in zip(gradients, flat.split(sizes), strict=True):
+        gradient.copy_(part.view_as(gradient))
 
 
 def _any_rank(done: bool) -> bool:

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,19 @@ from torch import Tensor
 
 from hpsvid.body.model import load_body
 from hpsvid.common.checkpoints import save_weights
-from hpsvid.common.records import join, to_device
+from hpsvid.common.records import join
 from hpsvid.common.weights import weights_path
 from hpsvid.errors import InputError
 from hpsvid.evaluation.noise_curves import compare, network_method
 from hpsvid.ik.mlp import MlpIk
-from hpsvid.ik.networks import make_network
+from hpsvid.ik.networks import Network, make_network
 from hpsvid.ik.niki import Niki
 from hpsvid.mocap.amass import read_mocap_folder
 from hpsvid.mocap.sources import MotionSource, test_windows
 from hpsvid.options import PartName
 from hpsvid.training.batches import LiftedPairs, MotionBatches
 from hpsvid.training.least_squares import fit_by_least_squares
-from hpsvid.training.loop import FitConfig, fit
+from hpsvid.training.loop import LAST, FitConfig, TrainingFiles, fit
 from hpsvid.training.losses import Batch, LossWeights, gik_loss, mlp_loss, niki_loss
 
 LEAST_SQUARES_WINDOWS = 1200
@@ -66,7 +66,7 @@ def loss_weights(text: str) -> LossWeights:
 
     Raises InputError when one is no loss or no number of at least 0.
     """
-    known = [field.name for field in fields(LossWeights)]
+    names = [item.name for item in fields(LossWeights)]
     given = {}
     for part in filter(None, text.split(",")):
         name, _, value = part.partition("=")
@@ -74,76 +74,87 @@ def loss_weights(text: str) -> LossWeights:
             number = float(value)
         except ValueError:
             number = -1.0
-        if name not in known or not 0 <= number < math.inf:
+        if name not in names or not 0 <= number < math.inf:
             raise InputError(
                 f"--loss {part!r}: expected NAME=NUMBER with a number of at least 0; names are "
-                + ", ".join(known)
+                + ", ".join(names)
             )
         given[name] = number
     return LossWeights(**given)
 
 
-def train_solver(
-    name: str,
-    data: Path,
-    out: Path,
-    folder: Path,
-    *,
-    size: str = "small",
-    batch: int = 8,
-    length: int = 32,
-    seed: int = 0,
-    config: FitConfig | None = None,
-    weights: LossWeights | None = None,
-    pairs: Path | None = None,
-    without: Sequence[PartName] = (),
-) -> float:
-    """Train a solver or the baseline "mlp" on the motion under `data` (`train` and `val`).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What to train and how; stored in the checkpoint. Raises InputError for unknown names.
 
-    pairs: a file of tools.people.lift_pairs, whose evidence makes up half of every batch. without:
-    parts of NIKI to leave out; without "ind", "bnd" and "analytic" it is the paper's vanilla INN.
-    An analytic model starts from a fit by least squares.
-
-    Writes the weights to `out`, checkpoints and log into `folder`; returns the validation error:
-    the mean MPJPE in mm over exact, 20 mm and 50 mm evidence and occlusion on motion.
-    Raises InputError when there is no such solver or no motion.
+    without: parts of NIKI to leave out; without "ind", "bnd" and "analytic" it is the paper's
+    vanilla INN.
     """
-    if name not in SIZES or size not in SIZES[name]:
-        raise InputError(
-            f"train {name!r}, size {size!r}: unknown; solvers are {', '.join(SIZES)}, sizes small "
-            "and full"
-        )
-    shape = dict(SIZES[name][size])
-    if without:
-        known = LOSSES_OF if name.startswith("niki") else ()
-        if unknown := sorted(set(without) - set(known)):
+
+    solver: str  # of SIZES
+    size: str = "small"
+    batch: int = 8  # windows
+    length: int = 32  # frames of a window
+    seed: int = 0
+    fit: FitConfig = field(default_factory=FitConfig)
+    loss: LossWeights = field(default_factory=LossWeights)
+    without: Sequence[PartName] = ()
+
+    def __post_init__(self) -> None:
+        if self.solver not in SIZES or self.size not in SIZES[self.solver]:
             raise InputError(
-                f"train {name} without {', '.join(unknown)}: it has no such part; "
+                f"train {self.solver!r}, size {self.size!r}: unknown; solvers are "
+                f"{', '.join(SIZES)}, sizes small and full"
+            )
+        parts = LOSSES_OF if self.solver.startswith("niki") else ()
+        if unknown := sorted(set(self.without) - set(parts)):
+            raise InputError(
+                f"train {self.solver} without {', '.join(unknown)}: it has no such part; "
                 f"NIKI's are {', '.join(LOSSES_OF)}"
             )
-        shape["analytic"] = "analytic" not in without
-    off = {loss: 0.0 for part in without for loss in LOSSES_OF[part]}
-    config, weights = config or FitConfig(), replace(weights or LossWeights(), **off)
-    torch.manual_seed(seed)
+
+    def network(self) -> tuple[Network, dict[str, Any]]:
+        """The untrained network, and the arguments that make it."""
+        shape = dict(SIZES[self.solver][self.size])
+        if self.without:
+            shape["analytic"] = "analytic" not in self.without
+        model = make_network(self.solver, shape)
+        return model, model.config.as_dict() if isinstance(model, Niki) else shape
+
+    def loss_weights(self) -> LossWeights:
+        """The weights of the losses, those of the parts left out at 0."""
+        off = {loss: 0.0 for part in self.without for loss in LOSSES_OF[part]}
+        return replace(self.loss, **off)
+
+
+def train_solver(recipe: Recipe, files: TrainingFiles, pairs: Path | None = None) -> float:
+    """Train a solver or the baseline "mlp" on captured motion.
+
+    pairs: a file of tools.people.lift_pairs, whose evidence makes up half of every batch. An
+    analytic model starts from a fit by least squares.
+
+    Returns the validation error: the mean MPJPE in mm over exact, 20 mm and 50 mm evidence and
+    occlusion on motion. Raises InputError when there is no motion.
+    """
+    weights = recipe.loss_weights()
+    torch.manual_seed(recipe.seed)
     body = load_body(weights_path("free_body"))
-    clips = {part: tuple(read_mocap_folder(data / part, body)) for part in ("train", "val")}
-    model = make_network(name, shape)
-    if isinstance(model, Niki):
-        shape = model.config.as_dict()
+    clips = {part: tuple(read_mocap_folder(files.data / part, body)) for part in ("train", "val")}
+    model, shape = recipe.network()
     framewise = not isinstance(model, Niki) or not model.config.attention
     rank = int(os.environ.get("RANK", "0"))
     batches = MotionBatches(
-        MotionSource(clips["train"], length), body,
-        batch=batch, framewise=framewise, seed=seed + 1000 * rank,
+        MotionSource(clips["train"], recipe.length), body,
+        batch=recipe.batch, framewise=framewise, seed=recipe.seed + 1000 * rank,
         pairs=None if pairs is None else LiftedPairs.read(pairs),
     )  # fmt: skip
     drawn_batches = iter(batches)
-    if isinstance(model, Niki) and model.config.analytic and not (folder / "last.pt").exists():
-        first = [next(drawn_batches) for _ in range(LEAST_SQUARES_WINDOWS // batch)]
+    if isinstance(model, Niki) and model.config.analytic and not (files.folder / LAST).exists():
+        first = [next(drawn_batches) for _ in range(LEAST_SQUARES_WINDOWS // recipe.batch)]
         fit_by_least_squares(model, join(*first))
-    poses = test_windows(clips["val"], length, 12)
+    poses = test_windows(clips["val"], recipe.length, 12)
     method = network_method(model)
-    drawn = torch.Generator().manual_seed(seed + rank)
+    drawn = torch.Generator().manual_seed(recipe.seed + rank)
 
     def loss(batch: Batch) -> tuple[Tensor, dict[str, float]]:
         if isinstance(model, Niki):
@@ -151,15 +162,16 @@ def train_solver(
         return mlp_loss(model, batch) if isinstance(model, MlpIk) else gik_loss(model, batch, drawn)
 
     def validate() -> float:
-        scores = compare({name: method}, poses, body, levels=VALIDATION_LEVELS)
+        scores = compare({recipe.solver: method}, poses, body, levels=VALIDATION_LEVELS)
         return float(np.mean([s.mpjpe for s in scores.values()]))
 
-    error = fit(model, drawn_batches, loss, validate, folder, config, to_device)
+    error = fit(model, drawn_batches, loss, validate, files.folder, recipe.fit)
     settings = {
-        "solver": name, "model": shape, "fit": asdict(config), "without": sorted(without),
-        "loss": asdict(weights), "batch": batch, "length": length, "seed": seed,
-        "body": "free_body", "validation_mpjpe_mm": round(error, 2),
+        "solver": recipe.solver, "model": shape, "fit": asdict(recipe.fit),
+        "without": sorted(recipe.without), "loss": asdict(weights), "batch": recipe.batch,
+        "length": recipe.length, "seed": recipe.seed, "body": "free_body",
+        "validation_mpjpe_mm": round(error, 2),
     }  # fmt: skip
     if rank == 0:
-        save_weights(model, out, settings)
+        save_weights(model, files.out, settings)
     return error

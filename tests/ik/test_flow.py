@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from hpsvid.ik.flow import Flow, Given, Lift, couplings
+from hpsvid.ik.flow import CouplingSize, Flow, Given, Lift, couplings
 from hpsvid.training.least_squares import fit_flow
 
 DIM, N_CONDITION = 12, 5
@@ -32,13 +32,13 @@ def flow(attention: int, dtype=torch.float64, seed=0) -> Flow:
     torch.manual_seed(seed)
     every = torch.arange(DIM)
     layers = couplings(
-        every[2:8], every[:2], 2,
-        n_condition=N_CONDITION, blocks=2, hidden=16, attention=attention, heads=2,
+        every[2:8], every[:2], 2, 2,
+        CouplingSize(n_condition=N_CONDITION, hidden=16, attention=attention, heads=2),
     )  # fmt: skip
     layers.append(Lift(8, lambda e, rest: torch.sin(e[..., :4]), lambda p, rest: p.repeat(1, 1, 2)))
     layers += couplings(
-        every, every[:0], 3,
-        n_condition=N_CONDITION, blocks=2, hidden=16, attention=attention, heads=2,
+        every, every[:0], 3, 2,
+        CouplingSize(n_condition=N_CONDITION, hidden=16, attention=attention, heads=2),
     )  # fmt: skip
     found = Flow(layers).to(dtype)
     for p in found.parameters():
@@ -111,8 +111,8 @@ def test_a_new_flow_trusts_the_more_precise_frames():
     torch.manual_seed(0)
     every = torch.arange(DIM)
     layers = couplings(
-        every, every[:0], 2,
-        n_condition=N_CONDITION, blocks=2, hidden=16, attention=8, heads=2,
+        every, every[:0], 2, 2,
+        CouplingSize(n_condition=N_CONDITION, hidden=16, attention=8, heads=2),
     )  # fmt: skip
     model = Flow(layers).double()
     about = given(batch=1)
@@ -136,8 +136,8 @@ def test_least_squares_takes_errors_out():
     torch.manual_seed(0)
     every = torch.arange(DIM)
     layers = couplings(
-        every, every[:0], 3,
-        n_condition=N_CONDITION, blocks=1, hidden=32, attention=8, heads=2, beliefs=True,
+        every, every[:0], 3, 1,
+        CouplingSize(n_condition=N_CONDITION, hidden=32, attention=8, heads=2, beliefs=True),
     )  # fmt: skip
     model = Flow(layers).double()
 

@@ -17,6 +17,11 @@ from hpsvid.training.batches import LiftedPairs, MotionBatches, random_batch
 UP = torch.tensor([0.0, 1.0, 0.0])
 
 
+@pytest.fixture(autouse=True)
+def small_pool(monkeypatch):
+    monkeypatch.setattr("hpsvid.training.batches.POOL", 8)
+
+
 def make_clip(frames=90, seed=0, fps=30.0) -> MotionCapture:
     rng = np.random.default_rng(seed)
     angles = 0.4 * rng.normal(size=(24, 3)) + (0.03 * rng.normal(size=(frames, 24, 3))).cumsum(0)
@@ -104,7 +109,7 @@ def test_batches_are_the_same_for_the_same_seed_and_turned_to_the_rest_body(body
     source = MotionSource([make_clip(90, seed) for seed in range(3)], 12)
 
     def draw(seed):
-        batches = MotionBatches(source, body, batch=6, framewise=False, seed=seed, pool=8)
+        batches = MotionBatches(source, body, batch=6, framewise=False, seed=seed)
         return next(iter(batches))
 
     first, again, other = draw(1), draw(1), draw(2)
@@ -140,7 +145,7 @@ def test_lifted_pairs_join_the_batches(body):
         betas=torch.zeros(n, 10),
         rotmats=torch.from_numpy(make_clip(t).rotmats)[None].expand(n, t, 24, 3, 3),
     )
-    batches = MotionBatches(source, body, batch=6, framewise=False, seed=0, pool=8, pairs=pairs)
+    batches = MotionBatches(source, body, batch=6, framewise=False, seed=0, pairs=pairs)
     batch = next(iter(batches))
     lifted = (batch.person.sigma == 0.123).all(-1).all(-1)
     assert lifted.sum() == 3

@@ -22,6 +22,7 @@ from hpsvid.mocap.takes import SIZE, Take, chimera, choose_take
 from hpsvid.training import lifter as training
 from hpsvid.training.augment import LEAN_RAD, as_on_video, augment, mirror_pairs, rolled
 from hpsvid.training.lifter import train_lifter
+from hpsvid.training.loop import TrainingFiles
 from hpsvid.training.pairs import (
     KEYS,
     Pairs,
@@ -249,14 +250,15 @@ def test_trains_saves_and_goes_on(arrays, body, source, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "WIDTHS", {"small": 16})
     monkeypatch.setattr(training, "read_mocap_folder", lambda folder, body: source.clips)
     out, folder = tmp_path / "w.safetensors", tmp_path / "run"
-    scores = train_lifter(tmp_path, out, folder, mocap=tmp_path, steps=2)
+    files = TrainingFiles(data=tmp_path, out=out, folder=folder)
+    scores = train_lifter(files, mocap=tmp_path, steps=2)
     assert load_lifter(out).config.width == 16
     assert 0 < scores["pa12_mm"] < 300
     first = out.read_bytes()
-    again = train_lifter(tmp_path, out, folder, mocap=tmp_path, steps=2)  # nothing left to do
+    again = train_lifter(files, mocap=tmp_path, steps=2)  # nothing left to do
     assert again == scores
     assert out.read_bytes() == first
-    train_lifter(tmp_path, out, folder, steps=6)  # goes on, on rendered pairs alone
+    train_lifter(files, steps=6)  # goes on, on rendered pairs alone
     assert (folder / "log.csv").read_text().splitlines()[-1].startswith("6,")
     assert (folder / "log.png").exists()
 

@@ -3,7 +3,6 @@
 import csv
 import math
 from dataclasses import replace
-from functools import partial
 
 import cv2
 import pytest
@@ -14,11 +13,11 @@ from hpsvid.common.checkpoints import load_weights, read_config, save_weights
 from hpsvid.errors import InputError, WeightsError
 from hpsvid.ik.networks import load_network
 from hpsvid.ik.niki import Niki, NikiConfig
+from hpsvid.training import batches
 from hpsvid.training import solvers as train
-from hpsvid.training.batches import MotionBatches
-from hpsvid.training.loop import FitConfig, fit
+from hpsvid.training.loop import FitConfig, TrainingFiles, fit
 from hpsvid.training.losses import LossWeights
-from hpsvid.training.solvers import loss_weights, train_solver
+from hpsvid.training.solvers import Recipe, loss_weights, train_solver
 
 CONFIG = FitConfig(steps=60, rate=0.2, warm_up=5, every=20, average=0.8, mixed_precision=False)
 
@@ -35,7 +34,7 @@ def run(folder, config=CONFIG, validate=None):
     model = Line()
     generator = torch.Generator().manual_seed(0)
 
-    def batches():
+    def drawn():
         while True:
             yield torch.randn(16, generator=generator)
 
@@ -44,7 +43,7 @@ def run(folder, config=CONFIG, validate=None):
         return error, {"squared": error.item()}
 
     error = fit(
-        model, batches(), loss, validate or (lambda: abs(model.slope.item() - 3)), folder, config
+        model, drawn(), loss, validate or (lambda: abs(model.slope.item() - 3)), folder, config
     )
     return model, error
 
@@ -126,9 +125,13 @@ def test_checkpoints_say_what_is_wrong(tmp_path):
 
 def test_unknown_solver_is_refused_at_once(tmp_path):
     with pytest.raises(InputError, match="niki-temporal"):
-        train_solver("nikki", tmp_path, tmp_path / "w.safetensors", tmp_path)
+        Recipe(solver="nikki")
     with pytest.raises(InputError, match="not a folder"):
-        train_solver("niki", tmp_path, tmp_path / "w.safetensors", tmp_path)
+        train_solver(Recipe(solver="niki"), files_in(tmp_path))
+
+
+def files_in(folder):
+    return TrainingFiles(data=folder, out=folder / "w.safetensors", folder=folder / "run")
 
 
 @pytest.fixture
@@ -140,18 +143,16 @@ def motions(tmp_path, shared, monkeypatch):
         for path in sorted(clips.glob("*.npz"))[:3]:
             (tmp_path / part / path.name).symlink_to(path)
     monkeypatch.setattr(train, "LEAST_SQUARES_WINDOWS", 40)
-    monkeypatch.setattr(train, "MotionBatches", partial(MotionBatches, pool=8))
+    monkeypatch.setattr(batches, "POOL", 8)
     return tmp_path
 
 
 def train_two_steps(name, folder, **options):
-    out = folder / "w.safetensors"
     config = FitConfig(steps=2, every=2, warm_up=1)
-    error = train_solver(
-        name, folder, out, folder / "run", batch=2, length=8, config=config, **options
-    )
+    files = files_in(folder)
+    error = train_solver(Recipe(solver=name, batch=2, length=8, fit=config, **options), files)
     assert 0 < error < 500
-    return read_config(out, "solvers", ("model",)), rows(folder / "run")[-1]
+    return read_config(files.out, "solvers", ("model",)), rows(folder / "run")[-1]
 
 
 @pytest.mark.parametrize("name", ["gik", "mlp"])
@@ -178,9 +179,9 @@ def test_niki_trains_with_or_without_its_parts(without, losses, motions):
     assert load_network(motions / "w.safetensors")
 
 
-def test_a_baseline_has_no_parts_to_leave_out(tmp_path):
+def test_a_baseline_has_no_parts_to_leave_out():
     with pytest.raises(InputError, match="mlp without ind"):
-        train_solver("mlp", tmp_path, tmp_path / "w.safetensors", tmp_path, without=["ind"])
+        Recipe(solver="mlp", without=["ind"])
 
 
 def test_loss_weights_are_the_papers_but_for_those_named():

@@ -1,5 +1,7 @@
 """Named points on the base mesh, and BlazePose's 33 landmarks on the built body."""
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.optimize import nnls
 
@@ -112,12 +114,10 @@ def landmark_regressor(
         below = np.flatnonzero(under)
         return vertices(back, int(below[away[below, 1].argmin()]))
 
-    def band(name: str) -> np.ndarray:
-        axis, parts, half_height, radius = BANDS[name]
-        return _band(template, skin, joints[JOINT[f"left_{name}"]], axis, parts, half_height,
-                     radius)  # fmt: skip
-
-    left = {f"left_{name}": band(name) for name in BANDS}
+    left = {
+        f"left_{name}": _band_row(template, skin, joints[JOINT[f"left_{name}"]], band)
+        for name, band in BANDS.items()
+    }
     left |= {f"left_{finger}": knuckle(finger) for finger in ("pinky", "index", "thumb")}
     left["left_foot_index"] = vertices(points["left_big_toe"], points["left_second_toe"])
     left["mouth_left"] = vertices(points["left_mouth"])
@@ -129,31 +129,31 @@ def landmark_regressor(
     return np.stack(rows)
 
 
-# Band of skin around each joint: axis, joints whose skin counts, half height m, radius m.
-BANDS: dict[str, tuple[tuple[float, float, float], tuple[str, ...], float, float]] = {
-    "shoulder": ((1, 0.3, 0), ("left_shoulder", "left_collar", "spine3"), 0.03, 0.12),
-    "elbow": ((1, 0, 0), ("left_shoulder", "left_elbow"), 0.02, 0.2),
-    "wrist": ((1, 0, 0), ("left_elbow", "left_wrist"), 0.015, 0.2),
-    "hip": ((0.2, 1, 0), ("left_hip", "pelvis"), 0.05, 0.18),
-    "knee": ((0, 1, 0), ("left_hip", "left_knee"), 0.03, 0.2),
-    "ankle": ((0, 1, 0), ("left_knee", "left_ankle"), 0.02, 0.2),
+class Band(NamedTuple):
+    """A band of skin around a joint of the left side."""
+
+    axis: tuple[float, float, float]
+    parts: tuple[str, ...]  # joints whose skin counts
+    half_height: float  # m, along the axis
+    radius: float  # m
+
+
+BANDS = {
+    "shoulder": Band((1, 0.3, 0), ("left_shoulder", "left_collar", "spine3"), 0.03, 0.12),
+    "elbow": Band((1, 0, 0), ("left_shoulder", "left_elbow"), 0.02, 0.2),
+    "wrist": Band((1, 0, 0), ("left_elbow", "left_wrist"), 0.015, 0.2),
+    "hip": Band((0.2, 1, 0), ("left_hip", "pelvis"), 0.05, 0.18),
+    "knee": Band((0, 1, 0), ("left_hip", "left_knee"), 0.03, 0.2),
+    "ankle": Band((0, 1, 0), ("left_knee", "left_ankle"), 0.02, 0.2),
 }
 
 
-def _band(
-    template: np.ndarray,
-    skin: np.ndarray,
-    centre: np.ndarray,
-    axis: tuple[float, float, float],
-    parts: tuple[str, ...],
-    half_height: float,
-    radius: float,
-) -> np.ndarray:
+def _band_row(template: np.ndarray, skin: np.ndarray, centre: np.ndarray, band: Band) -> np.ndarray:
     """Nearly even weights on a band of skin whose mean is `centre`."""
     away = template - centre
-    inside = np.abs(away @ (np.array(axis) / np.linalg.norm(axis))) < half_height
-    inside &= np.linalg.norm(away, axis=1) < radius
-    inside &= skin[:, [JOINT[part] for part in parts]].sum(1) > 0.5
+    inside = np.abs(away @ (np.array(band.axis) / np.linalg.norm(band.axis))) < band.half_height
+    inside &= np.linalg.norm(away, axis=1) < band.radius
+    inside &= skin[:, [JOINT[part] for part in band.parts]].sum(1) > 0.5
     ids = np.flatnonzero(inside)
     count = len(ids)
     even = 0.02 * np.sqrt(count)  # pull towards equal weights, against 30 for the mean

@@ -35,9 +35,9 @@ from hpsvid.ik.tensors import Pose, posed_joints, rotmat_to_6d, to_rest_axes, tu
 from hpsvid.mocap.amass import read_mocap_folder
 from hpsvid.mocap.sources import test_windows
 from hpsvid.options import ModelName, PartName
-from hpsvid.training.loop import FitConfig
+from hpsvid.training.loop import FitConfig, TrainingFiles
 from hpsvid.training.losses import independence
-from hpsvid.training.solvers import train_solver
+from hpsvid.training.solvers import Recipe, train_solver
 
 LENGTH = 16  # frames of a training window; these models see one at a time
 
@@ -78,10 +78,11 @@ def train_variants(data: Path, folder: Path, steps: int, seed: int) -> dict[str,
         # a fit by least squares is taken as it is: one step, at a fiftieth of the rate
         config = FitConfig(steps=max(variant.times * steps, 1), patience=10**6)
         print(f"training {label}", flush=True)
-        error = train_solver(
-            variant.name, data, made[label], run, length=LENGTH, seed=seed, config=config,
-            without=variant.without,
-        )  # fmt: skip
+        recipe = Recipe(
+            solver=variant.name, length=LENGTH, seed=seed, fit=config, without=variant.without
+        )
+        files = TrainingFiles(data=data, out=made[label], folder=run)
+        error = train_solver(recipe, files)
         print(f"trained {label}: {_seconds(run):.0f} s, validation {error:.1f} mm", flush=True)
     return made
 
