@@ -6,7 +6,7 @@ import pytest
 from tests.tools.people_factories import grey_picture
 from tools.people.lens import Sensor, compressed, draw_noise
 from tools.people.lighting import Lighting, basis, harmonics_of, room_lighting, sphere
-from tools.people.scene import Light
+from tools.people.room import Light
 from tools.people.shading import SAMPLES, draw_layer, sunlight
 from tools.people.surface import Material, join, pack
 from tools.people.zbuffer import image_points, visible_faces

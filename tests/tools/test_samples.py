@@ -24,7 +24,8 @@ from tools.people.render_samples import (
     render,
     sound,
 )
-from tools.people.scene import SUPERSAMPLE, draw, person_mesh
+from tools.people.room import SUPERSAMPLE
+from tools.people.scene import draw, person_mesh
 
 SAMPLES = ROOT / "samples"
 # Mean difference that H.264 at this quality leaves, of 255; a frame's shift of a moving person

@@ -4,18 +4,8 @@ import numpy as np
 import pytest
 
 from tools.build_body.look import CAP, EYE, JERSEY, SHOES, SKIN, TROUSERS
-from tools.people.scene import (
-    SUPERSAMPLE,
-    Light,
-    Room,
-    box_mesh,
-    draw,
-    draw_room,
-    dress,
-    floor_shadow,
-    look_at,
-    make_room,
-)
+from tools.people.room import SUPERSAMPLE, Light, Room, draw_room, look_at, make_room
+from tools.people.scene import box_mesh, draw, dress, floor_shadow
 
 LIGHT = Light(towards=np.array([0.0, 1.0, 0.0]), key=0.5, fill=0.5)
 GREY = (128, 128, 128)

@@ -10,7 +10,7 @@ import numpy as np
 from hpsvid.common.raster import compiled
 from hpsvid.types import Array
 from tools.people.lighting import GAMMA, Lighting, room_lighting, sky_lighting
-from tools.people.scene import Light, Room, View, draw_room, make_room
+from tools.people.room import Light, Room, View, draw_room, make_room
 
 ROOMS = 16  # different sets of walls and floors; each is stretched to a scene's size
 FIELDS = 16  # different grounds and horizons

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from hpsvid.types import Array
-from tools.people.scene import View
+from tools.people.room import View
 
 SIZES = ((512, 512), (640, 448), (448, 640), (592, 448))  # width, height px
 SIZE_SHARES = (0.25, 0.3, 0.25, 0.2)
@@ -45,7 +45,7 @@ class Shot:
         return -np.einsum("tji,tj->ti", self.rotation, self.translation)
 
     def view(self, frame: int) -> View:
-        """One frame's camera as `tools.people.scene` has it."""
+        """One frame's camera as `tools.people.room` has it."""
         return View(
             K=self.K,
             rotation=self.rotation[frame],

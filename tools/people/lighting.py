@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hpsvid.types import Array
-from tools.people.scene import Light
+from tools.people.room import Light
 
 GAMMA = 2.2  # of the display
 _BANDS = np.array([np.pi, *[2 * np.pi / 3] * 3, *[np.pi / 4] * 5])  # cosine lobe's, by band

@@ -25,7 +25,8 @@ from hpsvid.mocap.amass import read_mocap_folder
 from hpsvid.mocap.sources import FPS, MotionSource
 from hpsvid.mocap.takes import SIZE, Take, choose_take
 from hpsvid.types import Array, Frames, Track
-from tools.people.scene import Light, Mesh, View, box_mesh, draw, dress, make_room, person_mesh
+from tools.people.room import Light, View, make_room
+from tools.people.scene import Mesh, box_mesh, draw, dress, person_mesh
 
 LENGTH = 48  # frames a sequence
 SEQUENCES = 16  # a shard

@@ -36,19 +36,8 @@ from hpsvid.types import (
     Provenance,
     Track,
 )
-from tools.people.scene import (
-    Light,
-    Mesh,
-    Picture,
-    Room,
-    View,
-    box_mesh,
-    draw,
-    dress,
-    look_at,
-    make_room,
-    person_mesh,
-)
+from tools.people.room import Light, Room, View, look_at, make_room
+from tools.people.scene import Mesh, Picture, box_mesh, draw, dress, person_mesh
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = (1280, 720)  # px
