@@ -80,7 +80,7 @@ class Body:
         return posed + transl[..., None, :]
 
     @cached_property
-    @torch.inference_mode(False)  # it is kept, and whoever asks next may want gradients
+    @torch.inference_mode(False)  # it is cached, and a later caller may want gradients
     def landmark_body(self) -> "Body":
         """The few vertices that carry the landmarks, as a body on the same skeleton."""
         if self.landmark_regressor is None:
@@ -198,7 +198,7 @@ def body_from_arrays(data: Mapping[str, np.ndarray], *, name: str) -> Body:
 
 
 def _check_arrays(data: Mapping[str, np.ndarray], name: str) -> None:
-    """Raise WeightsError with one line on the first array that a Body cannot be built from."""
+    """Raise WeightsError about the first array that no Body can be built from."""
     for key in (*_NEEDED, "leaf_vertices"):
         if key not in data:
             raise WeightsError(f"body {name}: has no `{key}`; expected a SMPL-format model file")
@@ -211,7 +211,7 @@ def _check_arrays(data: Mapping[str, np.ndarray], name: str) -> None:
         )
     parents = tree[0, 1:].astype(np.int64).tolist()
     if parents != list(SMPL.parents[1 : SMPL.n_rotations]):
-        raise WeightsError(f"body {name}: its joints hang together otherwise than SMPL's")
+        raise WeightsError(f"body {name}: its joint hierarchy is not SMPL's")
     vertices = template.shape[0] if template.ndim else 0
     expected: dict[str, tuple[int | None, ...]] = {
         "v_template": (vertices, 3),
@@ -230,17 +230,17 @@ def _check_arrays(data: Mapping[str, np.ndarray], name: str) -> None:
     for key, shape in expected.items():
         if key not in data:
             continue
-        found = data[key]
-        fits = len(found.shape) == len(shape) and all(
-            want in (None, size) for want, size in zip(shape, found.shape, strict=True)
+        array = data[key]
+        fits = len(array.shape) == len(shape) and all(
+            want in (None, size) for want, size in zip(shape, array.shape, strict=True)
         )
-        if not fits or found.dtype.kind not in "fiu":
+        if not fits or array.dtype.kind not in "fiu":
             wanted = ", ".join("any" if size is None else str(size) for size in shape)
             raise WeightsError(
-                f"body {name}: `{key}` is {found.dtype} {found.shape}, "
+                f"body {name}: `{key}` is {array.dtype} {array.shape}, "
                 f"expected numbers of shape ({wanted})"
             )
-        if not np.isfinite(found).all():
+        if not np.isfinite(array).all():
             raise WeightsError(f"body {name}: `{key}` holds numbers that are not finite")
     if data["shapedirs"].shape[2] < N_BETAS:
         raise WeightsError(

@@ -60,17 +60,18 @@ def nearest_rotation(matrix: Tensor) -> Tensor:
 
     Its gradient, of first order only, is that of the condition R^T M = M^T R: when M changes by
     dM, R turns by w with (tr(S) I - S) w = vee(R^T dM), S = R^T M, damped where the rotation is
-    badly determined. M's scale is taken out first, so that the damping knows no unit of length.
+    badly determined. M's scale is taken out first, so that the damping does not depend on the
+    unit of length.
     """
     scale = matrix.detach().flatten(-2).norm(dim=-1)[..., None, None].clamp_min(_EPS)
     scaled = matrix.double() / scale
-    known = scaled.detach()
-    u, _, vt = torch.linalg.svd(known)
+    constant = scaled.detach()
+    u, _, vt = torch.linalg.svd(constant)
     last = torch.linalg.det(u @ vt).sign()[..., None, None]  # a reflection's least axis is turned
     nearest = u[..., :2] @ vt[..., :2, :] + last * u[..., 2:] @ vt[..., 2:, :]
     if matrix.requires_grad:
-        stretch = nearest.mT @ known
-        eye = torch.eye(3, dtype=known.dtype, device=known.device)
+        stretch = nearest.mT @ constant
+        eye = torch.eye(3, dtype=constant.dtype, device=constant.device)
         stiff = _trace(stretch)[..., None, None] * eye - stretch
         damped = stiff @ stiff.mT + _GRADIENT_EPS**2 * eye
         turn = torch.linalg.solve(damped, stiff @ _vee(nearest.mT @ scaled)[..., None])[..., 0]
@@ -110,7 +111,7 @@ def swing_between(source: Tensor, target: Tensor) -> Tensor:
     middle = source + target
     nearly_opposite = middle.norm(dim=-1, keepdim=True) < 1e-2
     halfway = unit(middle)
-    if nearly_opposite.is_cuda or nearly_opposite.any():  # a GPU had better not wait to be asked
+    if nearly_opposite.is_cuda or nearly_opposite.any():  # `.any()` would synchronise a GPU
         halfway = torch.where(nearly_opposite, _halfway_of_opposite(source, target), halfway)
     return _half_turn(halfway) @ _half_turn(source)
 

@@ -32,7 +32,7 @@ one_torch_thread = partial(torch_threads, 1)
 
 
 def prefetch(items: Iterable[Item], depth: int = 1) -> Generator[Item]:
-    """The same items, made in a thread of their own, at most `depth` ahead and one in the making.
+    """The same items, made in another thread: at most `depth` ready, and the next in the making.
 
     An error comes out where its item would have. Closing the iterator ends the thread and closes
     `items`, if it is a generator.
@@ -55,7 +55,7 @@ def prefetch(items: Iterable[Item], depth: int = 1) -> Generator[Item]:
                     break
             else:
                 put(None, StopIteration())
-        except BaseException as error:  # whoever takes the items gets to see it
+        except BaseException as error:  # raised again where the items are taken
             put(None, error)
         finally:
             if isinstance(source, Generator):

@@ -65,10 +65,10 @@ def weights_path(name: str) -> Path:
     path = weights_dir() / entry.file
     if not path.is_file():
         raise WeightsError(f"{path}: missing; reinstall hpsvid, or run `git checkout -- weights`")
-    found = file_sha256(path)
-    if found != entry.sha256:
+    sha256 = file_sha256(path)
+    if sha256 != entry.sha256:
         raise WeightsError(
-            f"{path}: sha256 is {found[:12]}…, the manifest expects {entry.sha256[:12]}…; "
+            f"{path}: sha256 is {sha256[:12]}…, the manifest expects {entry.sha256[:12]}…; "
             "the file is damaged: reinstall hpsvid"
         )
     return path

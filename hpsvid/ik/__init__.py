@@ -21,7 +21,7 @@ class Solver(Protocol):
 
     @property
     def window_length(self) -> int | None:
-        """The number of frames that it wants at a time; None takes a whole track."""
+        """Frames of a window; None: it solves a whole track at once."""
         ...
 
     def __call__(self, window: Window, betas: np.ndarray) -> BodyParams:

@@ -194,13 +194,13 @@ class TemporalCoupling(nn.Module):
         away = (position[:, None, :] - position[:, :, None]).abs().to(u.dtype)
         logits = query @ key.mT / math.sqrt(query.shape[-1])
         logits = logits - self.log_slope.exp()[:, None, None] * away[:, None]
-        # with nobody to look at, softmax would be 0/0: look at anything, `_affine` voids it
-        seen = keeping | ~keeping.any(1, keepdim=True)
-        attention = logits.masked_fill(~seen[:, None, None], -torch.inf).softmax(-1)
+        # without any kept frame softmax would be 0 / 0: attend to all frames, `_affine` voids it
+        attended = keeping | ~keeping.any(1, keepdim=True)
+        attention = logits.masked_fill(~attended[:, None, None], -torch.inf).softmax(-1)
         return (attention @ value).transpose(1, 2).flatten(-2), attention
 
     def neighbours(self, u: Tensor, given: Given) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Which frames move, what the readout sees, and the kept frames' average with its doubt."""
+        """Which frames move, the readout's input, and the kept frames' average with its doubt."""
         position, moving = self._moving(given)
         keeping = given.valid & ~moving
         read, attention = self._attend(u, given, position, keeping)
@@ -213,14 +213,14 @@ class TemporalCoupling(nn.Module):
         gap = (attention * distance) @ precision[:, None]
         total, weight, gap = ((share * x).sum(1) for x in (total, weight, gap))
         # noise is correlated in time, so averaging frames is not counted as less noise
-        others = 1 / weight + (self.log_pace.exp() * gap / weight).square()
-        doubt = -torch.log(precision * others)
-        seen = torch.cat([read, given.condition], -1)
-        return moving & keeping.any(1, keepdim=True), seen, total / weight, doubt
+        variance = 1 / weight + (self.log_pace.exp() * gap / weight).square()
+        doubt = -torch.log(precision * variance)
+        inputs = torch.cat([read, given.condition], -1)
+        return moving & keeping.any(1, keepdim=True), inputs, total / weight, doubt
 
     def _affine(self, u: Tensor, given: Given) -> tuple[Tensor, Tensor]:
-        moving, seen, average, doubt = self.neighbours(u, given)
-        more_doubt, more = self.readout(seen).chunk(2, -1)
+        moving, inputs, average, doubt = self.neighbours(u, given)
+        more_doubt, more = self.readout(inputs).chunk(2, -1)
         return _weigh(doubt + more_doubt, average + more, moving)
 
     def forward(self, u: Tensor, given: Given) -> tuple[Tensor, Tensor]:

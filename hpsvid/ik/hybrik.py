@@ -68,7 +68,7 @@ def solve(joints: Tensor, rest: Tensor, twist: Tensor, mode: Mode = "adaptive") 
             turn = turned[..., parents, :, :]
             step = (turn @ bones[..., solved, :, None])[..., 0]
             placed = placed[..., parents, :] + step
-        found = []
+        rotations = []
         if single:
             children = [_aims(joint, mode)[0] for joint in single]
             target = joints[..., children, :] - placed[..., : len(single), :]
@@ -82,13 +82,13 @@ def solve(joints: Tensor, rest: Tensor, twist: Tensor, mode: Mode = "adaptive") 
                 target = torch.where(far, at_length, target)
             target = (target[..., None, :] @ turn[..., : len(single), :, :])[..., 0, :]  # R^T p
             bone_twist = twist[..., [joint - 1 for joint in single], :]
-            found.append(_twist_then_swing(bones[..., children, :], target, bone_twist))
+            rotations.append(_twist_then_swing(bones[..., children, :], target, bone_twist))
         for place, joint in enumerate(several, len(single)):
             children = _aims(joint, mode)
             near = joints[..., joint, :] if mode == "naive" else placed[..., place, :]
             target = (joints[..., children, :] - near[..., None, :]) @ turn[..., place, :, :]
-            found.append(nearest_rotation(target.mT @ bones[..., children, :])[..., None, :, :])
-        relative.append(torch.cat(found, -3))
+            rotations.append(nearest_rotation(target.mT @ bones[..., children, :])[..., None, :, :])
+        relative.append(torch.cat(rotations, -3))
         turned = turn @ relative[-1]
         above = solved
         order += solved

@@ -52,7 +52,7 @@ def frame_betas(person: Person) -> Tensor:
 
 
 def frame_condition(person: Person) -> Tensor:
-    """What a network is told about each frame's evidence (B, T, 42): betas, view, log sigmas."""
+    """What a network reads beside each frame's evidence (B, T, 42): betas, view, log sigmas."""
     sigma = person.sigma.clamp(FLOOR_M, CEILING_M)
     return torch.cat([frame_betas(person), person.view, torch.log(sigma / SIGMA_UNIT_M)], -1)
 

@@ -141,7 +141,7 @@ class Niki(nn.Module):
 
         phase: 1, or (B, 1), exchanges the interleaved frames of temporal couplings. padding:
         (B, T, P) other than zero shows that all of it is invertible. `whole` False saves the
-        work of finding z where nobody asks for it.
+        work of computing z.
         """
         inner, outer = (
             evidence.joints.new_zeros(*evidence.joints.shape[:-2], self.pad_dim)
@@ -171,16 +171,16 @@ class Niki(nn.Module):
         temporal = self.config.attention > 0
         turn, evidence, person = to_rest_axes(evidence, person, framewise=not temporal)
         if not (temporal and both_phases):
-            found = self.solve(evidence, person, whole=False).rotations
-            return turn_root(turn.mT, rotation_6d_to_rotmat(found))
+            pose = self.solve(evidence, person, whole=False)
+            return turn_root(turn.mT, rotation_6d_to_rotmat(pose.rotations))
         count = len(person.valid)
-        found = self.solve(
+        poses = self.solve(
             join(evidence, evidence),
             join(person, person),
             phase=torch.arange(2, device=turn.device).repeat_interleave(count)[:, None],
             whole=False,
         )
-        mean = rotation_6d_to_rotmat(found.rotations).unflatten(0, (2, count)).mean(0)
+        mean = rotation_6d_to_rotmat(poses.rotations).unflatten(0, (2, count)).mean(0)
         return turn_root(turn.mT, nearest_rotation(mean))
 
     def pack(self, evidence: Evidence, padding: Tensor | None = None) -> Tensor:
@@ -203,18 +203,18 @@ class Niki(nn.Module):
 
         With `teach_swings` the first flow starts from the swings given in `pose` instead of those
         that the second flow puts out, so that each flow is supervised by itself. `whole` False
-        saves the work of finding the padding where nobody asks for it.
+        saves the work of computing the padding.
         """
         z, rest = pose.z.tensor_split([self.evidence_dim], -1)
-        swings, twist, found = pose.rotations, None, None
+        swings, twist, own_swings = pose.rotations, None, None
         padding: list[Tensor] = []
         if self.second is not None:
             order = (rest, pose.rotations) if self.config.analytic else (pose.rotations, rest)
             given = self.given(person, second=True, whole=whole)
             out = self.second.inverse(torch.cat(order, -1), given)
-            found, twist, outer = out.tensor_split([POSE_DIM, POSE_DIM + TWIST_DIM], -1)
+            own_swings, twist, outer = out.tensor_split([POSE_DIM, POSE_DIM + TWIST_DIM], -1)
             padding.append(outer)
-            swings = pose.swings if teach_swings and pose.swings is not None else found
+            swings = pose.swings if teach_swings and pose.swings is not None else own_swings
         given = self.given(person, second=False, whole=whole)
         out = self.first.inverse(torch.cat([z, swings], -1), given)
         packed, inner = out.tensor_split([self.evidence_dim], -1)
@@ -223,7 +223,7 @@ class Niki(nn.Module):
             joints=joints.unflatten(-1, (N_JOINTS, 3)) * UNIT_M,
             twist=(more if twist is None else twist).unflatten(-1, (N_TWISTS, 2)),
         )
-        return evidence, torch.cat([inner, *padding], -1), found
+        return evidence, torch.cat([inner, *padding], -1), own_swings
 
 
 def _joints(packed: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ class MotionSource:
         raise _too_short(self.clips, self.length)
 
     def varied(self, rng: np.random.Generator) -> MotionCapture:
-        """As `plain`, with now and then the upper body or an arm of another motion."""
+        """As `plain`; in some windows the upper body or an arm comes from another motion."""
         motion = self.plain(rng)
         rotmats, transl = motion.rotmats.copy(), motion.transl
         if rng.random() < 0.3:
@@ -61,7 +61,7 @@ class MotionSource:
         for arm in ARMS:
             if rng.random() < 0.15:
                 rotmats[:, arm] = self.plain(rng).rotmats[:, arm]
-        # a constant small turn of every joint makes poses that nobody performed
+        # a constant small turn of every joint makes poses that are in no capture
         angle = rng.normal(size=(SMPL.n_rotations, 3)) * np.radians(rng.choice([0, 3, 8]))
         angle[0] = 0
         rotmats = rotmats @ axis_angle_to_matrix(torch.from_numpy(angle)).numpy()
@@ -84,11 +84,11 @@ def _too_short(clips: Sequence[MotionCapture], length: int) -> InputError:
 
 def test_windows(clips: Sequence[MotionCapture], length: int, most: int) -> Tensor:
     """Up to `most` windows (N, T, 24, 3, 3) spread evenly over clips, at 30 fps, as performed."""
-    found = []
+    windows = []
     for clip in clips:
         rotmats = resample(clip, FPS).rotmats
-        found += [rotmats[i : i + length] for i in range(0, len(rotmats) - length + 1, length)]
-    if not found:
+        windows += [rotmats[i : i + length] for i in range(0, len(rotmats) - length + 1, length)]
+    if not windows:
         raise _too_short(clips, length)
-    chosen = np.linspace(0, len(found) - 1, min(most, len(found))).round().astype(int)
-    return torch.from_numpy(np.stack([found[i] for i in chosen]))
+    chosen = np.linspace(0, len(windows) - 1, min(most, len(windows))).round().astype(int)
+    return torch.from_numpy(np.stack([windows[i] for i in chosen]))

@@ -1,4 +1,4 @@
-"""Takes: captured motion, whole or put together anew, before a random camera.
+"""Takes: captured motion, as performed or recombined, before a random camera.
 
 What `tools/people/render_pairs.py` films for the landmark network to read, and what simulated
 landmarks are drawn on without a picture.
@@ -22,8 +22,9 @@ SIZE = 448  # px, width and height of a picture; the landmark network's crop is 
 NEAREST_M = 0.6  # of a joint to the camera
 TRIES = 50  # of a motion and a camera, before the captures must be at fault
 BETAS_SPREAD = 0.9
-FOLLOWED = 0.5  # of the cameras go with the person, who then moves by so much of the way:
-FOLLOWED_SHARE = np.array([0.15, 1, 0.15])  # x, y (up), z
+FOLLOWED = 0.5  # of the cameras go with the person
+# how much of the person's movement is left before such a camera: x, y (up), z
+FOLLOWED_SHARE = np.array([0.15, 1, 0.15])
 PITCH_DEG = (12, 18)  # mean and spread; positive looks down
 PITCH_RANGE_DEG = (-20, 60)
 ROLL_DEG = 20  # spread
@@ -118,7 +119,7 @@ def _camera_turn(yaw: Array, pitch: Array, roll: Array) -> Array:
 
 
 def chimera(rng: np.random.Generator, source: MotionSource) -> MotionCapture:
-    """A motion whose limbs come from several captures, bent in ways nobody performed.
+    """A motion whose limbs come from several captures, with their joints bent further.
 
     People who are captured hardly ever stretch their arms and keep them in front of them or out
     to the side; a network that has seen only them would bend every arm.

@@ -42,7 +42,7 @@ class Renderer(Protocol):
     """Draws meshes over a picture."""
 
     name: str
-    threads: int  # so many may draw at once
+    threads: int  # that may draw at the same time
 
     def draw(self, rgb: Array, meshes: Sequence[Mesh], K: Array, *, alpha: float = ALPHA) -> Array:
         """A new picture (H, W, 3) uint8: `meshes` over `rgb` (H, W, 3) uint8.

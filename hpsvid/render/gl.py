@@ -21,7 +21,8 @@ from hpsvid.types import Array
 
 PLATFORMS = ("egl", "osmesa")  # as PyOpenGL's variable PYOPENGL_PLATFORM names them
 PROBE_TIMEOUT_S = 60.0
-WINDOW_STEP = 128  # px; a drawing area that changes size with every frame would be made anew
+# px; an area that changed its size with every frame would be created for each
+WINDOW_STEP = 128
 _MEND = (
     "use --renderer raster, or install the libraries: `apt-get install libegl1 libgl1-mesa-dri` "
     "for EGL, or `apt-get install libosmesa6` and `pip install --no-deps PyOpenGL==3.1.10` "

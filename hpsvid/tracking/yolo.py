@@ -72,14 +72,14 @@ class Yolo:
 
     def _detect(self, rgb: Array, frame_index: int) -> Detections:
         bgr = np.ascontiguousarray(rgb[..., ::-1])
-        (result,) = self._model.predict(
+        (prediction,) = self._model.predict(
             bgr, classes=self._classes, conf=MIN_SCORE, iou=MAX_OVERLAP, verbose=False
         )
-        found: Any = result.boxes
+        detected: Any = prediction.boxes
         return Detections(
             frame_index=frame_index,
-            boxes=found.xyxy.cpu().numpy().astype(np.float32),
-            scores=found.conf.cpu().numpy().astype(np.float32),
+            boxes=detected.xyxy.cpu().numpy().astype(np.float32),
+            scores=detected.conf.cpu().numpy().astype(np.float32),
         )
 
 

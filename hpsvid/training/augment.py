@@ -33,12 +33,12 @@ FAR_ROLL = 5
 FOCAL_SPREAD = 0.2  # of a guessed focal length's logarithm
 NOISE_M = 0.008  # spread of the landmarks' noise; in 2D half as much, of the person's size
 GAPPED = 0.2  # of the sequences have a gap
-GAP_FRAMES = 14  # it is at most so long
+GAP_FRAMES = 14  # its greatest length
 BLINK = 0.02  # of all frames are unseen, one by one
 REPACED = 0.5  # of the sequences are slower or faster
 PACE_SPREAD = 0.35  # of its logarithm
 PACE_RANGE = (0.45, 2.0)
-EVERY = {1: 0.8, 2: 0.1, 3: 0.06, 6: 0.04}  # one frame of so many is told: share of sequences
+EVERY = {1: 0.8, 2: 0.1, 3: 0.06, 6: 0.04}  # step between distinct frames: share of the sequences
 
 
 def as_on_video(pairs: Pairs) -> Pairs:
@@ -110,7 +110,7 @@ def _wander(shape: torch.Size, rng: torch.Generator) -> Tensor:
 
 
 def _other_pace(pairs: Pairs, rng: torch.Generator) -> Pairs:
-    """Each sequence at another speed; some with only every so many frames told apart."""
+    """Each sequence at another speed; in some, frames between every n-th are interpolated."""
     count, total = pairs.seen.shape
     frames = torch.arange(total).float()
     speed = torch.where(
@@ -120,7 +120,7 @@ def _other_pace(pairs: Pairs, rng: torch.Generator) -> Pairs:
     )
     spare = (total - 1 - (total - 1) * speed).clamp_min(0)
     place = torch.rand(count, 1, generator=rng) * spare + frames * speed
-    known = (place <= total - 1).float()
+    valid = (place <= total - 1).float()
     place = place.clamp(max=total - 1)
     truth = {name: values_at(place, getattr(pairs, name)) for name in ("joints", "twist")}
     drawn = torch.multinomial(torch.tensor(list(EVERY.values())), count, True, generator=rng)
@@ -133,8 +133,8 @@ def _other_pace(pairs: Pairs, rng: torch.Generator) -> Pairs:
         after = values_at((before + every).clamp(max=total - 1), values)
         weight = share.reshape(count, total, *[1] * (values.ndim - 2))
         inputs[name] = values_at(before, values) * (1 - weight) + after * weight
-    inputs["seen"] = (inputs["seen"] > 0.99).float() * known
-    return replace(pairs, **inputs, **truth, known=known)
+    inputs["seen"] = (inputs["seen"] > 0.99).float() * valid
+    return replace(pairs, **inputs, **truth, valid=valid)
 
 
 def mirror_pairs(pairs: Pairs) -> Pairs:

@@ -49,18 +49,18 @@ def lifter_loss(model: Lifter, pairs: Pairs) -> dict[str, Tensor]:
     view = view_of(pairs)
     with torch.autocast(view.points.device.type, torch.bfloat16):
         lifted = model(view)
-    known = pairs.known[..., None]
+    valid = pairs.valid[..., None]
     miss = lifted.joints - pairs.joints
     distance = miss.norm(dim=-1)
     scale = lifted.sigma / 2
     bones = miss[..., 1:, :] - miss[..., SMPL.parents[1:], :]
     terms = {
-        "nll": (distance / scale + 3 * scale.log()) * known,
-        "joints": distance * known,
-        "bones": bones.norm(dim=-1) * known,
-        "pace": (miss[:, 1:] - miss[:, :-1]).norm(dim=-1) * known[:, 1:],
-        "twist": (lifted.twist - pairs.twist).norm(dim=-1) * known,
-        "betas": (lifted.betas - pairs.betas[:, None]).abs() * known,
+        "nll": (distance / scale + 3 * scale.log()) * valid,
+        "joints": distance * valid,
+        "bones": bones.norm(dim=-1) * valid,
+        "pace": (miss[:, 1:] - miss[:, :-1]).norm(dim=-1) * valid[:, 1:],
+        "twist": (lifted.twist - pairs.twist).norm(dim=-1) * valid,
+        "betas": (lifted.betas - pairs.betas[:, None]).abs() * valid,
     }
     return {name: WEIGHTS[name] * value.mean() for name, value in terms.items()}
 

@@ -74,10 +74,10 @@ def niki_loss(
         valid = person.valid[at]
         return (errors.flatten(2).sum(-1) * valid).sum() / valid.sum()
 
-    def pose_error(found: Pose, at: slice = slice(None)) -> Tensor:
-        error = mean((found.rotations - truth[at]).square(), at)
-        if found.swings is not None and swings is not None:
-            error = error + weights.swing * mean((found.swings - swings[at]).square(), at)
+    def pose_error(solved: Pose, at: slice = slice(None)) -> Tensor:
+        error = mean((solved.rotations - truth[at]).square(), at)
+        if solved.swings is not None and swings is not None:
+            error = error + weights.swing * mean((solved.swings - swings[at]).square(), at)
         return error
 
     # inverse direction; the boundary goes along in the same pass, as more windows
@@ -108,13 +108,13 @@ def niki_loss(
             z=torch.cat([z for _, _, z, *_ in rows]),
         )
         people = join(*(row[-1] for row in rows))
-        found, _, turned = model.explain(pose, people, teach_swings=True, whole=False)
+        explained, _, turned = model.explain(pose, people, teach_swings=True, whole=False)
         start = 0
         for name, at, z, target, _ in rows:
             part = slice(start, start + len(z))
             start += len(z)
-            error = mean((found.joints[part] - target.joints).abs() / UNIT_M, at)
-            error = error + mean((found.twist[part] - target.twist).square(), at)
+            error = mean((explained.joints[part] - target.joints).abs() / UNIT_M, at)
+            error = error + mean((explained.twist[part] - target.twist).square(), at)
             if turned is not None and swings is not None:
                 error = error + weights.swing * mean((turned[part] - swings[at]).square(), at)
             terms[name] = error
@@ -132,11 +132,11 @@ def independence(
     """
     rotations, z = solved.rotations.detach()[valid], solved.z[valid]
     keep = torch.randperm(len(z), generator=generator)[:MMD_FRAMES]
-    other = torch.randperm(len(z), generator=generator)[:MMD_FRAMES]
-    noise = torch.randn(len(other), z.shape[-1], generator=generator).to(z)
-    found = torch.cat([rotations[keep], z[keep]], -1)
-    wanted = torch.cat([truth[valid][other], noise], -1)
-    return mmd(found, wanted)
+    drawn = torch.randperm(len(z), generator=generator)[:MMD_FRAMES]
+    noise = torch.randn(len(drawn), z.shape[-1], generator=generator).to(z)
+    solved_frames = torch.cat([rotations[keep], z[keep]], -1)
+    true_frames = torch.cat([truth[valid][drawn], noise], -1)
+    return mmd(solved_frames, true_frames)
 
 
 def mmd(first: Tensor, second: Tensor) -> Tensor:
@@ -156,7 +156,7 @@ MASKED_SHARE = 0.3  # of a frame's joints are hidden in training ("random synthe
 def gik_loss(
     model: GikNet, batch: Batch, generator: torch.Generator | None = None
 ) -> tuple[Tensor, dict[str, float]]:
-    """L1 of refined joints, rotations and posed joints; `generator` draws the joints that are hid.
+    """L1 of refined joints, rotations and posed joints; `generator` draws the joints to hide.
 
     The paper's L_ii, L_theta and L_vi, the latter over joints; a mean over the valid frames of sums
     over their features, joints in units of `niki.UNIT_M`.
@@ -168,11 +168,11 @@ def gik_loss(
     truth = turn_root(turn, batch.rotmats)
     rest = person.rest.expand(*valid.shape, N_JOINTS, 3)
     joints = posed_joints(truth, rest)
-    refined, found = model(evidence, person)
-    posed = posed_joints(rotation_6d_to_rotmat(found), rest)
+    refined, rotations = model(evidence, person)
+    posed = posed_joints(rotation_6d_to_rotmat(rotations), rest)
     errors = {
         "refine": (refined - joints).flatten(2) / UNIT_M,
-        "theta": found - rotmat_to_6d(truth),
+        "theta": rotations - rotmat_to_6d(truth),
         "joints": (posed - joints).flatten(2) / UNIT_M,
     }
     terms = {
@@ -183,11 +183,11 @@ def gik_loss(
 
 def mlp_loss(model: MlpIk, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     """L_inv of NIKI (Eq. 7), the only direction that an MLP has."""
-    found = model(batch.evidence, batch.person)
+    rotations = model(batch.evidence, batch.person)
     valid = batch.person.valid
     rest = batch.person.rest.expand(*valid.shape, N_JOINTS, 3)
-    turned = (found - rotmat_to_6d(batch.rotmats)).square().sum(-1)
-    off = posed_joints(rotation_6d_to_rotmat(found), rest) - posed_joints(batch.rotmats, rest)
+    turned = (rotations - rotmat_to_6d(batch.rotmats)).square().sum(-1)
+    off = posed_joints(rotation_6d_to_rotmat(rotations), rest) - posed_joints(batch.rotmats, rest)
     errors = turned + off.abs().flatten(2).sum(-1) / UNIT_M
     total = (errors * valid).sum() / valid.sum()
     return total, {"inv": total.item()}

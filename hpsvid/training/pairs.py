@@ -29,12 +29,12 @@ KEYS = ("image", "world", "visibility", "presence", "score", "rotvec", "betas", 
 START_RIDGE = 1e-2  # landmarks move together, which leaves the sums of them that are joints open
 # 5 mm of error are worth a pose of unit size: no habit is read from a few odd poses
 HABIT_RIDGE = 3e-3
-NEAREST_M = 0.3  # of a simulated landmark to the camera, where its 2D is told
+NEAREST_M = 0.3  # of a simulated landmark to the camera, for its 2D
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pairs:
-    """N sequences of T frames: the landmark network's words and the truth."""
+    """N sequences of T frames: the landmark network's output and the truth."""
 
     points: Tensor  # (N, T, 33, 3) m
     rays: Tensor  # (N, T, 33, 2) x/z and y/z
@@ -44,7 +44,7 @@ class Pairs:
     joints: Tensor  # (N, T, 29, 3) m from the pelvis, in the view's axes
     twist: Tensor  # (N, T, 23, 2)
     betas: Tensor  # (N, 10)
-    known: Tensor  # (N, T) 1.0 where the frame belongs to the sequence at all
+    valid: Tensor  # (N, T) 1.0 where the frame belongs to the sequence
 
     def __len__(self) -> int:
         return len(self.points)
@@ -70,7 +70,7 @@ def read_shards(folder: Path, body: Body) -> Shard:
 
 
 def read_shard(path: Path, body: Body) -> Shard:
-    """One file of `tools/people/render_pairs.py`; sequences in which nobody was seen are left out.
+    """One file of `tools/people/render_pairs.py`; sequences without any detection are left out.
 
     Raises InputError when it is something else.
     """
@@ -114,7 +114,7 @@ def pairs_of(data: Mapping[str, Tensor], body: Body) -> Pairs:
         joints=joints @ view_turn(rays),  # rows: R^T p
         twist=twists(rotmats, rest),
         betas=data["betas"],
-        known=torch.ones_like(data["score"]),
+        valid=torch.ones_like(data["score"]),
     )
 
 
@@ -195,12 +195,12 @@ def with_errors(truth: SimulatedTruth, errors: LandmarkErrors, donors: Tensor) -
         joints=truth.joints,
         twist=truth.twist,
         betas=truth.betas,
-        known=torch.ones_like(errors.seen[donors]),
+        valid=torch.ones_like(errors.seen[donors]),
     )
 
 
 def simulate(rng: np.random.Generator, source: MotionSource, body: Body) -> SimulatedTruth:
-    """One sequence that nobody performed, before a random camera."""
+    """One sequence of recombined motion before a random camera."""
     take = choose_take(rng, lambda rng: chimera(rng, source), body)
     rotmats, betas = torch.from_numpy(take.params.rotmats), torch.from_numpy(take.params.betas)
     marks = torch.from_numpy(body.landmarks_of(take.params))
