@@ -90,7 +90,7 @@ def run(
 
     options = options or Options()
     clip, body = probe(Path(input)), load_chosen_body(options.smpl)
-    return make_motion(clip, body, options, StageClock(), progress or silent)
+    return make_motion(clip, body, options, StageClock(progress or silent))
 
 
 def load(path: StrPath) -> "Motion":
@@ -181,8 +181,8 @@ def draw(
     options = options or DrawOptions()
     body, renderer = _body_of(motion, body), load_renderer(options.renderer)
     render_overlay(
-        motion, body, Path(out), renderer=renderer, alpha=options.alpha, clock=StageClock(),
-        progress=progress or silent,
+        motion, body, Path(out), renderer=renderer, alpha=options.alpha,
+        clock=StageClock(progress or silent),
     )  # fmt: skip
 
 
