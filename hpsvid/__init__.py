@@ -134,26 +134,24 @@ def export(
     options: "ExportOptions | None" = None,
     body: "Body | None" = None,
 ) -> list[Path]:
-    """Write a motion as files for other programs into the folder `out`; the files written.
+    """Write a motion as files for other programs; the files written.
 
-    format: "npz", "bvh" or "amass". The files are named after the motion's clip. body: that the
-    motion was made with; None takes $HPSVID_SMPL or the free body.
+    format: "npz", "bvh" or "amass". out: a folder, where files are named after the motion's clip;
+    or the name of the file, when one person is written. body: that the motion was made with; None
+    takes $HPSVID_SMPL or the free body.
     Raises InputError when the format is unknown, an option has no part in it, the motion was made
     with another body, or the folder cannot be written.
 
     >>> hpsvid.export(motion, "bvh", "out", options=hpsvid.ExportOptions(fps=30, rig="mixamo"))
     [PosixPath('out/clip_person00.bvh')]
     """
-    from hpsvid.common.files import check_folder
-    from hpsvid.formats import check_options
+    from hpsvid.formats import check_options, target_for
     from hpsvid.options import ExportOptions
 
-    out, options = Path(out), options or ExportOptions()
+    options = options or ExportOptions()
     chosen = check_options(format, options)
-    check_folder(out)
-    body = _body_of(motion, body)
-    out.mkdir(parents=True, exist_ok=True)
-    return chosen.write(motion, body, out, motion.clip.path.stem, options)
+    target = target_for(Path(out), motion.clip.path.stem, chosen)
+    return target.write(chosen, motion, _body_of(motion, body), options)
 
 
 def draw(

@@ -25,6 +25,7 @@ RendererName = Literal["auto", "raster", "pyrender"]
 FormatName = Literal["npz", "bvh", "amass"]
 RigName = Literal["smpl", "hik", "mixamo", "cmu"]
 EngineName = Literal["processes", "ray"]
+PLANNED = ("glb", "fbx", "usd", "trc", "c3d", "csv")  # formats that users ask for
 MAX_FPS = 1000
 ALPHA = 0.85  # weight of a mesh against the picture
 
@@ -34,6 +35,17 @@ LOOK = "Look and solve"
 DRAWING = "Drawing"
 OUTPUT = "Output"
 MANY = "Many clips"
+
+
+def known_format(text: str) -> FormatName:
+    """The format called `text`, in upper or lower case. Raises InputError when there is none."""
+    name = text.lower().removeprefix(".")
+    for known in get_args(FormatName):
+        if name == known:
+            return known
+    found = f"{name} is not written yet" if name in PLANNED else f"{text!r} is not known"
+    *most, last = get_args(FormatName)
+    raise InputError(f"{found}; choose {', '.join(most)} or {last}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

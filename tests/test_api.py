@@ -76,6 +76,8 @@ def test_files_for_other_programs_are_named_after_the_clip(body: hpsvid.Body, tm
         "two people_person00.bvh", "two people_person03.bvh",
     ]  # fmt: skip
     assert "Frame Time: 0.041666667" in files[0].read_text()
+    named = hpsvid.export(motion, "bvh", tmp_path / "pair.bvh")  # of two people
+    assert [file.name for file in named] == ["pair_person00.bvh", "pair_person03.bvh"]
     with pytest.raises(InputError, match="--rig"):
         hpsvid.export(motion, "amass", tmp_path, options=hpsvid.ExportOptions(rig="hik"))
 

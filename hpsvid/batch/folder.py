@@ -1,6 +1,5 @@
 """A folder of clips: their names, which are done already, who does the others, one summary."""
 
-import fcntl
 import os
 import shutil
 import time
@@ -12,14 +11,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from hpsvid.batch.jobs import UNFINISHED, Job, Row, finished, work
 from hpsvid.batch.processes import run_in_processes
 from hpsvid.batch.ray_cluster import CPUS_A_CLIP, run_on_ray
 from hpsvid.common.files import check_folder
 from hpsvid.common.tables import Column, Table
+from hpsvid.common.threads import usable_cores
 from hpsvid.errors import InputError
 from hpsvid.options import BatchOptions
 from hpsvid.video.probe import VIDEO_SUFFIXES, clips_in
+
+LOCK = ".hpsvid.lock"  # file in the folder of outputs while a run writes there
 
 Engine = Callable[[Sequence[Job]], Generator[Row]]
 
@@ -70,7 +74,7 @@ def plan(common: Job, batch: BatchOptions) -> tuple[list[Job], Engine]:
     else:
         folder, out = common.source, common.overlay
         at_once = batch.jobs or 1
-        threads = options.threads or max(1, (os.cpu_count() or 1) // at_once)
+        threads = options.threads or max(1, usable_cores() // at_once)
         engine = partial(run_in_processes, work=work, at_once=at_once, threads=threads)
     options = replace(options, threads=threads, smpl=_absolute_smpl(options.smpl))
     return jobs_for(folder, out, replace(common, options=options)), engine
@@ -110,16 +114,16 @@ def _claimed(out: Path) -> Iterator[None]:
     """The folder of outputs for this process alone, with room for unfinished ones."""
     made = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
-    handle = os.open(out, os.O_RDONLY)
+    lock = FileLock(out / LOCK, timeout=0)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            lock.acquire()
+        except Timeout as error:
             raise InputError(
                 f"{out}: another hpsvid is writing there; wait until it ends, or choose another "
                 "folder with --out"
             ) from error
-        except OSError:  # a file system that cannot lock: care is the user's
+        except (OSError, NotImplementedError):  # the file system cannot lock: care is the user's
             pass
         unfinished = out / UNFINISHED
         shutil.rmtree(unfinished, ignore_errors=True)  # what a run that was killed left
@@ -129,7 +133,10 @@ def _claimed(out: Path) -> Iterator[None]:
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     finally:
-        os.close(handle)
+        if lock.is_locked:
+            with suppress(OSError):  # Windows removes it at the release
+                (out / LOCK).unlink()
+        lock.release()
         if made:
             with suppress(OSError):  # it holds something
                 out.rmdir()

@@ -4,8 +4,8 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Generator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
@@ -33,7 +33,8 @@ def run_in_processes(
             while waiting and len(busy) < at_once:
                 ours, theirs = context.Pipe()
                 process = context.Process(target=_serve, args=(theirs, work, threads), daemon=True)
-                process.start()
+                with _safe_path():
+                    process.start()
                 theirs.close()  # now only the process holds it, so that its death is felt here
                 busy[ours] = process, waiting.popleft()
                 _send(ours, busy[ours][1])
@@ -59,6 +60,22 @@ def run_in_processes(
         for pipe, (process, _) in busy.items():
             process.join()
             pipe.close()
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Let Python processes that start now find no modules in the current folder.
+
+    `multiprocessing` starts them with `python -c`, which would import a `types.py` from there.
+    """
+    earlier = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["PYTHONSAFEPATH"]
+        if earlier is not None:
+            os.environ["PYTHONSAFEPATH"] = earlier
 
 
 def _send(pipe: Connection, job: Job) -> None:

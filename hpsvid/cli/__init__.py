@@ -14,8 +14,8 @@ from hpsvid.cli import export, live, measure, models, run
 app = typer.Typer(
     help="Video of people in, smooth 3D human motion out.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 # in the order of --help
@@ -33,7 +33,7 @@ app.command()(models.doctor)
 
 @app.callback(invoke_without_command=True)
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Print the version.")] = False,
 ) -> None:
     if version:
         import hpsvid

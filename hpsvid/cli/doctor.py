@@ -14,6 +14,7 @@ from rich.console import Console
 
 import hpsvid
 from hpsvid.common.tables import Column, Table
+from hpsvid.common.threads import usable_cores
 from hpsvid.common.weights import imported_dir, imported_source, read_manifest, weights_path
 from hpsvid.errors import HpsvidError, one_line
 
@@ -124,7 +125,7 @@ def _torch_device() -> Finding:
     if torch.cuda.is_available():
         return Finding(part="torch device", state="ok", found=torch.cuda.get_device_name(0))
     return Finding(
-        part="torch device", state="ok", found=f"CPU, {os.cpu_count()} cores",
+        part="torch device", state="ok", found=f"CPU, {usable_cores()} cores",
         advice="a GPU is optional: README, GPU",
     )  # fmt: skip
 

@@ -1,13 +1,15 @@
 """hpsvid export: the motion of a video or a saved result as files for other programs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from hpsvid.cli.shell import (
     JsonOpt,
     QuietOpt,
+    bounded,
+    format_in,
     one_line_errors,
     progress_bars,
     refuse_idle,
@@ -36,11 +38,22 @@ def export(
     options: Options,
     wanted: ExportOptions,
     format: Annotated[
-        FormatName,
-        typer.Option(help="File format.", rich_help_panel=OUTPUT, case_sensitive=False),
+        str,
+        typer.Option(
+            help="File format.",
+            rich_help_panel=OUTPUT,
+            parser=format_in,
+            metavar="|".join(get_args(FormatName)),
+        ),
     ] = "bvh",
     out: Annotated[
-        Path, typer.Option(help="Folder for the files.", rich_help_panel=OUTPUT)
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            rich_help_panel=OUTPUT,
+            help="Folder for the files; or the file, when one person is written.",
+        ),
     ] = Path(),
     quiet: QuietOpt = False,
     as_json: JsonOpt = False,
@@ -48,27 +61,26 @@ def export(
     """Write the motion of a video, or of a saved result, as files for other programs."""
     with one_line_errors():
         from hpsvid.body.smpl import load_chosen_body
-        from hpsvid.common.files import check_folder
-        from hpsvid.formats import check_options
+        from hpsvid.formats import check_options, target_for
         from hpsvid.pipeline.stages import StageClock
         from hpsvid.pipeline.summary import summarise
 
-        chosen = check_options(format, wanted)
+        chosen = check_options(format_in(format), wanted)
         if "rig" not in chosen.heeds:
             refuse_idle(context, f"on --format {format}", "rig")
         if input.suffix.lower() == ".npz":
             refuse_idle(context, "on a saved result, whose motion is made already", *MAKING)
         refuse_idle_choices(context, options)
-        check_folder(out)
-        result_path = out / f"{stem_of(input)}.npz"
-        if format == "npz" and result_path.exists() and result_path.samefile(input):
-            raise InputError(f"{result_path}: is the input itself; give another folder, --out DIR")
+        target = target_for(out, stem_of(input), chosen)
+        result = target.file or target.folder / f"{target.stem}{chosen.suffix}"
+        if result.exists() and input.exists() and result.samefile(input):
+            raise InputError(f"{result}: is the input itself; give another place with --out")
+        options = bounded(options, quiet=quiet)
         body = load_chosen_body(options.smpl)
         with progress_bars(shown=not quiet and not as_json) as progress:
             clock = StageClock(progress)
             motion = _motion_of(input, body, options, clock)
-        out.mkdir(parents=True, exist_ok=True)
-        files = chosen.write(motion, body, out, stem_of(input), wanted)
+        files = target.write(chosen, motion, body, wanted)
         show_facts(summarise(motion, clock, files), quiet=quiet, as_json=as_json)
 
 

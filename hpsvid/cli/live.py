@@ -1,6 +1,5 @@
 """hpsvid live: bodies drawn over a running camera."""
 
-import os
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hpsvid.cli.shell import QuietOpt, one_line_errors, takes, with_old_spelling
+from hpsvid.cli.shell import QuietOpt, bounded, one_line_errors, takes, with_old_spelling
 from hpsvid.errors import InputError
 from hpsvid.options import OUTPUT, DrawOptions, Options
 
@@ -37,7 +36,7 @@ def live(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Result .npz of what was seen.", rich_help_panel=OUTPUT),
+        typer.Option("--out", "-o", help="Result .npz of what was seen.", rich_help_panel=OUTPUT),
     ] = None,
     seconds: Annotated[
         float | None,
@@ -52,6 +51,7 @@ def live(
     with one_line_errors():
         from hpsvid.body.smpl import load_chosen_body
         from hpsvid.common.files import check_folder
+        from hpsvid.common.threads import usable_cores
         from hpsvid.formats.npz import write_motion
         from hpsvid.live.capture import open_source
         from hpsvid.live.look import Looker
@@ -65,8 +65,8 @@ def live(
             raise InputError(f"{out}: expected the name of an .npz file")
         check_folder(Path() if out is None else out.parent)
         address = None if serve is None else parse_address(serve)
-        options = with_old_spelling(context, options, small=small)
-        threads = options.threads or max(1, (os.cpu_count() or 1) - 1)
+        options = bounded(with_old_spelling(context, options, small=small), quiet=quiet)
+        threads = options.threads or max(1, usable_cores() - 1)
         options = replace(options, threads=threads)
         clip, shots = open_source(source)
         with ExitStack() as stack:

@@ -10,6 +10,7 @@ import typer
 from hpsvid.cli.shell import (
     InputArg,
     QuietOpt,
+    bounded,
     names_in,
     one_line_errors,
     progress_bars,
@@ -184,6 +185,7 @@ def bench(
         files = [file for file in (json_file, html_file) if file is not None]
         for file in files:
             check_file(file)
+        options = bounded(options, quiet=quiet)
         body = load_chosen_body(options.smpl)
         renderer = load_renderer("auto", options.threads) if overlay else None
         truths, unreadable = truths_in(clips, body)
@@ -224,7 +226,8 @@ def sensitivity(
     input: InputArg,
     options: Options,
     out: Annotated[
-        Path, typer.Option(help="Heat map to write (.png .jpg).", rich_help_panel=OUTPUT)
+        Path,
+        typer.Option("--out", "-o", help="Heat map to write (.png .jpg).", rich_help_panel=OUTPUT),
     ],
     frame: Annotated[int, typer.Option(help="Which frame, counted from 0.", min=0)] = 0,
     truth: Annotated[
@@ -251,7 +254,7 @@ def sensitivity(
             raise InputError(f"{out}: expected a picture, .png or .jpg")
         if out.exists() and input.exists() and out.samefile(input):
             raise InputError(f"{out}: is the input itself; name another file for the output")
-        options = with_old_spelling(context, options, small=small)
+        options = bounded(with_old_spelling(context, options, small=small), quiet=quiet)
         body = load_chosen_body(options.smpl)
         known = None if truth is None else read_truths(truth, body, None)[0]
         with progress_bars(shown=not quiet) as progress:
@@ -264,7 +267,9 @@ def sensitivity(
 
 def occlude(
     input: InputArg,
-    out: Annotated[Path, typer.Option(help="Video (.mp4 .mov .mkv) or picture to write.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Video (.mp4 .mov .mkv) or picture to write.")
+    ],
     seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
     quiet: QuietOpt = False,
 ) -> None:

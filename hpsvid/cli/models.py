@@ -20,7 +20,7 @@ def train(
             help="Folder with train/ and val/: motion capture; for the lifter, rendered pairs."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Weights to write, .safetensors.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Weights to write, .safetensors.")],
     folder: Annotated[
         Path | None, typer.Option(help="Checkpoints and log (default: beside --out); resumed.")
     ] = None,

@@ -13,6 +13,7 @@ import typer
 from hpsvid.cli.shell import (
     JsonOpt,
     QuietOpt,
+    bounded,
     one_line_errors,
     progress_bars,
     refuse_idle,
@@ -41,6 +42,8 @@ def run(
     out: Annotated[
         Path | None,
         typer.Option(
+            "--out",
+            "-o",
             help="Overlay video (.mp4 .mov .mkv) or picture; result .npz beside it. "
             "For a folder of videos, a folder. Default: INPUT_overlay here.",
             rich_help_panel=OUTPUT,
@@ -60,11 +63,12 @@ def run(
         from hpsvid.video.probe import probe
         from hpsvid.video.writer import suffix_for
 
-        overlay = Path(f"{stem_of(input)}_overlay")
-        job = Job(source=input, overlay=out or overlay, options=options, drawing=drawing)
         refuse_idle_choices(context, options)
         if batch.engine != "ray":
             refuse_idle(context, "without --engine ray", "address")
+            options = bounded(options, quiet=quiet)
+        overlay = Path(f"{stem_of(input)}_overlay")
+        job = Job(source=input, overlay=out or overlay, options=options, drawing=drawing)
         if holds_videos(input):
             _run_many(job, batch, quiet=quiet, as_json=as_json)
             return

@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from hpsvid.errors import HpsvidError, InputError, one_line
-from hpsvid.options import OUTPUT, Choice, Options, choices
+from hpsvid.options import OUTPUT, Choice, FormatName, Options, choices, known_format
 
 InputArg = Annotated[Path, typer.Argument(help="Video, picture or folder of pictures.")]
 QuietOpt = Annotated[
@@ -76,6 +76,14 @@ def _as_parameter(choice: Choice, defaults: dict[str, Any]) -> inspect.Parameter
     )  # fmt: skip
 
 
+def format_in(text: str) -> FormatName:
+    """The format called `text`, in upper or lower case; a usage error when there is none."""
+    try:
+        return known_format(text)
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 def names_in(text: str, known: Any, option: str) -> list[Any]:
     """The names in `text`, each once; InputError when one is not of the Literal."""
     names = list(dict.fromkeys(text.split(",")))
@@ -115,9 +123,23 @@ def with_old_spelling(context: typer.Context, options: Options, *, small: bool |
     return replace(options, network=size)
 
 
+def bounded(options: Options, *, quiet: bool) -> Options:
+    """The options with no more threads than this machine has cores to use; a line says so."""
+    from hpsvid.common.threads import thread_count
+
+    if options.threads is None or options.threads == thread_count(options.threads):
+        return options
+    most = thread_count(None)
+    if not quiet:
+        print(f"hpsvid: --threads {options.threads}: {most} cores to use here, so {most} threads",
+              file=sys.stderr)  # fmt: skip
+    return replace(options, threads=most)
+
+
 def stem_of(path: Path) -> str:
-    """What files made from `path` are called; "." and ".." take their folder's own name."""
-    return path.stem if path.stem.strip(".") else path.resolve().name
+    """What files made from `path` are called: without the suffix, a folder (2024.05.17) whole."""
+    whole = path.is_dir() or not path.stem.strip(".")
+    return path.resolve().name if whole else path.stem
 
 
 @contextmanager

@@ -1,23 +1,79 @@
-"""Threads: items made ahead beside the caller, the newest item only, and torch's own."""
+"""Threads: how many are worth having, items made ahead, the newest item only, torch's own."""
 
+import math
+import os
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from queue import Empty, Full, Queue
 from typing import Generic, TypeVar
 
-import torch
-
 Item = TypeVar("Item")
+CGROUPS = Path("/sys/fs/cgroup")  # where Linux shows the limits of containers
+OWN_CGROUP = Path("/proc/self/cgroup")
 POLL_S = 0.1  # how long a full queue may keep a stopped thread alive
+
+
+def usable_cores() -> int:
+    """Cores that this process may keep busy: those of its affinity, at most its CPU quota.
+
+    A container often sees all cores of its host and may use only a few of them.
+    """
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        cores = os.cpu_count() or 1
+    return max(1, math.ceil(min(cores, _quota_cores())))
+
+
+def thread_count(asked: int | None) -> int:
+    """Threads to start: as many as asked for, at most the usable cores; None takes all of these."""
+    return min(asked or usable_cores(), usable_cores())
+
+
+def _quota_cores() -> float:
+    """Cores' worth of time that control groups allow; infinite where they set no limit."""
+    try:
+        lines = OWN_CGROUP.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return math.inf
+    quotas = [math.inf]
+    for _, controllers, path in (line.split(":", 2) for line in lines if line.count(":") >= 2):
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = CGROUPS / "cpu" if controllers else CGROUPS  # version 1, 2
+        own = root / path.lstrip("/")
+        # inside a container the path may be the host's, and the limit is at the root
+        for group in {own, *own.parents, root}:
+            if group.is_relative_to(root):
+                quotas.append(_quota_of(group))
+    return min(quotas)
+
+
+def _quota_of(group: Path) -> float:
+    try:
+        if (group / "cpu.max").exists():
+            quota, period = (group / "cpu.max").read_text(encoding="ascii").split()
+        else:
+            quota, period = (
+                (group / f"cpu.cfs_{name}_us").read_text(encoding="ascii")
+                for name in ("quota", "period")
+            )
+        cores = float(quota) / float(period)
+    except (OSError, ValueError, ZeroDivisionError):  # "max", or no such limit
+        return math.inf
+    return cores if cores > 0 else math.inf  # version 1 says -1
 
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
     """Run torch on `count` threads."""
+    import torch  # here: callers that only count cores must not wait for it
+
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

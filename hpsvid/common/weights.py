@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpsvid.common.threads import thread_count
 from hpsvid.errors import WeightsError, reason
 
 if TYPE_CHECKING:
@@ -83,13 +84,13 @@ def shipped_hashes(*names: str) -> dict[str, str]:
 def load_onnx(name: str, threads: int | None = None) -> "onnxruntime.InferenceSession":
     """The shipped ONNX network `name`, on CUDA where onnxruntime offers it, else on the CPU.
 
-    threads: CPU threads; None takes a thread for each logical core. Raises WeightsError when the
+    threads: CPU threads; at most the usable cores; None takes these. Raises WeightsError when the
     file is unknown, missing or damaged.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or os.cpu_count() or 1
+    options.intra_op_num_threads = thread_count(threads)
     options.log_severity_level = 3  # errors only
     options.use_deterministic_compute = True
     wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")

@@ -4,7 +4,6 @@ Li et al., CVPR 2021, as in their code (9b8681d), for checkpoints that a user br
 the camera of a crop and the second look for its scale are theirs. They speak of SMPL's skeleton.
 """
 
-import os
 from collections.abc import Sequence
 
 import cv2
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT, LIMB_JOINTS, LIMB_LANDMARKS, SMPL
 from hpsvid.common.geometry import rotation_about, swing_between, unit
-from hpsvid.common.threads import torch_threads
+from hpsvid.common.threads import thread_count, torch_threads
 from hpsvid.common.weights import imported_path, load_imported
 from hpsvid.official.hybrik_network import DEPTH_M, HybrIKHRNet, HybrIKResNet, predict
 from hpsvid.options import Options
@@ -156,7 +155,7 @@ class HybrIKBackbone:
         self, tracks: Sequence[Track], camera: Camera, body: Body, options: Options
     ) -> None:
         self.name = network_name(fast=options.small_network)
-        self._threads = options.threads or os.cpu_count() or 1
+        self._threads = thread_count(options.threads)
         with torch.device("meta"):
             self._net = HybrIKHRNet() if self.name == "hybrik_hrnet" else HybrIKResNet()
         self._source = load_imported(self._net, self.name)

@@ -5,13 +5,13 @@ OpenGL (EGL or OSMesa). Both light the surface alike and smooth its edges with f
 pixel.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from hpsvid.common.threads import thread_count
 from hpsvid.errors import InputError
 from hpsvid.options import ALPHA
 from hpsvid.types import Array
@@ -76,10 +76,11 @@ RENDERERS: dict[str, Callable[[int], Renderer]] = {
 def load_renderer(choice: str, threads: int | None = None) -> Renderer:
     """The renderer of that name; "auto" is the one that runs everywhere.
 
-    threads: that it may draw on, as many frames at once; None takes one for each logical core.
+    threads: that it may draw on, as many frames at once; at most the usable cores; None takes
+    these.
     They change nothing in the pictures. Raises InputError for an unknown name, DependencyError
     when its libraries do not work here.
     """
     if choice not in RENDERERS:
         raise InputError(f"renderer {choice!r}: unknown; known are {', '.join(RENDERERS)}")
-    return RENDERERS[choice](threads or os.cpu_count() or 1)
+    return RENDERERS[choice](thread_count(threads))

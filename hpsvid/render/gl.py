@@ -36,9 +36,10 @@ def _probe(platform: str) -> str | None:
     In a process of its own, because PyOpenGL binds to one platform for good when it is first
     imported, and a broken driver may end the process.
     """
+    code = "import pyrender; pyrender.OffscreenRenderer(8, 8).delete()"
     try:
         done = subprocess.run(
-            [sys.executable, "-c", "import pyrender; pyrender.OffscreenRenderer(8, 8).delete()"],
+            [sys.executable, "-P", "-c", code],  # -P: no modules of the current folder
             env={**os.environ, "PYOPENGL_PLATFORM": platform},
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S,
         )  # fmt: skip

@@ -1,10 +1,11 @@
 """Many clips: what is written, what is skipped, and what a bad clip or a death costs."""
 
-import fcntl
 import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from typer.testing import CliRunner, Result
 
 from hpsvid.batch import folder, jobs
-from hpsvid.batch.folder import holds_videos, jobs_for, run_many
+from hpsvid.batch.folder import LOCK, holds_videos, jobs_for, run_many
 from hpsvid.batch.jobs import UNFINISHED, Job, Row, failed
 from hpsvid.batch.processes import run_in_processes
 from hpsvid.cli import app
@@ -186,18 +188,14 @@ def test_bad_use_is_one_line_and_nothing_written(
 ) -> None:
     folder_of(tmp_path / "in", "a.mp4")
     (tmp_path / "taken").mkdir()
-    before = sorted(tmp_path.rglob("*"))
-    handle = os.open(tmp_path / "taken", os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with FileLock(tmp_path / "taken" / LOCK):
+        before = sorted(tmp_path.rglob("*"))
         places = {"in": tmp_path / "in", "tmp": tmp_path}
         ran = call("run", *(argument.format(**places) for argument in arguments))
-    finally:
-        os.close(handle)
-    assert ran.exit_code == 1
-    assert ran.stderr.startswith("hpsvid: ") and ran.stderr.count("\n") == 1
-    assert says in ran.stderr
-    assert sorted(tmp_path.rglob("*")) == before
+        assert ran.exit_code == 1
+        assert ran.stderr.startswith("hpsvid: ") and ran.stderr.count("\n") == 1
+        assert says in ran.stderr
+        assert sorted(tmp_path.rglob("*")) == before
 
 
 # ---- what the processes do when one of them dies; the work is a stand-in
@@ -309,3 +307,22 @@ def test_a_folder_of_pictures_is_one_clip(tmp_path: Path) -> None:
     assert not holds_videos(tmp_path)
     with pytest.raises(InputError, match="without videos"):
         jobs_for(tmp_path, tmp_path / "out", make_job(tmp_path, tmp_path))
+
+
+def test_no_worker_imports_from_the_current_folder(tmp_path: Path) -> None:
+    """A folder may hold anything, also files that are called like modules of Python."""
+    here = folder_of(tmp_path / "here", "a.mp4")
+    for name in ("types", "signal", "json", "multiprocessing", "queue", "hpsvid"):
+        (here / f"{name}.py").write_text(
+            f"from pathlib import Path\nPath('imported_{name}').touch()\nraise SystemExit(1)\n"
+        )
+    script = Path(sys.executable).with_name("hpsvid")  # as installed: not the current folder's
+    code = "from hpsvid.cli import main; main()"
+    command = [str(script)] if script.exists() else [sys.executable, "-P", "-c", code]
+    ran = subprocess.run(
+        [*command, "run", ".", "--out", "../out", "--jobs", "2"],
+        cwd=here, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 1
+    assert "a.mp4: failed: cannot be read as a video" in ran.stderr
+    assert not list(here.glob("imported_*"))

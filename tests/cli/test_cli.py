@@ -16,9 +16,10 @@ from typer.testing import CliRunner, Result
 
 from hpsvid.cli import app, doctor
 from hpsvid.cli.doctor import Finding, examine, show
-from hpsvid.cli.shell import names_in, one_line_errors, progress_bars
+from hpsvid.cli.shell import bounded, names_in, one_line_errors, progress_bars, stem_of
+from hpsvid.common.threads import usable_cores
 from hpsvid.formats.npz import read_motion
-from hpsvid.options import SolverName
+from hpsvid.options import Options, SolverName
 from hpsvid.video import writer as video_writer
 from hpsvid.video.probe import probe
 from hpsvid.video.reader import read_frames
@@ -305,6 +306,71 @@ def test_solvers_are_compared_on_held_back_motion(shared: Path) -> None:
 
 def test_a_solver_named_twice_is_compared_once() -> None:
     assert names_in("niki,gik,niki", SolverName, "--ik") == ["niki", "gik"]
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_has_a_short_name_everywhere(flag: str) -> None:
+    for command in ((), ("run",), ("weights",), ("weights", "import")):
+        ran = call(*command, flag)
+        assert ran.exit_code == 0 and "Usage" in ran.stdout
+
+
+def test_the_version_has_a_short_name() -> None:
+    assert call("-V").stdout == call("--version").stdout != ""
+
+
+def test_the_shell_completes_commands_and_options() -> None:
+    environment = {
+        "_HPSVID_COMPLETE": "complete_bash",
+        "COMP_WORDS": "hpsvid ex",
+        "COMP_CWORD": "1",
+    }
+    ran = CliRunner().invoke(app, [], env=environment, prog_name="hpsvid")
+    assert ran.stdout.split() == ["export"]
+
+
+@pytest.mark.parametrize("name", ["glb", "FBX", ".usd", "trc", "c3d", "csv"])
+def test_a_format_that_is_not_written_yet_is_named_as_such(name: str) -> None:
+    ran = call("export", "a.mp4", "--format", name)
+    assert ran.exit_code == 2
+    said = " ".join(ran.stderr.replace("│", " ").split())
+    assert "is not written yet; choose npz, bvh or amass" in said
+
+
+def test_out_may_name_the_file_of_one_person(result: Path, tmp_path: Path) -> None:
+    named = tmp_path / "new" / "Walk.BVH"
+    for format, file in (
+        ("BVH", named),
+        ("amass", tmp_path / "a.npz"),
+        ("npz", tmp_path / "b.npz"),
+    ):
+        ran = call("export", result / "walk.npz", "--format", format, "-o", file, "-q")
+        assert ran.exit_code == 0, ran.output
+    assert named.read_text().startswith("HIERARCHY")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [
+        "Walk.BVH",
+        "a.npz",
+        "b.npz",
+        "new",
+    ]
+    ran = call("export", result / "walk.npz", "--out", tmp_path / "x.npz")
+    assert ran.exit_code == 1 and "x.npz: the format's files end in .bvh" in ran.stderr
+
+
+def test_folders_whose_names_hold_dots_keep_them(tmp_path: Path) -> None:
+    (tmp_path / "2024.05.17").mkdir()
+    assert stem_of(tmp_path / "2024.05.17") == "2024.05.17"
+    assert stem_of(tmp_path / "2024.05.17.mp4") == "2024.05.17"
+    assert stem_of(Path()) == Path.cwd().name
+
+
+def test_more_threads_than_cores_are_not_started(capsys: pytest.CaptureFixture[str]) -> None:
+    most = usable_cores()
+    for asked, quiet in ((10**6, False), (10**6, True), (1, False), (None, False)):
+        options = bounded(Options(threads=asked), quiet=quiet)
+        assert options.threads == (asked and min(asked, most))
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and f"--threads 1000000: {most} cores" in told
 
 
 def test_wrong_use_is_exit_2() -> None:
