@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""Tests, in the same folders as the package."""

@@ -1,1 +1,1 @@
-"""TODO docstring."""
+"""How each shipped asset and each figure of docs/measurements.md is made; not installed."""

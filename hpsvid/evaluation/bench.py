@@ -27,6 +27,7 @@ from hpsvid.evaluation.results import belongs
 from hpsvid.evaluation.tables import summary
 from hpsvid.evaluation.truth import FEET, Truth, read_truth
 from hpsvid.ik.networks import WINDOW_FRAMES
+from hpsvid.ik.windows import shared_frames
 from hpsvid.options import ALPHA, Options, SolverName
 from hpsvid.pipeline.make import make_motion, render_overlay
 from hpsvid.pipeline.stages import StageClock
@@ -40,7 +41,7 @@ Row = dict[str, Any]
 """Plain values by column; `None` where there is nothing to measure."""
 
 NETWORKS = ("detect", "landmarks")
-SEAM_S = WINDOW_FRAMES // 2 / RATE_HZ  # the temporal solver's windows overlap by half
+SEAM_S = (WINDOW_FRAMES - shared_frames(WINDOW_FRAMES)) / RATE_HZ  # between two windows' starts
 WARM_UP_FRAMES = 60
 MIB = 2**20
 

@@ -22,7 +22,7 @@ from hpsvid.ik.networks import Network, NetworkSolver, load_network
 from hpsvid.ik.tensors import Evidence, Person, posed_joints
 from hpsvid.mocap.amass import read_mocap_folder
 from hpsvid.mocap.noise import Noise, hidden_joints, observe
-from hpsvid.mocap.sources import test_windows
+from hpsvid.mocap.sources import even_windows
 from hpsvid.options import SolverName
 from hpsvid.types import N_JOINTS, N_ROTATIONS
 
@@ -222,7 +222,7 @@ def compare_solvers(
     methods = {str(name): _method(name, body) for name in names}
     if mlp is not None:
         methods["mlp"] = network_method(load_network(mlp))
-    poses = test_windows(tuple(read_mocap_folder(data, body)), length, windows)
+    poses = even_windows(tuple(read_mocap_folder(data, body)), length, windows)
     told, untold = (compare(methods, poses, body, told=told) for told in (True, False))
     evidence, person = noisy_windows(poses[:1], body, level_mm=None, told=True, seed=0)
     truth = posed_joints(poses[0], person.rest[0].expand(length, -1, -1))[:, :SMPL_JOINTS]

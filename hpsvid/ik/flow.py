@@ -31,7 +31,7 @@ class Given:
     rest: Tensor  # (B, T, 29, 3) m, the rest skeleton of the person's shape
     valid: Tensor  # (B, T) bool; the padding comes last
     phase: int | Tensor = 0  # (B, 1) or for all: which of the interleaved frames count as even
-    whole: bool = True  # False: a lift may put out zeros for its error, or inversely its padding
+    whole: bool = True  # False: Lift may return zeros for the error (inverse: for the padding)
 
 
 def mlp(n_in: int, hidden: int, n_out: int) -> nn.Sequential:

@@ -13,6 +13,11 @@ from hpsvid.ik import Solver
 from hpsvid.types import N_ROTATIONS, BodyParams, Observations, Window
 
 
+def shared_frames(length: int) -> int:
+    """How many of its `length` frames a window shares with the next: half of them."""
+    return length // 2
+
+
 def split(obs: Observations, length: int | None, overlap: int = 0) -> list[Window]:
     """Windows of `length` frames that cover the whole track, each sharing `overlap` with the next.
 
@@ -78,7 +83,7 @@ def solve(obs: Observations, times: np.ndarray, betas: np.ndarray, solver: Solve
     evenly = obs if even is None else at_times(obs, times, even)
     parts = [
         (window.start, solver(window, betas))
-        for window in split(evenly, solver.window_length, (solver.window_length or 0) // 2)
+        for window in split(evenly, solver.window_length, shared_frames(solver.window_length or 0))
     ]
     rotmats = blend(parts, len(evenly)).rotmats
     return rotmats if even is None else interpolate_rotations(times, even, rotmats)

@@ -31,7 +31,7 @@ FARNESS = torch.tensor(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Noise:
-    """The errors of a window's evidence: their size, their character, and who knows of them."""
+    """The errors of a window's evidence: their size, correlation, and what the solver is told."""
 
     sigma: Tensor  # (B, T, 29) m, true standard deviation per axis
     rho: Tensor  # (B, 1, 1, 1) correlation from frame to frame

@@ -82,7 +82,7 @@ def _too_short(clips: Sequence[MotionCapture], length: int) -> InputError:
     )
 
 
-def test_windows(clips: Sequence[MotionCapture], length: int, most: int) -> Tensor:
+def even_windows(clips: Sequence[MotionCapture], length: int, most: int) -> Tensor:
     """Up to `most` windows (N, T, 24, 3, 3) spread evenly over clips, at 30 fps, as performed."""
     windows = []
     for clip in clips:

@@ -78,8 +78,8 @@ def with_joints(
 ) -> Person:
     """The person that these parameters describe, its joints, and how far they miss the evidence.
 
-    What a solver finds wrong in a joint's evidence it explains away (NIKI's error embedding), so
-    that distance says with sigma how far the joint can be trusted.
+    A solver moves a joint away from evidence that it holds to be wrong (NIKI's error embedding).
+    That distance, with sigma, says how far the joint can be trusted.
     """
     joints = torch.from_numpy(body.joints_of(params))
     moved = torch.from_numpy(params.transl).double()

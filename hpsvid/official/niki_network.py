@@ -1,8 +1,9 @@
 """The authors' released NIKI networks, for the checkpoints that a user brings.
 
-Li et al., CVPR 2023, as in their code (69f94e7) where it departs from the paper: frame by frame,
-masked couplings over all features, padding that says nothing, a shape that counts as much as a
-mask in the checkpoint lets it (in theirs nothing). Our own networks are in `hpsvid.ik.niki`.
+Li et al., CVPR 2023. Where their code (69f94e7) departs from the paper this follows the code: it
+solves frame by frame, with masked couplings over all features and constant padding. A mask in the
+checkpoint scales the influence of the shape; in the released checkpoints it is zero. Our own
+networks are in `hpsvid.ik.niki`.
 """
 
 import re

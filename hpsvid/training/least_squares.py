@@ -121,7 +121,7 @@ def _fit_last(network: nn.Sequential, samples: _Samples, ridge: float) -> None:
 
 
 def fit_by_least_squares(model: Niki, batch: Batch, ridge: float = 1e-2) -> None:
-    """Fit the couplings of an analytic model to a large batch in closed form (`flow.fit_flow`).
+    """Fit the couplings of an analytic model to a large batch in closed form (`fit_flow`).
 
     Where training by gradient starts from; it takes the place of thousands of its steps.
     """

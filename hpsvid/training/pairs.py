@@ -26,8 +26,8 @@ from hpsvid.mocap.sources import MotionSource
 from hpsvid.mocap.takes import chimera, choose_take
 
 KEYS = ("image", "world", "visibility", "presence", "score", "rotvec", "betas", "transl", "K")
-START_RIDGE = 1e-2  # landmarks move together, which leaves the sums of them that are joints open
-# 5 mm of error are worth a pose of unit size: no habit is read from a few odd poses
+START_RIDGE = 1e-2  # landmarks are correlated, so the regression onto joints needs damping
+# Weighs 5 mm of error against a pose of unit size, so that a few unusual poses teach nothing.
 HABIT_RIDGE = 3e-3
 NEAREST_M = 0.3  # of a simulated landmark to the camera, for its 2D
 

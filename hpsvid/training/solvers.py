@@ -21,7 +21,7 @@ from hpsvid.ik.mlp import MlpIk
 from hpsvid.ik.networks import Network, make_network
 from hpsvid.ik.niki import Niki
 from hpsvid.mocap.amass import read_mocap_folder
-from hpsvid.mocap.sources import MotionSource, test_windows
+from hpsvid.mocap.sources import MotionSource, even_windows
 from hpsvid.options import PartName
 from hpsvid.training.batches import LiftedPairs, MotionBatches
 from hpsvid.training.least_squares import fit_by_least_squares
@@ -152,7 +152,7 @@ def train_solver(recipe: Recipe, files: TrainingFiles, pairs: Path | None = None
     if isinstance(model, Niki) and model.config.analytic and not (files.folder / LAST).exists():
         first = [next(drawn_batches) for _ in range(LEAST_SQUARES_WINDOWS // recipe.batch)]
         fit_by_least_squares(model, join(*first))
-    poses = test_windows(clips["val"], recipe.length, 12)
+    poses = even_windows(clips["val"], recipe.length, 12)
     method = network_method(model)
     drawn = torch.Generator().manual_seed(recipe.seed + rank)
 

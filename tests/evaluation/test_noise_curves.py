@@ -10,7 +10,7 @@ from hpsvid.evaluation.noise_curves import Score, compare_solvers, comparison_te
 from hpsvid.ik.mlp import MlpIk
 from hpsvid.ik.niki import Niki, NikiConfig
 from hpsvid.mocap.amass import read_mocap_folder
-from hpsvid.mocap.sources import test_windows as windows_for_tests
+from hpsvid.mocap.sources import even_windows
 from hpsvid.options import SolverName
 from tools.tables.ablation import HEADS, probe
 
@@ -62,7 +62,7 @@ def test_every_solver_that_is_offered_can_be_compared(motions):
 @pytest.mark.parametrize("analytic", [True, False], ids=["analytic", "vanilla"])
 def test_the_ablation_probes_what_the_losses_are_about(body, motions, analytic):
     torch.manual_seed(0)
-    poses = windows_for_tests(tuple(read_mocap_folder(motions, body)), 16, 2)
+    poses = even_windows(tuple(read_mocap_folder(motions, body)), 16, 2)
     model = Niki(NikiConfig(blocks=1, twist_blocks=1, hidden=8, analytic=analytic)).eval()
     with torch.inference_mode():
         found = dict(zip(HEADS, probe(model, poses, body), strict=True))

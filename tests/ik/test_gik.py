@@ -15,7 +15,7 @@ from hpsvid.ik.hybrik import twists
 from hpsvid.ik.networks import NetworkSolver, load_trained
 from hpsvid.ik.tensors import Evidence, Person, posed_joints
 from hpsvid.mocap.amass import read_mocap_folder
-from hpsvid.mocap.sources import test_windows as windows_for_tests
+from hpsvid.mocap.sources import test_windows as even_windows
 from hpsvid.training.losses import Batch, gik_loss
 
 SMALL = {"refine_hidden": 16, "refine_blocks": 1, "hidden": 16, "blocks": 1}
@@ -128,7 +128,7 @@ def test_weights_survive_saving(body, model, tmp_path):
 
 def test_shipped_weights_fill_in_what_is_hidden(body, shared):
     folder = shared / "data" / "mocap" / "free" / "val" / "cmu_expmap8"
-    poses = windows_for_tests(tuple(read_mocap_folder(folder, body)), 32, 6)
+    poses = even_windows(tuple(read_mocap_folder(folder, body)), 32, 6)
     solver = load_solver("gik", body)
     assert isinstance(solver, NetworkSolver)
     methods = {"hybrik": hybrik_method, "gik": network_method(solver.model)}

@@ -37,7 +37,7 @@ def test_three_children_at_pelvis_and_spine3_only():
     assert {j: c for j, c in enumerate(children) if len(c) != 1} == {0: (1, 2, 3), 9: (12, 13, 14)}
 
 
-# mean 24-joint error, mm, at +-k mm of jitter: the paper's Table 3, and what design/method.md
+# mean 24-joint error, mm, at +-k mm of jitter: the paper's Table 3, and what this project
 # measured for SVD at spine3 and no fallback
 @pytest.mark.parametrize(
     ("mode", "limit"),

@@ -26,7 +26,7 @@ from hpsvid.ik.tensors import (
     to_rest_axes,
 )
 from hpsvid.mocap.amass import read_mocap_folder
-from hpsvid.mocap.sources import test_windows as windows_for_tests
+from hpsvid.mocap.sources import even_windows
 from hpsvid.training.losses import Batch, LossWeights, mmd, niki_loss
 from hpsvid.types import Observations, Window
 
@@ -298,7 +298,7 @@ SHIPPED = ("niki-temporal", "niki", "niki-one-stage")
 def held_back(body, shared):
     """Windows of motion capture that no shipped network was trained on."""
     folder = shared / "data" / "mocap" / "free" / "val" / "cmu_expmap8"
-    return windows_for_tests(tuple(read_mocap_folder(folder, body)), 32, 6)
+    return even_windows(tuple(read_mocap_folder(folder, body)), 32, 6)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

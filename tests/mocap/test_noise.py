@@ -10,8 +10,7 @@ from hpsvid.errors import InputError
 from hpsvid.ik.tensors import posed_joints
 from hpsvid.mocap.amass import MotionCapture
 from hpsvid.mocap.noise import Noise, correlated, hidden_joints, observe
-from hpsvid.mocap.sources import MotionSource, mirror
-from hpsvid.mocap.sources import test_windows as windows_for_tests
+from hpsvid.mocap.sources import MotionSource, even_windows, mirror
 from hpsvid.training.batches import LiftedPairs, MotionBatches, random_batch
 
 UP = torch.tensor([0.0, 1.0, 0.0])
@@ -154,8 +153,8 @@ def test_lifted_pairs_join_the_batches(body):
 
 def test_windows_are_cut_evenly_at_30_hz():
     clips = [make_clip(120, fps=60.0), make_clip(20)]
-    windows = windows_for_tests(clips, 16, 2)
+    windows = even_windows(clips, 16, 2)
     assert windows.shape == (2, 16, 24, 3, 3)
     assert np.allclose(windows[0, 1], clips[0].rotmats[2], atol=1e-5)
     with pytest.raises(InputError, match="500 frames"):
-        windows_for_tests(clips, 500, 2)
+        even_windows(clips, 500, 2)
