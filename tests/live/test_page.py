@@ -3,8 +3,10 @@
 import json
 import socket
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from urllib.error import HTTPError
 
 import cv2
@@ -15,7 +17,7 @@ from hpsvid.body.smpl import load_chosen_body
 from hpsvid.common.threads import Newest
 from hpsvid.errors import InputError
 from hpsvid.live.capture import open_source
-from hpsvid.live.page import BOUNDARY, parse_address, serving
+from hpsvid.live.page import BOUNDARY, MAX_CLIENTS, parse_address, serving
 from hpsvid.live.picture import Numbers, Picture
 from hpsvid.types import Array
 from tests.factories import make_motion
@@ -103,6 +105,81 @@ def test_a_stream_of_pictures_is_a_source_too(page) -> None:
     assert (clip.width, clip.height) == (128, 72) and "secret" not in str(clip.path)
     assert two.index > one.index and two.pts_s > one.pts_s
     assert np.abs(one.rgb.astype(int) - picture.rgb).mean() < 8
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:1234"}, 200),
+        ({"Host": "[::1]"}, 200),
+        ({"Host": "attacker.example"}, 403),  # a name that now leads here: DNS rebinding
+        ({"Host": "attacker.example:8000"}, 403),
+        ({"Host": ""}, 403),
+        ({"Origin": "http://attacker.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "localhost", "Origin": "http://localhost"}, 200),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+    ],
+)
+def test_pages_of_other_sites_get_nothing(page, headers: dict[str, str], status: int) -> None:
+    url, _, _ = page
+    for name in ("status.json", "motion.json", "frame.jpg"):
+        request = urllib.request.Request(f"{url}{name}", headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                assert answer.status == status
+                assert "Access-Control-Allow-Origin" not in answer.headers
+                assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        except HTTPError as refused:
+            assert refused.code == status
+            refused.close()
+
+
+def test_a_link_on_another_site_opens_the_page_and_nothing_else(page) -> None:
+    url, _, _ = page
+    headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "document"}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as answer:
+        assert answer.headers["X-Frame-Options"] == "DENY"
+    with pytest.raises(HTTPError, match="403") as refused:
+        urllib.request.urlopen(urllib.request.Request(f"{url}frame.jpg", headers=headers))
+    refused.value.close()
+
+
+def connected(url: str) -> socket.socket:
+    port = int(url.rstrip("/").rpartition(":")[2])
+    return socket.create_connection(("127.0.0.1", port), timeout=10)
+
+
+def test_slow_clients_are_bounded_and_starve_nobody(page) -> None:
+    url, _, _ = page
+    with ExitStack() as stack:
+        slow = [stack.enter_context(connected(url)) for _ in range(3 * MAX_CLIENTS)]
+        for client in slow:
+            with suppress(OSError):  # let go already
+                client.send(b"GET /status.json HTT")
+        start = time.monotonic()
+        assert json.loads(fetch(f"{url}status.json"))["people"] == 1
+        assert time.monotonic() - start < 3
+        assert threading.active_count() < MAX_CLIENTS + 20
+
+
+def test_a_request_must_come_whole_soon_and_short(page, monkeypatch: pytest.MonkeyPatch) -> None:
+    url, _, _ = page
+    monkeypatch.setattr("hpsvid.live.page.REQUEST_TIMEOUT_S", 0.5)
+    start = time.monotonic()
+    with connected(url) as client:
+        client.send(b"GET / HTTP/1.1\r\n")
+        with suppress(OSError):  # a byte now and then keeps no request alive
+            while time.monotonic() - start < 5:
+                client.send(b"x")
+                time.sleep(0.1)
+        assert time.monotonic() - start < 4
+    with connected(url) as client, suppress(ConnectionError):
+        client.sendall(b"GET / HTTP/1.1\r\nx: " + b"x" * 100_000 + b"\r\n\r\n")
+        assert client.recv(100) == b""
 
 
 def test_a_port_that_is_taken_is_one_line() -> None:
