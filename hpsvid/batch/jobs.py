@@ -14,11 +14,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hpsvid
-from hpsvid.common.files import staged
+from hpsvid.common.files import read_json, staged
 from hpsvid.errors import HpsvidError, InputError, one_line, reason
 from hpsvid.options import DrawOptions, Options
 
@@ -130,14 +131,22 @@ def failed(job: Job, reason: str) -> Row:
 
 def finished(job: Job) -> Row | None:
     """The row that the receipt keeps; None unless it and the outputs belong to this very job."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        receipt = json.loads(job.receipt.read_text(encoding="utf-8"))
+    with suppress(Exception):  # a receipt that says anything else than ours is none
+        receipt = read_json(job.receipt)
         origin = _origin(job)
         # receipts of earlier versions lack the options that came later
         receipt["options"] = {**_solving(Options()), **receipt["options"]}
         if {key: receipt[key] for key in origin} == origin and receipt["bytes"] == _sizes(job):
-            return {**receipt["row"], "files": [str(job.overlay), str(job.result)]}
+            return {**_checked(receipt["row"], job), "files": [str(job.overlay), str(job.result)]}
     return None
+
+
+def _checked(row: Row, job: Job) -> Row:
+    """A receipt's row; ValueError or others unless it is one that `work` makes."""
+    figures = [float(row[key]) for key in ("frames", "people", "seconds", "fps")]
+    if row["clip"] != job.source.name or row["state"] != "done" or not all(map(isfinite, figures)):
+        raise ValueError("no row of this job")
+    return {key: value for key, value in row.items() if isinstance(value, str | int | float)}
 
 
 def _origin(job: Job) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from hpsvid.common.files import make_parent, staged
+from hpsvid.common.files import make_parent, parse_json, regular_file, staged
 from hpsvid.errors import WeightsError, one_line
 
 # Keys of the metadata that hold the config as JSON. The first is written; the others are those of
@@ -33,12 +33,12 @@ def read_config(path: Path, what: str, keys: Collection[str]) -> dict[str, Any]:
     WeightsError when the file is missing, damaged, of another kind or no checkpoint.
     """
     try:
-        with safe_open(path, "pt") as archive:
+        with safe_open(regular_file(path, WeightsError), "pt") as archive:
             metadata = archive.metadata() or {}
         held = next((metadata[key] for key in CONFIG_KEYS if key in metadata), None)
         if held is None:
             raise ValueError("its metadata has no config")
-        config = json.loads(held)
+        config = dict(parse_json(held))
         if missing := sorted(set(keys) - set(config)):
             raise ValueError(f"its config has no {missing[0]!r}")
     except Exception as error:  # safetensors raises its own, undocumented kinds
@@ -60,7 +60,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint by name; WeightsError when it cannot be read."""
     try:
-        with safe_open(path, "pt") as archive:
+        with safe_open(regular_file(path, WeightsError), "pt") as archive:
             return {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
     except Exception as error:  # safetensors raises its own, undocumented kinds
         raise WeightsError(f"{path}: not a readable checkpoint ({one_line(error)})") from error

@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, and npz files that hold nothing but arrays."""
 
 import io
+import json
 import math
 import os
 import re
@@ -25,6 +26,8 @@ from hpsvid.errors import HpsvidError, InputError, one_line
 FREE_NPZ_BYTES = 256 << 20  # a person's motion has 1.5 kB a frame: 50 minutes of one at 60 fps
 MAX_UNPACKING = 8  # times the file's size, on top of the above
 MAX_NPZ_BYTES = 2 << 30  # with torch and the checks' own copies less than 3 GB are in use
+MAX_JSON_CHARACTERS = 8 << 20  # unpacks to up to 0.2 GB; 4,000 rows of `hpsvid bench`
+MAX_JSON_DEPTH = 50  # hpsvid writes up to 5; what is read may be printed, by recursion too
 _MAX_READ_BYTES = 16 << 20  # directory of 65,535 members with names of 200 bytes
 _MAX_HEADER_BYTES = 10_000  # as numpy
 _MAX_EMPTY = 1 << 20  # product of the other axes of an array without elements
@@ -149,6 +152,34 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
 
 
+def parse_json(text: str) -> Any:
+    """What JSON text says. Raises ValueError unless it is JSON of sane length and depth."""
+    if len(text) > MAX_JSON_CHARACTERS:
+        raise ValueError(f"over {MAX_JSON_CHARACTERS} characters")
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("brackets inside each other without end") from error
+    layer = [value]
+    for _ in range(MAX_JSON_DEPTH):
+        layer = [
+            item
+            for outer in layer
+            if isinstance(outer, list | dict)
+            for item in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not layer:
+            return value
+    raise ValueError(f"brackets inside each other more than {MAX_JSON_DEPTH} deep")
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file says. Raises InputError when it is no file, OSError or ValueError."""
+    if regular_file(path).stat().st_size > 4 * MAX_JSON_CHARACTERS:
+        raise ValueError(f"over {MAX_JSON_CHARACTERS} characters")
+    return parse_json(path.read_text(encoding="utf-8"))
+
+
 def write_npz(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
     """A compressed npz whose bytes depend on the arrays alone: sorted keys, no clock.
 
@@ -177,7 +208,7 @@ def read_npz(
     is damaged, holds pickled objects where arrays are wanted or unpacks to far more than it has.
     """
     try:
-        with _ShortReads(regular_file(path, kind), "rb") as stream:
+        with ShortReads(regular_file(path, kind), "rb") as stream:
             if stream.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX:
                 raise kind(f"{path}: a single array, expected {expected}")
             with zipfile.ZipFile(stream) as archive:
@@ -193,7 +224,7 @@ def read_npz(
         ) from error
 
 
-class _ShortReads(io.FileIO):
+class ShortReads(io.FileIO):
     """A file that refuses to be read in large pieces: a zip's directory has no other limit."""
 
     def __init__(self, path: Path, mode: str) -> None:
@@ -234,6 +265,15 @@ def _read_members(
     return arrays
 
 
+def read_bytes(stream: IO[bytes], size: int) -> NDArray[Any]:
+    """The next `size` bytes, in pieces; raises ValueError when the stream ends before."""
+    content = np.empty(size, np.uint8)
+    for begin in range(0, size, _PIECE_BYTES):
+        piece = content[begin : begin + _PIECE_BYTES]
+        piece[:] = np.frombuffer(stream.read(len(piece)), np.uint8)
+    return content
+
+
 def _read_array(stream: IO[bytes], key: str, size: int) -> NDArray[Any]:
     """The array in a .npy file of `size` bytes, whose header is matched, never evaluated."""
     start = stream.read(8)
@@ -257,10 +297,7 @@ def _read_array(stream: IO[bytes], key: str, size: int) -> NDArray[Any]:
         raise ValueError(f"`{key}` is empty and of shape {sizes}")
     if dtype.itemsize == 0:  # empty text
         return np.zeros(sizes, dtype)
-    content = np.empty(content_bytes, np.uint8)
-    for begin in range(0, content_bytes, _PIECE_BYTES):
-        piece = content[begin : begin + _PIECE_BYTES]
-        piece[:] = np.frombuffer(stream.read(len(piece)), np.uint8)  # raises when it ends early
+    content = read_bytes(stream, content_bytes)
     if stream.read(1):  # what is left unread is left unchecked
         raise ValueError(f"`{key}` goes on after its end")
     if dtype.kind == "b":  # numpy relies on 0 and 1

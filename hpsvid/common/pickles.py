@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 import numpy as np
 from scipy import sparse
@@ -35,7 +35,7 @@ _NUMBERS = frozenset(("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2"
 _TEXT = re.compile(r"[SU]([1-9]\d{0,2})")  # numpy's fixed-width text, up to 999 characters
 
 
-class _RefusedError(ValueError):
+class RefusedError(ValueError):
     """The pickle names something that is not an array."""
 
 
@@ -160,15 +160,21 @@ def _hashable(key: Any) -> Any:
     return key
 
 
-class _Machine:
-    """Pickle's stack machine over one file's bytes; `pickletools` describes the operations."""
+class Machine:
+    """Pickle's stack machine; `pickletools` describes the operations.
 
-    def __init__(self, data: bytes) -> None:
-        self.stream = BytesIO(data)
+    size: of the whole file, which bounds what the arrays may claim together. Subclasses add
+    `names`, and `referred` for what lies outside the pickle.
+    """
+
+    names: ClassVar[Mapping[str, Callable[..., Any]]]
+
+    def __init__(self, stream: IO[bytes], size: int) -> None:
+        self.stream = stream
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
-        self.bytes_left = MAX_REUSE * len(data)
+        self.bytes_left = MAX_REUSE * size
 
     def run(self) -> Any:
         """The one value that the pickle builds. Raises nearly anything for damaged bytes."""
@@ -205,9 +211,9 @@ class _Machine:
         elif name in ("GET", "BINGET", "LONG_BINGET"):
             stack.append(self.memo[argument])
         elif name == "GLOBAL":
-            stack.append(_named(argument.replace(" ", ".", 1)))
+            stack.append(self.named(argument.replace(" ", ".", 1)))
         elif name not in ("PROTO", "FRAME"):
-            raise _RefusedError(f"the operation {name}")
+            raise RefusedError(f"the operation {name}")
 
     def combine(self, name: str, items: list[Any]) -> None:
         """Do an operation that takes `items` off the stack."""
@@ -228,7 +234,9 @@ class _Machine:
         elif name == "DUP":
             stack.extend([*items, *items])
         elif name == "STACK_GLOBAL":
-            stack.append(_named(".".join(items)))
+            stack.append(self.named(".".join(items)))
+        elif name == "BINPERSID":
+            stack.append(self.referred(*items))
         elif name in ("REDUCE", "NEWOBJ"):
             made, arguments = items
             if not callable(made) or type(arguments) is not tuple:
@@ -236,6 +244,16 @@ class _Machine:
             stack.append(made(self, *arguments))
         elif name == "BUILD":
             stack.append(self.built(*items))
+
+    def named(self, name: str) -> Callable[..., Any]:
+        """What stands for a global name of the file."""
+        if name not in self.names:
+            raise RefusedError(name)
+        return self.names[name]
+
+    def referred(self, reference: Any) -> Any:
+        """What a reference to something outside the pickle means."""
+        raise RefusedError("things outside the file")
 
     def quoted(self) -> str:
         """Python 2's text, a line in quotes with its bytes escaped."""
@@ -266,6 +284,8 @@ class _Machine:
             target.order(state)
         elif isinstance(target, _Parts):
             target.state = state if isinstance(state, dict) else {}
+        elif type(target) is dict:
+            pass  # an OrderedDict's attributes, such as PyTorch's versions of modules
         elif isinstance(target, _Array):
             # (version, shape, dtype, Fortran's order, content); numpy before 1.0 had no version
             shape, kind, fortran, content = state[-4:]
@@ -317,7 +337,7 @@ def _ndarray(*_: Any) -> Any:
     raise ValueError("an array without content")
 
 
-def _reconstructed(machine: _Machine, kind: Any, base: Any, _: Any) -> _Parts:
+def _reconstructed(machine: Machine, kind: Any, base: Any, _: Any) -> _Parts:
     """An empty object as protocols 0 and 1 write it (copyreg._reconstructor)."""
     made = kind(machine) if base is _object and callable(kind) else None
     if not isinstance(made, _Parts):
@@ -325,13 +345,13 @@ def _reconstructed(machine: _Machine, kind: Any, base: Any, _: Any) -> _Parts:
     return made
 
 
-def _empty_array(_: _Machine, kind: Any, *__: Any) -> _Array:
+def _empty_array(_: Machine, kind: Any, *__: Any) -> _Array:
     if kind is not _ndarray:
         raise ValueError("an array of another class")
     return _Array()
 
 
-def _set_of(machine: _Machine, items: Any = ()) -> set[Any]:
+def _set_of(machine: Machine, items: Any = ()) -> set[Any]:
     if not isinstance(items, list | tuple):
         raise ValueError(f"a set of {type(items).__name__}")
     machine.charge(len(items))
@@ -343,7 +363,7 @@ def _names() -> dict[str, Callable[..., Any]]:
     names: dict[str, Callable[..., Any]] = {
         "numpy.ndarray": _ndarray,
         "numpy.dtype": lambda _, *arguments: _Kind(*arguments),
-        "_codecs.encode": _Machine.encoded,
+        "_codecs.encode": Machine.encoded,
         "chumpy.ch.Ch": lambda _: _Chumpy(),
         "chumpy.reordering.Select": lambda _: _ChumpySelect(),
     }
@@ -365,14 +385,7 @@ def _names() -> dict[str, Callable[..., Any]]:
     return names
 
 
-def _named(name: str) -> Callable[..., Any]:
-    """What stands for a global name of the file."""
-    if name not in _NAMES:
-        raise _RefusedError(name)
-    return _NAMES[name]
-
-
-_NAMES = _names()
+Machine.names = _names()
 _OPCODES = {operation.code: operation for operation in pickletools.opcodes}
 _PUSHES = frozenset((
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
@@ -387,6 +400,7 @@ _TAKES: dict[str, int | None] = {  # items off the stack; None: all above the la
     "TUPLE": None, "LIST": None, "DICT": None, "APPENDS": None, "SETITEMS": None, "ADDITEMS": None,
     "POP_MARK": None, "POP": 1, "DUP": 1, "APPEND": 1, "SETITEM": 2, "TUPLE1": 1, "TUPLE2": 2,
     "TUPLE3": 3, "STACK_GLOBAL": 2, "REDUCE": 2, "NEWOBJ": 2, "BUILD": 2,
+    "BINPERSID": 1,
 }  # fmt: skip
 
 
@@ -400,12 +414,12 @@ def read_plain_pickle(path: Path, what: str, kind: type[HpsvidError]) -> dict[st
     try:
         if regular_file(path, kind).stat().st_size > MAX_FILE_BYTES:
             raise kind(f"{path}: over {MAX_FILE_BYTES >> 20} MiB, more than any {what} has")
-        content = _Machine(path.read_bytes()).run()
+        content = Machine(BytesIO(data := path.read_bytes()), len(data)).run()
     except HpsvidError:
         raise
     except OSError as error:
         raise kind(f"{path}: cannot be read ({error.strerror})") from error
-    except _RefusedError as error:
+    except RefusedError as error:
         raise kind(
             f"{path}: refused, its pickle asks for {one_line(error)[:80]}, which no {what} needs; "
             "get the file from its official source"

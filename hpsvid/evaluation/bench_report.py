@@ -1,7 +1,6 @@
 """What `hpsvid bench` says of its rows: totals, tables, a report to keep, and what became worse."""
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,8 +8,9 @@ import numpy as np
 from markupsafe import Markup
 
 import hpsvid
+from hpsvid.common.files import read_json
 from hpsvid.common.tables import Column, Table, three_digits
-from hpsvid.errors import InputError
+from hpsvid.errors import InputError, one_line
 from hpsvid.evaluation.bench import Row
 from hpsvid.evaluation.page import bar_chart, colours_of, write_page
 
@@ -104,17 +104,19 @@ def report(rows: Sequence[Row], settings: Row, unreadable: Sequence[str] = ()) -
 def read_report(path: Path) -> Row:
     """What `report` made, from a file; InputError when it is none."""
     try:
-        earlier = json.loads(path.read_text(encoding="utf-8"))
+        earlier = read_json(path)
         for row in earlier["rows"]:
             hash((row["clip"], row["solver"]))
             for column in MAY_FALL | MAY_RISE:
                 if row.get(column) is not None:
-                    math.isfinite(row[column])  # TypeError of what is no number
+                    row[column] = float(row[column])  # TypeError of what is no number
         earlier["settings"] = dict(earlier.get("settings", {}))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; expected a bench report (--json)") from error
-    except (LookupError, ArithmeticError, RecursionError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: no report of `hpsvid bench --json` ({error})") from error
+    except InputError as error:
+        raise InputError(f"{one_line(error)}; expected a bench report (--json)") from error
+    except Exception as error:  # values of any kind may stand where others should
+        raise InputError(
+            f"{path}: no report of `hpsvid bench --json` ({one_line(error)[:200]})"
+        ) from error
     return earlier
 
 

@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from hpsvid.body.model import Body
-from hpsvid.common.files import read_npz, write_npz
+from hpsvid.common.files import parse_json, read_npz, write_npz
 from hpsvid.common.geometry import check_intrinsics
 from hpsvid.errors import InputError, one_line
 from hpsvid.options import MAX_FPS, ExportOptions
@@ -110,10 +110,9 @@ def read_motion(path: Path) -> Motion:
         found = ", ".join(sorted(arrays)[:5]) or "nothing"
         raise InputError(f"{path}: an npz that hpsvid did not write (holds {found}, no `header`)")
     try:
-        header = dict(json.loads(_header_text(arrays["header"])))
+        header = dict(parse_json(_header_text(arrays["header"])))
         version = int(header["schema_version"])
-    # JSON without end, numbers without end: RecursionError, OverflowError and others
-    except Exception as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise InputError(
             f"{path}: its `header` is not hpsvid's JSON with a `schema_version`"
         ) from error

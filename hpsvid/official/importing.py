@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -14,6 +13,7 @@ from hpsvid.common.checkpoints import fill, write_checkpoint
 from hpsvid.common.files import check_folder
 from hpsvid.common.weights import file_sha256, imported_path
 from hpsvid.errors import InputError, WeightsError, one_line
+from hpsvid.official.checkpoint_file import read_checkpoint
 from hpsvid.official.hybrik_network import HybrIKHRNet, HybrIKResNet
 from hpsvid.official.niki_network import ReleasedNiki, own_name
 
@@ -81,16 +81,7 @@ def import_weights(path: Path) -> tuple[str, Path]:
 
 def _read(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint by key, floating ones as float32."""
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be opened ({error.strerror})") from error
-    # damaged or hostile bytes make zipfile, pickle and torch raise nearly anything
-    except Exception as error:
-        raise WeightsError(
-            f"{path}: not a readable PyTorch checkpoint ({type(error).__name__}: "
-            f"{one_line(error)[:80]}…); download it again"
-        ) from error
+    content = read_checkpoint(path)
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         content = content["model"]
     if not isinstance(content, Mapping) or not all(

@@ -17,6 +17,7 @@ from hpsvid.cli import app
 from hpsvid.common.weights import file_sha256, imported_path, imported_source, load_imported
 from hpsvid.errors import InputError, WeightsError
 from hpsvid.formats.npz import read_motion
+from hpsvid.official.checkpoint_file import read_checkpoint
 from hpsvid.official.importing import CHECKPOINTS, import_weights
 from hpsvid.official.niki_network import ReleasedNiki
 from hpsvid.video.probe import probe
@@ -77,6 +78,17 @@ def test_a_checkpoint_inside_a_training_state_is_found(released, tmp_path) -> No
     assert next(model.parameters()).dtype == torch.float32
 
 
+def test_a_checkpoint_of_the_old_form_is_read_alike(released, tmp_path) -> None:
+    released["regressor.flow.s.0.0.weight"] = released["regressor.flow.s.0.0.weight"].T.clone().T
+    torch.save(released, tmp_path / "new.pth")
+    torch.save(released, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    new, old = (read_checkpoint(tmp_path / name) for name in ("new.pth", "old.pth"))
+    assert list(new) == list(old) == list(released)
+    for key, value in released.items():
+        assert new[key].dtype == old[key].dtype == value.dtype
+        assert torch.equal(new[key], value) and torch.equal(old[key], value)
+
+
 Change = Callable[[dict[str, Tensor]], object]
 
 
@@ -131,7 +143,7 @@ def test_damage_harm_and_absence_are_told_apart(released, tmp_path, monkeypatch)
     assert not (tmp_path / "harmed").exists()
     with pytest.raises(InputError, match=r"gone\.pth: cannot be opened \(No such file"):
         import_weights(tmp_path / "gone.pth")
-    with pytest.raises(InputError, match=r"cannot be opened \(Is a directory"):
+    with pytest.raises(InputError, match="is a folder, expected a regular file"):
         import_weights(tmp_path)
 
 
