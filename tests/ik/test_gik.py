@@ -15,7 +15,7 @@ from hpsvid.ik.hybrik import twists
 from hpsvid.ik.networks import NetworkSolver, load_trained
 from hpsvid.ik.tensors import Evidence, Person, posed_joints
 from hpsvid.mocap.amass import read_mocap_folder
-from hpsvid.mocap.sources import test_windows as even_windows
+from hpsvid.mocap.sources import even_windows
 from hpsvid.training.losses import Batch, gik_loss
 
 SMALL = {"refine_hidden": 16, "refine_blocks": 1, "hidden": 16, "blocks": 1}

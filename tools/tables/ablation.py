@@ -33,7 +33,7 @@ from hpsvid.ik.networks import load_network
 from hpsvid.ik.niki import Niki
 from hpsvid.ik.tensors import Pose, posed_joints, rotmat_to_6d, to_rest_axes, turn_root
 from hpsvid.mocap.amass import read_mocap_folder
-from hpsvid.mocap.sources import test_windows
+from hpsvid.mocap.sources import even_windows
 from hpsvid.options import ModelName, PartName
 from hpsvid.training.loop import FitConfig, TrainingFiles
 from hpsvid.training.losses import independence
@@ -145,7 +145,7 @@ HEADS = (
 def report(made: dict[str, Path], data: Path, windows: int) -> str:
     """Both tables of trained variants, as Markdown."""
     body = load_body(weights_path("free_body"))
-    poses = test_windows(tuple(read_mocap_folder(data, body)), 64, windows)
+    poses = even_windows(tuple(read_mocap_folder(data, body)), 64, windows)
     networks = {label: load_network(path) for label, path in made.items()}
     methods = {label: network_method(network) for label, network in networks.items()}
     scores = compare({"analytic (HybrIK)": hybrik_method, **methods}, poses, body)
