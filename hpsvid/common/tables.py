@@ -36,13 +36,11 @@ class Column:
 
     def text(self, value: Any) -> str:
         """One cell's text."""
-        if value is None or (isinstance(value, float) and math.isnan(value)):
-            return ABSENT
         if isinstance(value, str):
             return value
-        if callable(self.form):
-            return self.form(value)
-        return self.form.format(*(value if isinstance(value, tuple) else (value,)))
+        if all(part is None or part != part for part in _parts(value)):
+            return ABSENT
+        return self.form(value) if callable(self.form) else self.form.format(*_parts(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +123,12 @@ def three_digits(value: float) -> str:
 
 def _number(value: Any) -> float | None:
     """What a cell is ranked by, to a tenth: a tuple's first value; None where there is none."""
-    first = value[0] if isinstance(value, tuple) else value
+    first = _parts(value)[0]
     return None if first is None or math.isnan(first) else round(float(first), 1)
+
+
+def _parts(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _line(cells: Sequence[str]) -> str:

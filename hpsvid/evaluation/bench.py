@@ -6,6 +6,7 @@ do not stop the others. Figures of two machines, or of a busy and a quiet one, d
 """
 
 import math
+import os
 import sys
 import tempfile
 import time
@@ -25,7 +26,7 @@ from hpsvid.evaluation.errors import compare
 from hpsvid.evaluation.metrics import MM, acceleration_errors, jerk_sizes, mean
 from hpsvid.evaluation.results import belongs
 from hpsvid.evaluation.tables import summary
-from hpsvid.evaluation.truth import FEET, Truth, read_truth
+from hpsvid.evaluation.truth import FEET, TRUTH_KEYS, Truth, read_truth
 from hpsvid.ik.networks import WINDOW_FRAMES
 from hpsvid.ik.windows import shared_frames
 from hpsvid.options import ALPHA, Options, SolverName
@@ -63,13 +64,13 @@ def bench(
     ways = [replace(options, solver=solver) for solver in solvers]
     warm = False
     for path in clips:
-        known = next((one for one in truths if belongs(path, one)), None)
+        truth = next((truth for truth in truths if belongs(path, truth)), None)
         for way in ways:
             try:
                 clip = probe(path)
                 if not warm:
                     warm = _warm_up(clip, body, ways, renderer)
-                yield measure(clip, known, body, way, renderer)
+                yield measure(clip, truth, body, way, renderer)
             except (HpsvidError, OSError, MemoryError) as error:
                 yield {"clip": path.name, "solver": way.solver, "failed": reason(error, path)}
 
@@ -79,18 +80,18 @@ def truths_in(folder: Path, body: Body) -> tuple[list[Truth], list[str]]:
 
     Other programs' files, and results of `hpsvid` itself, are no truth and passed over.
     """
-    found, unreadable = [], []
+    truths, unreadable = [], []
     for path in sorted(folder.glob("*.npz")):
         try:
-            if read_npz(path, "truth", ("header", "joints3d_m")):
-                found += [one for one in read_truth(path, body) if one.solver is None]
+            if read_npz(path, "truth", TRUTH_KEYS):
+                truths += [truth for truth in read_truth(path, body) if truth.solver is None]
         except InputError as error:
             unreadable.append(f"{path.name}: {reason(error, path)}")
-    return found, unreadable
+    return truths, unreadable
 
 
 def _warm_up(clip: Clip, body: Body, ways: Sequence[Options], renderer: Renderer | None) -> bool:
-    """Everything once, on the clip's first frames; whether they showed a person."""
+    """Run every stage once, on the clip's first frames; returns whether they show a person."""
     with tempfile.TemporaryDirectory() as scratch, suppress(NoPersonError):
         short = excerpt(clip, WARM_UP_FRAMES, Path(scratch) / "short.mp4")
         for way in ways:
@@ -115,14 +116,19 @@ def excerpt(clip: Clip, frames: int, path: Path) -> Clip:
 
 def measure(
     clip: Clip,
-    known: Truth | None,
+    truth: Truth | None,
     body: Body,
     options: Options,
     renderer: Renderer | None,
 ) -> Row:
-    """One row: the clip with `options`, overlay and all."""
+    """One row: the clip with `options`, overlay included.
+
+    cpu_s_frame: seconds of processor time, of this process, all its threads and the children that
+    have ended (encoders), for each frame of the clip.
+    """
     clock = StageClock()
     reset_peak()
+    cpu = _cpu_s()
     start = time.perf_counter()
     motion = make_motion(clip, body, options, clock)
     motion_s = time.perf_counter() - start
@@ -142,6 +148,7 @@ def measure(
         "seconds": wall,
         "fps": frames / wall,
         "motion_fps": frames / motion_s,
+        "cpu_s_frame": (_cpu_s() - cpu) / frames,
         "networks_percent": 100 * networks / motion_s,
         "peak_mib": peak_memory() / MIB,
         "stages": {
@@ -149,17 +156,23 @@ def measure(
             for name, seconds in clock.seconds.items()
         },
         **quality(motion),
-        **({} if known is None else _accuracy(motion, known, body)),
+        **({} if truth is None else _accuracy(motion, truth, body)),
     }
 
 
-def quality(motion: Motion) -> Row:
-    """What can be said of a motion without knowing the truth; mean over people and frames.
+def _cpu_s() -> float:
+    """Processor time, s, of this process and of its children that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
-    slower_foot_mm_s: the slower foot stands in most frames of somebody on the ground; its speed
-    is what foot skate is where truth tells which feet stand. Of a moving camera it holds that
-    movement. seam_ratio: acceleration where two windows
-    of the temporal solver meet over that elsewhere; 1 is no seam.
+
+def quality(motion: Motion) -> Row:
+    """Figures of a motion that need no truth; mean over people and frames.
+
+    slower_foot_mm_s: speed of the slower foot, which stands in most frames of a person on the
+    ground; it stands in for foot skate, which needs the truth to say which feet stand. Movement
+    of the camera adds to it. seam_ratio: acceleration where two windows of the temporal solver
+    meet over that elsewhere; 1 is no seam.
     """
     people = motion.people
     moving = [_movement(person, motion) for person in people]
@@ -194,11 +207,11 @@ def _movement(person: Person, motion: Motion) -> tuple[Array, Array, Array, Arra
     return jerk_sizes(joints, fps).ravel(), acceleration, at_seam, slower_foot
 
 
-def _accuracy(motion: Motion, known: Truth, body: Body) -> Row:
-    errors = compare(motion, known, body, clip=known.name, method="")
-    found = summary(errors)
-    wanted = ("mpjpe_mm", "pa_mpjpe_mm", "pve_mm", "foot_skate_mm_s", "found_percent")
-    return {name: _plain(found[name]) for name in wanted}
+def _accuracy(motion: Motion, truth: Truth, body: Body) -> Row:
+    errors = summary(compare(motion, truth, body, clip=truth.name, method=""))
+    wanted = ("mpjpe_mm", "pa_mpjpe_mm", "pve_mm", "foot_skate_mm_s", "found_percent",
+              "p95_speed_ratio", "jitter_ratio")  # fmt: skip
+    return {name: _plain(errors[name]) for name in wanted}
 
 
 def _plain(value: float) -> float | None:

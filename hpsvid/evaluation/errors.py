@@ -18,12 +18,13 @@ from hpsvid.evaluation.metrics import (
     jerk_sizes,
     joint_errors,
     skate_speeds,
+    speeds,
 )
-from hpsvid.evaluation.truth import FEET, ROOT, PointSet, TruePerson, Truth, points_of
+from hpsvid.evaluation.truth import ENDS, FEET, PointSet, TruePerson, Truth, points_of
 from hpsvid.types import Array, Motion, Person
 
-# a found person is a true one where their points lie nearer than this share of the true one's
-# size in the picture; right ones are at 0.02-0.1
+# an estimated person is a true one where their points lie nearer than this share of the true
+# one's size in the picture; right ones are at 0.02-0.1
 MATCH_SHARE = 0.25
 COLLISION_EVERY = 5  # frames; neighbouring poses collide alike, and a pose takes 12 ms
 # a motion and a truth of one clip share the frames of the shorter of them; less is a mistake
@@ -42,12 +43,14 @@ class Errors:
     fps: float  # Hz
     frame_index: Array  # (T,) the truth's frames
     known: Array  # (T,) bool, the truth knows a point
-    shown: Array  # (T,) bool, the motion has the frame, whether or not it found somebody there
+    shown: Array  # (T,) bool, the motion has the frame, whether or not it has the person there
     joint: Array  # (T, P) mm, the roots together
     aligned: Array  # (T, P) mm, after the best similarity
     acceleration: Array  # (T, P) mm/s^2, the roots together
     jerk: Array  # (T, P) m/s^3
     true_jerk: Array  # (T, P) m/s^3
+    speed: Array  # (T, 4) m/s of wrists and ankles, the roots together
+    true_speed: Array  # (T, 4) m/s
     skate: Array  # (T, feet) mm/s
     true_skate: Array  # (T, feet) mm/s
     vertex: Array  # (T,) mm, mean over the surface, the roots together
@@ -56,7 +59,7 @@ class Errors:
 
 
 def compare(motion: Motion, truth: Truth, body: Body, *, clip: str, method: str) -> list[Errors]:
-    """Errors of a motion for every person of the truth, those nobody found included.
+    """Errors of a motion for every person of the truth, missing ones included.
 
     body: the one that the motion was made with. Raises InputError when the two have (almost) no
     times in common.
@@ -69,11 +72,14 @@ def compare(motion: Motion, truth: Truth, body: Body, *, clip: str, method: str)
             f"times of the truth {truth.name}, {_span(_times(motion, truth))}; expected a motion "
             "of the truth's clip"
         )
-    claims = match(motion, truth, body)
     return [
-        measure(truth, person, claimed, body, shown=shown, clip=clip, method=method)
-        for person, claimed in zip(truth.people, claims, strict=True)
-    ]
+        Errors(
+            clip=clip, person=person.id, method=method, points=truth.points, fps=truth.fps,
+            frame_index=person.frame_index, known=np.asarray(_known(person.points).any(1)),
+            shown=shown[person.frame_index] >= 0, **measure(truth, person, claimed, body),
+        )
+        for person, claimed in zip(truth.people, match(motion, truth, body), strict=True)
+    ]  # fmt: skip
 
 
 def frames_shown(motion: Motion, truth: Truth) -> Array:
@@ -117,102 +123,110 @@ def _span(times: Array) -> str:
 
 
 def match(motion: Motion, truth: Truth, body: Body) -> list[list[tuple[Person, Array]]]:
-    """For each true person the found ones that are them, with their places in the true frames.
+    """For each true person the estimated ones that are them, with their places in the true frames.
 
-    Places (T,) are those of the found person's frames that fill the true one's, -1 where none.
+    Places (T,) are those of the estimated person's frames that fill the true one's, -1 where none.
 
-    A found person belongs to the true one that their points lie nearest to in the picture, by
-    the median over the frames that both have, relative to the true one's size there. Of several
-    found for one, as where a track was lost and taken up again, the longest comes first and the
-    others fill what it leaves open.
+    An estimated person belongs to the true one that their points lie nearest to in the picture,
+    by the median over the frames that both have, relative to the true one's size there. Where
+    several belong to one, as when a track was lost and taken up again, the longest comes first and
+    the others fill what it leaves open.
     """
     claims: list[list[tuple[Person, Array]]] = [[] for _ in truth.people]
     shown = frames_shown(motion, truth)
     true_images = [image_of(person.points, truth.K) for person in truth.people]
-    for found in motion.people:
-        image = image_of(points_of(found, truth.points, body), motion.camera.K)
-        places = [_places(found, shown[person.frame_index]) for person in truth.people]
+    for estimate in motion.people:
+        image = image_of(points_of(estimate, truth.points, body), motion.camera.K)
+        places = [_places(estimate, shown[person.frame_index]) for person in truth.people]
         apart = [
             _apart(image[place[place >= 0]], true_image[place >= 0])
             for place, true_image in zip(places, true_images, strict=True)
         ]
         if apart and min(apart) < MATCH_SHARE:
             nearest = int(np.argmin(apart))
-            claims[nearest].append((found, places[nearest]))
+            claims[nearest].append((estimate, places[nearest]))
     for claimed in claims:
         claimed.sort(key=lambda claim: int((claim[1] >= 0).sum()), reverse=True)
         taken = np.array(False)
-        for i, (found, place) in enumerate(claimed):
-            claimed[i] = (found, np.where(taken, -1, place))
+        for i, (estimate, place) in enumerate(claimed):
+            claimed[i] = (estimate, np.where(taken, -1, place))
             taken = taken | (place >= 0)
     return claims
 
 
-def _places(found: Person, shown: Array) -> Array:
+def _places(estimate: Person, shown: Array) -> Array:
     """Where in a person's track these of the motion's frames (T,) are; -1 where they are not."""
-    place = shown - found.track.frame_index[0]
-    return np.where((shown >= 0) & (place >= 0) & (place < len(found.track)), place, -1)
+    place = shown - estimate.track.frame_index[0]
+    return np.where((shown >= 0) & (place >= 0) & (place < len(estimate.track)), place, -1)
 
 
 def _apart(image: Array, truth: Array) -> float:
-    """Median distance between points (T, P, 2) px, relative to the truth's size; inf: unknown."""
-    known = np.isfinite(truth).all((1, 2))
-    if not known.any():
+    """Median distance between points (T, P, 2) px, relative to the truth's size; inf: unknown.
+
+    Of points that the truth does not know (NaN) the others decide.
+    """
+    known = _known(truth)
+    rows = known.sum(1) >= 2  # fewer have no size
+    if not rows.any():
         return math.inf
-    size = np.linalg.norm(np.ptp(truth[known], axis=1), axis=-1)
-    gap = np.linalg.norm(image[known] - truth[known], axis=-1).mean(1)
-    return float(np.median(gap / np.maximum(size, 1)))
+    image, truth, known = image[rows], truth[rows], known[rows]
+    span = np.nanmax(truth, axis=1) - np.nanmin(truth, axis=1)
+    gaps = np.linalg.norm(image - truth, axis=-1)
+    gap = np.nansum(np.where(known, gaps, 0), axis=1) / known.sum(1)
+    return float(np.median(gap / np.maximum(np.linalg.norm(span, axis=-1), 1)))
 
 
 def measure(
-    truth: Truth,
-    person: TruePerson,
-    claimed: Iterable[tuple[Person, Array]],
-    body: Body,
-    *,
-    shown: Array,
-    clip: str,
-    method: str,
-) -> Errors:
-    """All errors of the found people that are this true one, over the frames they fill.
+    truth: Truth, person: TruePerson, claimed: Iterable[tuple[Person, Array]], body: Body
+) -> dict[str, Array]:
+    """Errors of the estimated people that are this true person, over the frames they fill.
 
-    claimed: as `match` gives them; shown: as `frames_shown` does.
+    claimed: as `match` gives them. Returns the arrays of `Errors` by field.
     """
     frames, points = person.points.shape[:2]
-    root, feet = ROOT[truth.points], FEET[truth.points]
-    per_point = ("joint", "aligned", "acceleration", "jerk", "true_jerk")
-    out = {name: np.full((frames, points), np.nan) for name in per_point}
-    out |= {name: np.full((frames, len(feet)), np.nan) for name in ("skate", "true_skate")}
+    out = {name: np.full((frames, points), np.nan) for name in _PER_POINT}
+    out |= {name: np.full((frames, len(ENDS[truth.points])), np.nan) for name in _PER_END}
+    out |= {name: np.full((frames, len(FEET[truth.points])), np.nan) for name in _PER_FOOT}
     out |= {name: np.full(frames, np.nan) for name in ("vertex", "collision", "true_collision")}
-    for found, places in claimed:
-        ours = points_of(found, truth.points, body)
+    for estimate, places in claimed:
+        estimated = points_of(estimate, truth.points, body)
         for run in runs(places >= 0):
             place = places[run]
-            pred, gt, steady = ours[place], person.points[run], person.steady[run]
-            known = _known(gt)
-            pred = np.where(known[..., None], pred, np.nan)
-            derived = {
-                "joint": joint_errors(pred, gt, root=root),
-                "aligned": aligned_errors(pred, gt),
-                "acceleration": acceleration_errors(
-                    at_root(pred, root), at_root(steady, root), truth.fps
-                ),
-                "jerk": jerk_sizes(pred, truth.fps),
-                "true_jerk": jerk_sizes(steady, truth.fps),
-                "skate": skate_speeds(pred, steady, truth.fps, feet),
-                "true_skate": skate_speeds(steady, steady, truth.fps, feet),
-            }
-            for name, values in derived.items():
-                before = (len(gt) - len(values)) // 2  # a difference lies amid its frames
+            for name, values in point_errors(estimated[place], truth, person, run).items():
+                before = (len(place) - len(values)) // 2  # a difference lies amid its frames
                 out[name][run.start + before : run.start + before + len(values)] = values
-            for at, values in _surfaces(person, run, found, place, body, np.asarray(known.any(1))):
+            known = np.asarray(_known(person.points[run]).any(1))
+            for at, values in _surfaces(person, run, estimate, place, body, known):
                 for name, value in values.items():
                     out[name][at] = value
-    return Errors(
-        clip=clip, person=person.id, method=method, points=truth.points, fps=truth.fps,
-        frame_index=person.frame_index, known=np.asarray(_known(person.points).any(1)),
-        shown=shown[person.frame_index] >= 0, **out,
-    )  # fmt: skip
+    return out
+
+
+_PER_POINT = ("joint", "aligned", "acceleration", "jerk", "true_jerk")
+_PER_END = ("speed", "true_speed")
+_PER_FOOT = ("skate", "true_skate")
+
+
+def point_errors(pred: Array, truth: Truth, person: TruePerson, run: slice) -> dict[str, Array]:
+    """Errors of points (T, P, 3) m against those of a true person in the frames of `run` (T).
+
+    Returns arrays of `Errors` by field; those of a difference over k frames have T - k rows.
+    """
+    gt, steady = person.points[run], person.steady[run]
+    pred = np.where(_known(gt)[..., None], pred, np.nan)
+    root, feet, ends = truth.root, FEET[truth.points], ENDS[truth.points]
+    centred, true_centred = at_root(pred, root), at_root(steady, root)
+    return {
+        "joint": joint_errors(pred, gt, root=root),
+        "aligned": aligned_errors(pred, gt),
+        "acceleration": acceleration_errors(centred, true_centred, truth.fps),
+        "jerk": jerk_sizes(pred, truth.fps),
+        "true_jerk": jerk_sizes(steady, truth.fps),
+        "speed": speeds(centred[:, ends], truth.fps),
+        "true_speed": speeds(true_centred[:, ends], truth.fps),
+        "skate": skate_speeds(pred, steady, truth.fps, feet),
+        "true_skate": skate_speeds(steady, steady, truth.fps, feet),
+    }
 
 
 def _known(points: Array) -> Array:
@@ -225,7 +239,7 @@ def at_root(points: Array, root: tuple[int, ...]) -> Array:
 
 
 def _surfaces(
-    person: TruePerson, run: slice, found: Person, place: Array, body: Body, known: Array
+    person: TruePerson, run: slice, estimate: Person, place: Array, body: Body, known: Array
 ) -> Iterator[tuple[Array, dict[str, Array]]]:
     """Measures of the surface for some of the true frames at a time: (frames, name -> values)."""
     same_mesh = person.body is not None and np.array_equal(person.body.faces, body.faces)
@@ -238,13 +252,13 @@ def _surfaces(
         some = at % COLLISION_EVERY == 0
         if not (same_mesh or some.any()):
             continue
-        ours = body.vertices_of(found.body, place[keep])
-        yield at[some], {"collision": collision_ratio(ours[some], body)}
+        surface = body.vertices_of(estimate.body, place[keep])
+        yield at[some], {"collision": collision_ratio(surface[some], body)}
         if person.body is None or person.params is None:
             continue
-        theirs = person.body.vertices_of(person.params, at)
-        yield at[some], {"true_collision": collision_ratio(theirs[some], person.body)}
+        true_surface = person.body.vertices_of(person.params, at)
+        yield at[some], {"true_collision": collision_ratio(true_surface[some], person.body)}
         if same_mesh:
-            pelvis = found.joints[place[keep], :1]
-            away = (ours - pelvis) - (theirs - person.points[at, :1])
+            pelvis = estimate.joints[place[keep], :1]
+            away = (surface - pelvis) - (true_surface - person.points[at, :1])
             yield at, {"vertex": np.linalg.norm(away, axis=-1).mean(1) * MM}

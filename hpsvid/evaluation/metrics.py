@@ -59,7 +59,7 @@ def mean(errors: Array) -> float:
 
 def joint_means(errors: Array) -> Array:
     """Mean (J,) of each point's errors (T, J) over the frames where it counts."""
-    return np.array([mean(of_one) for of_one in errors.T])
+    return np.array([mean(column) for column in errors.T])
 
 
 def pck(errors: Array, threshold_mm: float = PCK_MM) -> float:
@@ -121,6 +121,25 @@ def jerk_sizes(joints: Array, fps: float) -> Array:
     """
     third, inner = _difference(joints, 3, fps, _mask(joints, joints))
     return _errors(third, np.zeros_like(third), inner) / MM
+
+
+def speeds(points: Array, fps: float) -> Array:
+    """Speed (T - 1, J) m/s of each point (T, J, 3) m, by first differences at `fps`."""
+    first, inner = _difference(points, 1, fps, _mask(points, points))
+    return _errors(first, np.zeros_like(first), inner) / MM
+
+
+def ratio_of_percentiles(values: Array, truth: Array, percent: float) -> float:
+    """A percentile of `values` over that of `truth`, where both count; NaN where nothing does."""
+    counted = np.isfinite(values) & np.isfinite(truth)
+    if not counted.any():
+        return float("nan")
+    return ratio(*(float(np.percentile(v[counted], percent)) for v in (values, truth)))
+
+
+def ratio(value: float, reference: float) -> float:
+    """`value` over `reference`; NaN where the reference is 0."""
+    return value / reference if reference else float("nan")
 
 
 def skate_speeds(pred: Array, gt: Array, fps: float, feet: Sequence[int]) -> Array:

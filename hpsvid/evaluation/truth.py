@@ -1,7 +1,7 @@
 """What really happened in a clip: people's true points in the camera's axes, from npz files.
 
-Two kinds are read: a result npz of hpsvid (the truth of a rendered clip) and points triangulated
-from several calibrated cameras. `hpsvid.evaluation.threedpw` reads 3DPW's sequences.
+Two kinds are read: a result npz of hpsvid (the truth of a rendered clip) and points measured by
+calibrated cameras, of which one may move. `hpsvid.evaluation.threedpw` reads 3DPW's sequences.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from scipy.signal import butter, filtfilt
 from scipy.spatial.transform import Rotation
 
 from hpsvid.body.model import Body
-from hpsvid.body.skeleton import JOINT, LIMB_LANDMARKS, LIMB_NAMES, SMPL
+from hpsvid.body.skeleton import JOINT, LIMB_LANDMARKS, LIMB_NAMES, SMPL, Points
 from hpsvid.common.files import read_npz
 from hpsvid.common.geometry import check_intrinsics
 from hpsvid.common.series import runs
@@ -30,17 +30,30 @@ POINT_NAMES: dict[PointSet, tuple[str, ...]] = {
     "joints": SMPL.rotation_names,
     "limbs": LIMB_NAMES,
 }
-ROOT: dict[PointSet, tuple[int, ...]] = {
-    "joints": (0,),
-    "limbs": (LIMB_NAMES.index("left_hip"), LIMB_NAMES.index("right_hip")),
-}
+_LIMB = Points(LIMB_NAMES).index
+# the root, and what takes its place where it is never known (somebody behind a desk)
+ROOTS: dict[PointSet, tuple[tuple[int, ...], ...]] = {
+    "joints": ((0,),),
+    "limbs": (
+        (_LIMB["left_hip"], _LIMB["right_hip"]), (_LIMB["left_shoulder"], _LIMB["right_shoulder"])
+    ),
+}  # fmt: skip
 FEET: dict[PointSet, tuple[int, ...]] = {
     "joints": (JOINT["left_foot"], JOINT["right_foot"]),
-    "limbs": (LIMB_NAMES.index("left_ankle"), LIMB_NAMES.index("right_ankle")),
+    "limbs": (_LIMB["left_ankle"], _LIMB["right_ankle"]),
+}
+_ENDS = ("left_wrist", "right_wrist", "left_ankle", "right_ankle")
+ENDS: dict[PointSet, tuple[int, ...]] = {  # where limbs end: wrists and ankles
+    "joints": tuple(JOINT[name] for name in _ENDS),
+    "limbs": tuple(_LIMB[name] for name in _ENDS),
 }
 # Triangulated points tremble, and differentiation multiplies that: walking lies below 6 Hz
 # (Winter, "Biomechanics and motor control of human movement", 1990)
 MEASURED_LOWPASS_HZ = 6.0
+# A point that misses its own pictures by more (median over views and frames) was not in sight; the
+# legs of somebody behind a desk miss by 45-100 px, the arms by 7-20
+MEASURED_PX = 25.0
+TRUTH_KEYS = ("header", "joints3d_m", "landmarks33_m")  # a file with one of them holds a truth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -50,14 +63,14 @@ class TruePerson:
     id: int
     frame_index: Array  # (T,) int64, consecutive
     points: Array  # (T, P, 3) m, NaN where not known
-    steady: Array  # (T, P, 3) m, the same without the measurement's tremble, for derivatives
+    steady: Array  # (T, P, 3) m, the same without the measurement's noise, for derivatives
     params: BodyParams | None = None
     body: Body | None = None  # that `params` belong to; None: vertices are not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Truth:
-    """Everybody's truth in one clip."""
+    """The truth about all people of one clip."""
 
     name: str
     clip: Path | None  # the clip that it belongs to, where the file says so
@@ -67,6 +80,20 @@ class Truth:
     people: tuple[TruePerson, ...]
     pts_s: Array | None = None  # (F,) s, of all the clip's frames, where the file says so
     solver: str | None = None  # of a saved result, which stands in for the truth; None: is one
+
+    @property
+    def root(self) -> tuple[int, ...]:
+        """The points whose middle is the origin of errors "with the roots together".
+
+        The pelvis or the hips; the shoulders where hips are known of nobody in no frame.
+        """
+        roots = ROOTS[self.points]
+        known = (
+            root
+            for root in roots
+            if any(np.isfinite(person.points[:, root]).all((1, 2)).any() for person in self.people)
+        )
+        return next(known, roots[0])
 
 
 def points_of(person: Person, points: PointSet, body: Body) -> Array:
@@ -80,16 +107,18 @@ def read_truth(path: Path, body: Body) -> tuple[Truth, ...]:
     """The truth in an npz: one clip, or the several views of calibrated cameras.
 
     body: what the surface of a result npz is taken from, when it was made with this very one.
-    Raises InputError when the file holds no truth that is known here.
+    Raises InputError when the file holds no truth of a kind that is read here.
     """
-    keys = read_npz(path, "a result npz or triangulated points", ("header", "joints3d_m"))
+    keys = read_npz(path, "a result npz or measured points", TRUTH_KEYS)
     if "header" in keys:
         return (_read_result(path, body),)
-    if "joints3d_m" in keys:
-        return _read_triangulated(path)
+    if keys:
+        return _read_measured(path)
     raise InputError(
-        f"{path}: holds no truth; expected a result npz of hpsvid, or triangulated points "
-        "(joints3d_m, joint_names, cameras, K, rvec, t, fps)"
+        f"{path}: holds no truth; expected a result npz of hpsvid, or points that calibrated "
+        "cameras measured (joints3d_m, joint_names, fps with cameras, K, rvec, t; the same with "
+        "K, R_world_to_cam, t_world_to_cam of each frame; landmarks33_m, landmark_names, "
+        "reproj_px, fps, K, R, t)"
     )
 
 
@@ -132,72 +161,116 @@ def _made_with(motion: Motion, body: Body) -> bool:
 
 
 _MAX_CAMERAS = 1000
-_MAX_VALUES = 50_000_000  # coordinates seen by all cameras: 12 points, 3 hours at 30 fps, 4 cameras
-_TRIANGULATED = ("joints3d_m", "joint_names", "fps", "cameras", "K", "rvec", "t")
+_MAX_VALUES = 50_000_000  # coordinates in all cameras: 12 points, 3 hours at 30 fps, 4 cameras
+_MEASURED = ("joints3d_m", "joint_names", "landmarks33_m", "landmark_names", "reproj_px", "fps",
+             "cameras", "K", "rvec", "R", "t", "R_world_to_cam", "t_world_to_cam")  # fmt: skip
 
 
-def _read_triangulated(path: Path) -> tuple[Truth, ...]:
-    """One truth a camera; x_cam = R(rvec) x + t, lens distortion left out."""
-    data = read_npz(path, "triangulated points", _TRIANGULATED)
-    if missing := [key for key in _TRIANGULATED if key not in data]:
-        raise InputError(f"{path}: has no `{missing[0]}`; expected {', '.join(_TRIANGULATED)}")
-    for key, axes in {"joints3d_m": 3, "joint_names": 1, "cameras": 1, "K": 3}.items():
-        if data[key].ndim != axes:
-            raise InputError(f"{path}: `{key}` is {data[key].shape}, expected {axes} axes")
+def _read_measured(path: Path) -> tuple[Truth, ...]:
+    """One truth for each camera; x_cam = R x + t, lens distortion left out."""
+    data = read_npz(path, "measured points", _MEASURED)
     try:
-        return _triangulated(path, data)
-    except (ValueError, TypeError, OverflowError) as error:  # text, infinities, flat cameras
+        world, fps = _limb_points(data), float(data["fps"].item())
+        if not 0 < fps <= MAX_FPS:
+            raise ValueError(f"{fps} fps")
+        cameras = _cameras(path, data, world)
+        people = (_measured_person(world @ R.swapaxes(-1, -2) + t, fps) for _, _, R, t in cameras)
+        return tuple(
+            Truth(name=name, clip=None, points="limbs", K=K, fps=fps, people=(person,))
+            for (name, K, _, _), person in zip(cameras, people, strict=True)
+        )
+    except KeyError as error:
         raise InputError(
-            f"{path}: not the values of triangulated points ({one_line(error)[:200]})"
+            f"{path}: has no `{error.args[0]}`; expected points, their names, `fps` and cameras"
+        ) from error
+    except (ValueError, TypeError, IndexError, OverflowError) as error:  # text, flat cameras
+        raise InputError(
+            f"{path}: not the values of measured points ({one_line(error)[:200]})"
         ) from error
 
 
-def _triangulated(path: Path, data: dict[str, Array]) -> tuple[Truth, ...]:
-    names = [_limb(str(name)) for name in data["joint_names"]]
-    cameras, world = len(data["cameras"]), data["joints3d_m"]
-    if cameras > _MAX_CAMERAS or cameras * world.size > _MAX_VALUES:
-        raise ValueError(f"{cameras} cameras of {len(world)} frames")
-    shapes = [data[key].shape for key in ("K", "rvec", "t")]
-    if sorted(names) != sorted(LIMB_NAMES) or world.shape[1:] != (len(names), 3):
-        raise InputError(
-            f"{path}: `joints3d_m` {world.shape} of {', '.join(names)}; expected (T, 12, 3) of "
+def _measured_person(points: Array, fps: float) -> TruePerson:
+    return TruePerson(
+        id=0, frame_index=np.arange(len(points)), points=points, steady=_steady(points, fps)
+    )
+
+
+def _limb_points(data: dict[str, Array]) -> Array:
+    """The twelve points (T, 12, 3) m in world axes, NaN where not known, in `LIMB_NAMES`' order.
+
+    Raises ValueError, KeyError for what is not of this form.
+    """
+    kind = "landmark" if "landmarks33_m" in data else "joint"
+    points = data["landmarks33_m" if kind == "landmark" else "joints3d_m"].astype(np.float64)
+    names = [str(name) for name in data[f"{kind}_names"]]
+    names = names if kind == "landmark" else [_limb_name(name) for name in names]
+    if not set(LIMB_NAMES) <= set(names) or points.ndim != 3 or points.shape[1:] != (len(names), 3):
+        raise ValueError(
+            f"points {points.shape} of {', '.join(names)}; expected (T, N, 3) of at least "
             + ", ".join(LIMB_NAMES)
         )
-    if shapes != [(cameras, 3, 3), (cameras, 3), (cameras, 3)] or data["fps"].size != 1:
-        raise InputError(f"{path}: `K`, `rvec`, `t` are {shapes}, expected {cameras} cameras'")
-    world = np.asarray(world, np.float64)[:, [names.index(name) for name in LIMB_NAMES]]
-    fps = float(data["fps"].item())
-    numbers = [data[key].astype(np.float64) for key in ("K", "rvec", "t")]
-    known = world[np.isfinite(world)]
-    if not (0 < fps <= MAX_FPS and all((abs(n) < 1e7).all() for n in (*numbers, known))):
-        raise ValueError(f"{fps} fps, positions or cameras that are not finite or beyond 1e7")
-    truths = []
-    for camera, K, turn, shift in zip(data["cameras"], *numbers, strict=True):
-        check_intrinsics(K)
-        points = world @ Rotation.from_rotvec(turn).as_matrix().T + shift
-        person = TruePerson(
-            id=0, frame_index=np.arange(len(points)), points=points, steady=_steady(points, fps)
-        )
-        truths.append(
-            Truth(name=str(camera), clip=None, points="limbs", K=K, fps=fps, people=(person,))
-        )
-    return tuple(truths)
+    order = [names.index(name) for name in LIMB_NAMES]
+    world = points[:, order]
+    if "reproj_px" in data:
+        missed = data["reproj_px"].astype(np.float64)  # (cameras, T, N)
+        if missed.shape[1:] != points.shape[:2]:
+            raise ValueError(f"`reproj_px` {missed.shape} of points {points.shape}")
+        error = np.median(missed[..., order], axis=(0, 1))
+        pairs = np.maximum(error, error[Points(LIMB_NAMES).mirror])
+        world[:, ~(pairs <= MEASURED_PX)] = np.nan
+    if not (abs(world[np.isfinite(world)]) < 1e7).all():
+        raise ValueError("positions beyond 1e7 m")
+    return world
 
 
-def _limb(name: str) -> str:
+def _cameras(
+    path: Path, data: dict[str, Array], world: Array
+) -> list[tuple[str, Array, Array, Array]]:
+    """(name, K (3, 3), R, t) of each camera; R (3, 3) and t (3,), or of a moving one (T, ...).
+
+    Raises ValueError, KeyError for what is not of this form.
+    """
+    moving = "R_world_to_cam" in data
+    if moving:
+        names = [path.stem.removesuffix("_truth")]
+        K, R = data["K"][None], data["R_world_to_cam"][None]
+        t = data["t_world_to_cam"][None, :, None]
+    else:
+        K, t = data["K"], data["t"]
+        names = [str(n) for n in data.get("cameras", [f"cam_{i}" for i in range(len(K))])]
+        if "R" not in data and data["rvec"].shape != (len(names), 3):
+            raise ValueError(f"`rvec` {data['rvec'].shape} of {len(names)} cameras")
+        R = data["R"] if "R" in data else Rotation.from_rotvec(data["rvec"]).as_matrix()
+    count, frames = len(names), (len(world),) if moving else ()
+    if count > _MAX_CAMERAS or count * world.size > _MAX_VALUES:
+        raise ValueError(f"{count} cameras of {len(world)} frames")
+    shapes = [K.shape, R.shape, t.shape]
+    wanted = [(count, 3, 3), (count, *frames, 3, 3), (count, *frames, *(1,) * moving, 3)]
+    if shapes != wanted:
+        raise ValueError(f"cameras' K, R, t {shapes}, expected {wanted}")
+    K, R, t = (values.astype(np.float64) for values in (K, R, t))
+    if not all((abs(values) < 1e7).all() for values in (K, R, t)):
+        raise ValueError("cameras that are not finite or beyond 1e7")
+    for intrinsics in K:
+        check_intrinsics(intrinsics)
+    return list(zip(names, K, R, t, strict=True))
+
+
+def _limb_name(name: str) -> str:
     """Our name of a limb point that the file calls "LShoulder"."""
     sides = {"L": "left", "R": "right"}
     return f"{sides.get(name[:1], name[:1])}_{name[1:].lower()}"
 
 
 def _steady(points: Array, fps: float) -> Array:
-    """Points (T, P, 3) through a low pass without lag, where all of a frame's are known."""
+    """Points (T, P, 3) through a low pass without lag, where all that are ever known are known."""
     if fps <= 2 * MEASURED_LOWPASS_HZ:
         return points
-    known = np.asarray(np.isfinite(points).all((1, 2)))
+    finite = np.asarray(np.isfinite(points).all(-1))
+    ever = finite.any(0)
     taps: Any = butter(2, MEASURED_LOWPASS_HZ / (fps / 2))
     steady = np.full_like(points, np.nan)
-    for run in runs(known):
-        if run.stop - run.start > 3 * len(taps[0]):  # filtfilt pads by so many
+    for run in runs(np.asarray(finite[:, ever].all(1))):
+        if run.stop - run.start > 3 * len(taps[0]):  # the padding of filtfilt
             steady[run] = filtfilt(taps[0], taps[1], points[run], axis=0)
     return steady

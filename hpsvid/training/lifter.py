@@ -15,7 +15,7 @@ from hpsvid.common.geometry import unit
 from hpsvid.common.records import join, take, to_device
 from hpsvid.common.weights import weights_path
 from hpsvid.evaluation.metrics import mpjpe, pa_mpjpe
-from hpsvid.evaluation.truth import ROOT
+from hpsvid.evaluation.truth import ROOTS
 from hpsvid.mocap.amass import read_mocap_folder
 from hpsvid.mocap.sources import FPS, MotionSource
 from hpsvid.options import SizeName
@@ -87,7 +87,7 @@ def scores(lifted: Lifted, pairs: Pairs) -> dict[str, float]:
     limbs = joints[:, LIMB_JOINTS], truth[:, LIMB_JOINTS]
     errors = {
         "pa12_mm": pa_mpjpe(*limbs),
-        "mpjpe12_mm": mpjpe(*limbs, root=ROOT["limbs"]),
+        "mpjpe12_mm": mpjpe(*limbs, root=ROOTS["limbs"][0]),
         "pa29_mm": pa_mpjpe(joints, truth),
         "mpjpe29_mm": mpjpe(joints, truth),
         "accel_m_s2": second[thrice].norm(dim=-1).mean(),

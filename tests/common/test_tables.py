@@ -14,12 +14,16 @@ NAME = Column("clip", align="left")
 def test_markdown_writes_units_forms_and_what_is_missing() -> None:
     table = Table(
         [NAME, Column("error", unit="mm", form="{:.1f} ({:.0f})"), Column("fps", form="{:.2f}")],
-        [["a|b\n.mp4", (1.25, 3.6), None], ["c.mp4", "", float("nan")]],
+        [
+            ["a|b\n.mp4", (1.25, 3.6), None],
+            ["c.mp4", "", float("nan")],
+            ["d.mp4", (float("nan"), None), 3],
+        ],
         title="Errors:",
     )
     assert table.markdown().splitlines() == [
         "Errors:", "", "| clip | error mm | fps |", "|---|---:|---:|",
-        r"| a\|b .mp4 | 1.2 (4) | - |", "| c.mp4 |  | - |",
+        r"| a\|b .mp4 | 1.2 (4) | - |", "| c.mp4 |  | - |", "| d.mp4 | - | 3.00 |",
     ]  # fmt: skip
 
 

@@ -150,6 +150,7 @@ def test_what_the_machine_refuses_costs_that_clip_alone(clips, body, tmp_path, m
     assert [row["clip"] for row in found] == ["a.mp4", "b.mp4", "c.mp4"]
     assert ["failed" in row for row in found] == [False, True, False]
     assert found[1]["failed"].endswith("No such file or directory")
+    assert 0.001 < found[0]["cpu_s_frame"] < 60
     assert "\n- b.mp4: " in markdown(found)
 
 

@@ -11,13 +11,13 @@ from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
 from hpsvid.body.model import Body
-from hpsvid.body.skeleton import LIMB_LANDMARKS
+from hpsvid.body.skeleton import JOINT, LANDMARK, LIMB_LANDMARKS
 from hpsvid.cli import app
 from hpsvid.errors import InputError
 from hpsvid.evaluation.errors import Errors, compare, frames_shown, match
 from hpsvid.evaluation.metrics import mpjpe, pa_mpjpe
 from hpsvid.evaluation.results import evaluate_motions
-from hpsvid.evaluation.tables import per_joint, summary, table
+from hpsvid.evaluation.tables import joint_table, per_joint, summary, table
 from hpsvid.evaluation.truth import Truth, read_truth
 from hpsvid.formats.npz import write_motion
 from hpsvid.types import Motion, Person, Track
@@ -198,6 +198,81 @@ def test_times_a_little_off_count_and_a_motion_of_another_time_is_refused(
     for known in (truth, replace(truth, pts_s=None)):
         with pytest.raises(InputError, match="scene: 0 of its 0 frames, no time, lie"):
             compared(nothing, known, body)
+
+
+def smoothed(person: Person, body: Body, frames: int) -> Person:
+    """The person's joints under a moving average, the ends of which hold the last value."""
+    half = frames // 2
+    padded = np.pad(person.joints, ((half, half), (0, 0), (0, 0)), mode="edge")
+    joints = np.stack([padded[i : i + frames].mean(0) for i in range(len(person.joints))])
+    return replace(person, joints=joints.astype(np.float32))
+
+
+def test_amplitude_kept_falls_with_smoothing(motion: Motion, truth: Truth, body: Body) -> None:
+    """Wrists that swing at 2 Hz keep, under a moving average, the share that a sinc gives."""
+    fps, hz, frames = float(motion.clip.fps), 2.0, 5
+    person = motion.people[0]
+    times = np.arange(len(person.joints)) / fps
+    joints = np.repeat(person.joints[:1], len(times), 0).copy()
+    ends = [JOINT[f"{side}_{end}"] for side in ("left", "right") for end in ("wrist", "ankle")]
+    joints[:, ends, 1] += 0.3 * np.sin(2 * np.pi * hz * times)[:, None].astype(np.float32)
+    (whole, *_) = truth.people
+    swung = replace(truth, people=(replace(whole, points=joints[:, :24], steady=joints[:, :24]),))
+    exact = replace(person, joints=joints)
+    (as_it_is,) = compared(with_people(motion, exact), swung, body)
+    (less,) = compared(with_people(motion, smoothed(exact, body, frames)), swung, body)
+    kept = summary([as_it_is])
+    assert kept["p95_speed_ratio"] == pytest.approx(1) and kept["jitter_ratio"] == pytest.approx(1)
+    x = np.pi * hz / fps
+    share = np.sin(frames * x) / (frames * np.sin(x))
+    assert summary([less])["p95_speed_ratio"] == pytest.approx(share, abs=0.03)
+    assert summary([less])["jitter_ratio"] < 1
+    assert math.isnan(summary(compared(with_people(motion), swung, body))["p95_speed_ratio"])
+
+
+def test_points_that_no_camera_saw_are_not_compared(
+    motion: Motion, body: Body, tmp_path: Path
+) -> None:
+    """Somebody behind a desk: the arms are measured around the shoulders, the legs are unknown."""
+    surface = body.landmarks_of(motion.people[0].body)
+    reprojection = np.full((1, FRAMES, 33), 5.0)
+    reprojection[..., [LANDMARK[f"{side}_{leg}"] for side in ("left", "right")
+                       for leg in ("knee", "ankle")]] = 60  # fmt: skip
+    reprojection[..., LANDMARK["left_hip"]] = 28  # the right one goes with it
+    np.savez(
+        tmp_path / "desk.npz", landmarks33_m=surface, landmark_names=list(LANDMARK),
+        reproj_px=reprojection, fps=30.0, K=motion.camera.K[None], R=np.eye(3)[None],
+        t=np.zeros((1, 3)),
+    )  # fmt: skip
+    (truth,) = read_truth(tmp_path / "desk.npz", body)
+    assert truth.name == "cam_0"
+    (errors,) = compared(motion, truth, body)
+    assert np.isfinite(errors.joint).any(0).tolist() == [True] * 6 + [False] * 6
+    assert summary([errors])["mpjpe_mm"] == pytest.approx(0, abs=1e-3)
+    away = shifted(motion.people[0], body, np.array([0.1, 0, 0.2]), 0)
+    (moved,) = compared(with_people(motion, away), truth, body)
+    assert summary([moved])["mpjpe_mm"] == pytest.approx(0, abs=1e-2)  # the shoulders together
+    assert "| left_wrist | 0.0 (0.0) |" in joint_table([errors])
+    assert "| left_knee | - |" in joint_table([errors])
+
+
+def test_truth_of_a_turning_camera_is_in_its_axes(
+    motion: Motion, body: Body, tmp_path: Path
+) -> None:
+    triangulated(tmp_path / "still.npz", motion, body, motion.camera.K)
+    with np.load(tmp_path / "still.npz") as archive:
+        points = {key: archive[key] for key in ("joints3d_m", "joint_names", "fps")}
+        turn, shift = Rotation.from_rotvec(archive["rvec"][1]).as_matrix(), archive["t"][1]
+    pan = Rotation.from_rotvec(np.linspace(0, 1, FRAMES)[:, None] * [0, 1, 0]).as_matrix()
+    np.savez(
+        tmp_path / "room_truth.npz", **points, K=motion.camera.K, R_world_to_cam=pan @ turn,
+        t_world_to_cam=pan @ shift,
+    )  # fmt: skip
+    (moving,) = read_truth(tmp_path / "room_truth.npz", body)
+    still = read_truth(tmp_path / "still.npz", body)[1]
+    assert moving.name == "room"
+    (ours,), (theirs,) = moving.people, still.people
+    np.testing.assert_allclose(ours.points, np.einsum("tij,tpj->tpi", pan, theirs.points))
 
 
 def triangulated(path: Path, motion: Motion, body: Body, K: np.ndarray) -> None:
