@@ -89,7 +89,8 @@ def run(
     from hpsvid.video.probe import probe
 
     options = options or Options()
-    clip, body = probe(Path(input)), load_chosen_body(options.smpl)
+    clip = probe(Path(input), input_fps=options.input_fps, photos=options.photos)
+    body = load_chosen_body(options.smpl)
     return make_motion(clip, body, options, StageClock(progress or silent))
 
 

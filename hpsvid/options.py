@@ -27,9 +27,11 @@ RigName = Literal["smpl", "hik", "mixamo", "cmu"]
 EngineName = Literal["processes", "ray"]
 PLANNED = ("glb", "fbx", "usd", "trc", "c3d", "csv")  # formats that users ask for
 MAX_FPS = 1000
+MIN_INPUT_FPS = 1e-3  # a time lapse of four frames an hour
 ALPHA = 0.85  # weight of a mesh against the picture
 
 # panels of `--help`
+INPUT = "Input"
 PEOPLE = "People"
 LOOK = "Look and solve"
 DRAWING = "Drawing"
@@ -115,6 +117,24 @@ class _Checked:
 class Options(_Checked):
     """How a motion is made. Raises InputError when a value cannot be used."""
 
+    input_fps: Annotated[
+        float | None,
+        Flag(
+            help="Frames a second of the input, whatever it states (a folder of frames: 30).",
+            panel=INPUT,
+            least=MIN_INPUT_FPS,
+            most=MAX_FPS,
+        ),
+    ] = None
+    photos: Annotated[
+        bool | None,
+        Flag(
+            help="Whether the pictures of a folder are photos of their own, not frames of one "
+            "recording (guessed when not given).",
+            panel=INPUT,
+            name="--photos/--no-photos",
+        ),
+    ] = None
     detector: Annotated[
         str,
         Flag(

@@ -50,6 +50,10 @@ class Clip:
     audio: bool
     frame_count: int | None  # as the container announces it; None when it does not
     focal_35mm: float | None = None  # mm on 35 mm film, where the file states it
+    fps_given: bool = False  # by the user: frames follow each other at `fps`, whatever they say
+    photos: bool = False  # a folder of photos of their own: each is a scene
+    identity: tuple[int, int] | None = None  # bytes and time of change (ns) of the file, probed
+    notes: tuple[str, ...] = ()  # what was assumed and what of the user's input changes it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

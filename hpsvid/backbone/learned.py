@@ -28,7 +28,7 @@ from hpsvid.backbone.lifter_network import (
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import LIMB_JOINTS, LIMB_LANDMARKS
 from hpsvid.common.geometry import unit
-from hpsvid.common.series import fill_gaps, interpolate, nearest, spaced_times
+from hpsvid.common.series import bridged, fill_gaps, interpolate, nearest, spaced_times
 from hpsvid.common.weights import weights_path
 from hpsvid.types import (
     N_BETAS,
@@ -72,7 +72,7 @@ def lift(
     seen = landmarks.score > 0
     if not seen.any():
         return _nothing(landmarks)
-    times = spaced_times(pts_s)
+    times = spaced_times(bridged(pts_s))
     grid = times[0] + np.arange(int(np.ceil((times[-1] - times[0]) * RATE_HZ)) + 1) / RATE_HZ
     rays = _rays(landmarks.image, camera)
     known = times[seen]

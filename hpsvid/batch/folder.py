@@ -21,7 +21,8 @@ from hpsvid.common.tables import Column, Table
 from hpsvid.common.threads import usable_cores
 from hpsvid.errors import InputError
 from hpsvid.options import BatchOptions
-from hpsvid.video.probe import VIDEO_SUFFIXES, clips_in
+from hpsvid.video.containers import VIDEO_SUFFIXES
+from hpsvid.video.probe import clips_in
 
 LOCK = ".hpsvid.lock"  # file in the folder of outputs while a run writes there
 

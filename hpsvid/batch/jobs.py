@@ -62,7 +62,8 @@ def perform(job: Job, progress: "Progress") -> Row:
     """
     from hpsvid.video.probe import probe
 
-    clip = probe(job.source)  # a clip that cannot be read is known before torch is loaded
+    # a clip that cannot be read is known before torch is loaded
+    clip = probe(job.source, input_fps=job.options.input_fps, photos=job.options.photos)
     from hpsvid.body.smpl import load_chosen_body
     from hpsvid.formats.npz import write_motion
     from hpsvid.pipeline.make import make_motion, render_overlay

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from hpsvid.types import Motion
 
 MAKING = (
-    "detector", "backbone", "network", "lifter", "solver", "weights", "fast", "focal_px", "threads",
+    "input_fps", "photos", "detector", "backbone", "network", "lifter", "solver", "weights", "fast",
+    "focal_px", "threads",
 )  # fmt: skip
 
 
@@ -94,4 +95,5 @@ def _motion_of(path: Path, body: Any, options: Options, clock: "StageClock") -> 
         saved = read_motion(path)
         check_body(saved, body)
         return keep_people(saved, options)
-    return make_motion(probe(path), body, options, clock)
+    clip = probe(path, input_fps=options.input_fps, photos=options.photos)
+    return make_motion(clip, body, options, clock)

@@ -70,12 +70,14 @@ def run(
         overlay = Path(f"{stem_of(input)}_overlay")
         job = Job(source=input, overlay=out or overlay, options=options, drawing=drawing)
         if holds_videos(input):
+            refuse_idle(context, f"on {input}, a folder of videos", "photos")
             _run_many(job, batch, quiet=quiet, as_json=as_json)
             return
         what = "a folder without videos" if input.is_dir() else "one clip"
         refuse_idle(context, f"on {input}, {what}", "jobs", "again", "engine")
         if out is None:
-            job = replace(job, overlay=Path(f"{overlay}{suffix_for(probe(input))}"))
+            clip = probe(input, input_fps=options.input_fps, photos=options.photos)
+            job = replace(job, overlay=Path(f"{overlay}{suffix_for(clip)}"))
         with progress_bars(shown=not quiet and not as_json) as progress:
             facts = perform(job, progress)
         show_facts(facts, quiet=quiet, as_json=as_json)

@@ -15,6 +15,7 @@ from hpsvid.common.records import take_frames
 from hpsvid.types import Array, Observations
 
 MIN_STEP_S = 1e-3  # step that two frames of the same time, which damaged files hold, count as
+LONGEST_STEP_S = 1.0  # between two frames of a track, as solvers and smoothing count it
 RATE_HZ = 30.0  # frame rate of the motion that solvers of windows were trained on
 SAME_RATE = 0.1  # how far off, relatively, a frame's step may be to count as that rate
 _SAME_TIME = 1e-9  # s or frames; a moment this little before a frame lies on it
@@ -24,6 +25,18 @@ _SHORTEST = 1e-6  # s or frames; step between frames that interpolation divides 
 def spaced_times(pts_s: Array) -> Array:
     """Times (T,) s from 0 on, no two nearer than MIN_STEP_S."""
     return np.concatenate([[0.0], np.cumsum(np.maximum(np.diff(pts_s), MIN_STEP_S))])
+
+
+def bridged(pts_s: Array) -> Array:
+    """Times (T,) s, from the same first one on, of which no step is longer than LONGEST_STEP_S.
+
+    Nobody saw what happens during a longer hold of the picture. What is sampled evenly in time
+    grows with a track's frames, not with the hours that they span.
+    """
+    steps = np.diff(pts_s)
+    if len(steps) == 0 or steps.max() <= LONGEST_STEP_S:
+        return pts_s
+    return pts_s[0] + np.concatenate([[0.0], np.cumsum(np.minimum(steps, LONGEST_STEP_S))])
 
 
 def rate_times(pts_s: Array) -> Array | None:

@@ -8,11 +8,14 @@ import torch
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT
 from hpsvid.common.series import interpolate, interpolate_rotations
+from hpsvid.errors import InputError
 from hpsvid.options import RigName
 from hpsvid.types import Array, BodyParams, Motion, Person
 
 # Matroska counts time in whole milliseconds: frames this near to an even grid lie on it
 _CLOCK_TICK_S = 1e-3
+# A file of constant rate repeats a held picture: 300,000 frames are 83 min at 60 Hz
+_MOST_ROWS = 300_000
 
 
 def evenly_timed(motion: Motion, person: Person, fps: int | None) -> tuple[BodyParams, float]:
@@ -26,7 +29,13 @@ def evenly_timed(motion: Motion, person: Person, fps: int | None) -> tuple[BodyP
     rate = float(motion.clip.fps) if fps is None else float(fps)
     times = motion.pts_s[person.track.frame_index]
     times = times - times[0]
-    grid = np.arange(round(float(times[-1]) * rate) + 1) / rate
+    rows = round(float(times[-1]) * rate) + 1
+    if rows > max(_MOST_ROWS, len(times)):
+        raise InputError(
+            f"{motion.clip.path}: {len(times)} frames over {times[-1] / 3600:.1f} h would make "
+            f"{rows} frames at {rate:g} Hz, expected at most {_MOST_ROWS}; choose a lower --fps"
+        )
+    grid = np.arange(rows) / rate
     if len(grid) == len(times) and np.abs(grid - times).max() <= _CLOCK_TICK_S:
         return person.body, rate
     rotmats = interpolate_rotations(grid, times, person.body.rotmats.astype(np.float64))

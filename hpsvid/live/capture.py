@@ -17,6 +17,7 @@ from av.error import ExitError, FFmpegError, InvalidDataError
 from hpsvid.common.threads import Newest
 from hpsvid.errors import InputError
 from hpsvid.types import Array, Clip
+from hpsvid.video.containers import DEMUXERS, MOST_PIXELS
 from hpsvid.video.probe import probe
 from hpsvid.video.reader import read_frames
 
@@ -24,6 +25,13 @@ FALLBACK_FPS = 30  # of a camera that does not say, or says nonsense
 MAX_FPS = 240
 _MAX_CAMERA = 2**31 - 1  # OpenCV's numbers go no further, and nobody has that many
 STREAM_TIMEOUT_S = 10.0  # how long a network stream may say nothing
+# A stream names no file of this machine and no other stream (playlists do)
+ONLY_THIS_STREAM = {
+    "rtsp_flags": "prefer_tcp",
+    "protocol_whitelist": "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,httpproxy,rtmp,rtmps,srt",
+    "format_whitelist": ",".join((*DEMUXERS, "rtsp", "rtp", "mpjpeg", "live_flv")),
+    "max_pixels": str(MOST_PIXELS),
+}
 END_TIMEOUT_S = 2.0  # how long a capture that hangs is waited for at the end
 
 
@@ -91,9 +99,13 @@ def _camera(number: int) -> Pictures:
 
 def _stream(source: str, name: str) -> Pictures:
     wrong = f"{name}: no picture comes"
-    options = {"rtsp_flags": "prefer_tcp"}
     try:
-        with av.open(source, timeout=STREAM_TIMEOUT_S, options=options) as container:
+        with av.open(
+            source,
+            timeout=STREAM_TIMEOUT_S,
+            options=ONLY_THIS_STREAM,
+            metadata_errors="replace",  # titles in Latin-1
+        ) as container:
             good_s = time.monotonic()
             for packet in container.demux(video=0):
                 try:

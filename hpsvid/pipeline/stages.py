@@ -14,6 +14,7 @@ from hpsvid.backbone import Backbone
 from hpsvid.backbone.lifting import BlazePoseBackbone
 from hpsvid.body.model import Body
 from hpsvid.common.records import take_frames
+from hpsvid.common.series import bridged
 from hpsvid.common.threads import prefetch
 from hpsvid.ik import Solver, load_solver
 from hpsvid.ik.windows import solve
@@ -107,15 +108,18 @@ def find_people(
     clip: Clip, detector: Detector, clock: StageClock
 ) -> tuple[list[Track], np.ndarray]:
     """Pass 1: all tracks of the clip, and every frame's time (F,) s."""
-    every = max(1, round(float(clip.fps) / DETECTIONS_HZ))
-    tracker = Tracker(fps=float(clip.fps), every=every, picture=(clip.width, clip.height))
-    is_cut = CutDetector()
+    rate = DETECTIONS_HZ if clip.photos else float(clip.fps)  # photos have no rate of their own
+    every = max(1, round(rate / DETECTIONS_HZ))
+    tracker = Tracker(fps=rate, every=every, picture=(clip.width, clip.height))
+    is_cut = CutDetector(clip)
     times = []
     done = 0
     with closing(clock.read(clip)) as chunks:
         for frames in chunks:
             with clock.stage("track"):
-                cuts = np.array([is_cut(rgb) for rgb in frames.rgb])
+                cuts = np.array(
+                    [is_cut(*frame) for frame in zip(frames.rgb, frames.pts_s, strict=True)]
+                )
             looked_at = np.flatnonzero(cuts | (frames.index % every == 0))
             looks = take_frames(frames, looked_at)
             with clock.stage("detect", len(frames)):
@@ -176,7 +180,7 @@ def solve_track(
 ) -> Person:
     """Smooth, solve and place one track; pts_s: (F,) s of the clip's frames."""
     clock = context.clock
-    times = pts_s[track.frame_index]
+    times = bridged(pts_s[track.frame_index])
     with clock.stage("lift", len(track)):
         evidence = smoothed(obs, times)
     with clock.stage("solve", len(track)), torch.inference_mode():

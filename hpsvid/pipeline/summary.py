@@ -40,6 +40,7 @@ def summarise(motion: Motion, clock: "StageClock", files: list[Path]) -> dict[st
         "focal_source": motion.camera.source,
         "stages": stages,
         "files": [str(path) for path in files],
+        **({"notes": list(motion.clip.notes)} if motion.clip.notes else {}),
     }
 
 
@@ -61,6 +62,8 @@ def show(facts: dict[str, Any]) -> None:
             [(name, row["seconds"], row["fps"]) for name, row in facts["stages"].items()],
         )
         console.print(stages.rich())
+    for note in facts.get("notes", ()):
+        console.print(f"{facts['input']}: {note}", markup=False, highlight=False, soft_wrap=True)
     for path in facts["files"]:
         console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
 

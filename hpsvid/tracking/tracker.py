@@ -84,6 +84,8 @@ class Tracker:
         self._done: list[Track] = []
         self._doubtful: list[Track] = []
         self._weak: list[Sighting] = []  # of the last frame
+        self._pictured: list[Track] = []  # weak detections of shots of one frame
+        self._longest_shot = 0  # frames
         self._shot_start = 0
         self._now = -1
 
@@ -123,13 +125,15 @@ class Tracker:
 
         Numbered from 0. A track covers the frames before its first and after its last detection
         in which the detector did not run. Of people who appear in the same frame the larger comes
-        first. When no track is surely a person, the doubtful ones are returned, and for a single
-        picture the weak detections: the landmark network decides.
+        first. When no track is surely a person, the doubtful ones are returned, and for photos
+        (every shot is one frame) the weak detections of those without a sure one: the landmark
+        network decides.
         """
-        weak = [s for s in self._weak if frames == 1 and s.score >= PICTURE_SCORE]
-        maybe = [self._gap_free(start_follow(s, next(self._started)), 1) for s in weak]
         self._end_shot(frames)
-        kept = self._done or self._doubtful or maybe
+        if self._longest_shot <= 1:
+            kept = self._done + self._pictured
+        else:
+            kept = self._done or self._doubtful
         kept.sort(key=lambda track: (track.frame_index[0], -areas(track.boxes)[0]))
         return [replace(track, id=k) for k, track in enumerate(kept)]
 
@@ -233,6 +237,11 @@ class Tracker:
 
     def _end_shot(self, end: int) -> None:
         """End every track; frame `end` belongs to the next shot."""
+        self._longest_shot = max(self._longest_shot, end - self._shot_start)
+        if self._longest_shot == 1 and not self._active:
+            weak = [s for s in self._weak if s.score >= PICTURE_SCORE]
+            follows = [start_follow(sighting, next(self._started)) for sighting in weak]
+            self._pictured += [self._gap_free(follow, end) for follow in follows]
         for follow in self._active:
             self._close(follow, end)
         self._active = []

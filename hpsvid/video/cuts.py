@@ -1,9 +1,9 @@
-"""Where a scene ends and the next begins."""
+"""Where a scene ends and the next begins: cuts, pauses of the recording, photos of their own."""
 
 import cv2
 import numpy as np
 
-from hpsvid.types import Array
+from hpsvid.types import Array, Clip
 
 # Found in a small picture of each frame. Over the test clips, neighbouring frames have a
 # correlation of 0.79 or more and frames a second apart 0.58 or more; across joined clips it is
@@ -15,15 +15,30 @@ MIN_CORRELATION = 0.62
 MIN_COLOURS = 0.68
 FLAT_SD = 4.0  # grey levels; below, a frame is a blank (flash, black frame) and decides nothing
 
+# A longer step between two frames is a pause of the recording, after which nobody is the same. A
+# clip of variable rate may hold a picture for some seconds while a person stands still; of a time
+# lapse every step is long.
+PAUSE_S = 30.0
+PAUSE_STEPS = 10  # nominal steps
+
 
 class CutDetector:
     """Tells the first frame of a new scene; a dissolve is not seen."""
 
-    def __init__(self) -> None:
+    def __init__(self, clip: Clip | None = None) -> None:
+        """clip: with it, pauses are found and photos of their own are scenes of their own."""
         self._last: tuple[Array, Array] | None = None
+        self._last_s: float | None = None
+        self._photos = clip is not None and clip.photos
+        self._pause_s = np.inf if clip is None else max(PAUSE_S, PAUSE_STEPS / float(clip.fps))
 
-    def __call__(self, rgb: Array) -> bool:
-        """rgb: (H, W, 3) uint8, the next frame. True when it belongs to another scene."""
+    def __call__(self, rgb: Array, pts_s: float = 0.0) -> bool:
+        """True when the next frame, rgb (H, W, 3) uint8 at pts_s s, belongs to another scene."""
+        last_s, self._last_s = self._last_s, pts_s
+        paused = last_s is not None and (self._photos or pts_s - last_s > self._pause_s)
+        return self._looks_other(rgb) or paused
+
+    def _looks_other(self, rgb: Array) -> bool:
         small = cv2.resize(rgb, SIZE, interpolation=cv2.INTER_AREA)
         grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
         if grey.std() < FLAT_SD:

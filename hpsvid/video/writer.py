@@ -21,7 +21,8 @@ from av.video.frame import VideoFrame
 from hpsvid.common.files import Stage, check_file, make_parent, written_whole
 from hpsvid.errors import DependencyError, HpsvidError, InputError
 from hpsvid.types import Array, Clip
-from hpsvid.video.probe import is_pictures, is_single_picture
+from hpsvid.video.containers import ONLY_THIS_FILE
+from hpsvid.video.pictures import is_pictures, is_single_picture
 
 _MUXERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}  # ffmpeg's names
 VIDEO_OUT_SUFFIXES = tuple(_MUXERS)
@@ -303,7 +304,9 @@ def _audio_options(source: Path | None, suffix: str) -> tuple[tuple[str, ...], t
     if source is None or is_pictures(source):
         return (), ()
     try:
-        with av.open(f"file:{source}") as container:
+        with av.open(
+            f"file:{source}", options=ONLY_THIS_FILE, metadata_errors="replace"
+        ) as container:
             audio = container.streams.best("audio")
             if audio is None:
                 return (), ()
@@ -313,8 +316,10 @@ def _audio_options(source: Path | None, suffix: str) -> tuple[tuple[str, ...], t
     except FFmpegError as error:
         raise InputError(f"{source}: its audio cannot be read ({error.strerror})") from error
     start_s = frame.time if frame is not None and frame.pts is not None else 0.0
+    names = ("protocol_whitelist", "format_whitelist")
+    allowed = [part for name in names for part in (f"-{name}", ONLY_THIS_FILE[name])]
     write = ("copy",) if codec in _COPIED_AUDIO[suffix] else ("aac", "-b:a", "192k")
     return (
-        ("-itsoffset", f"{0 - start_s:.6f}", "-i", f"file:{source}"),
+        (*allowed, "-itsoffset", f"{0 - start_s:.6f}", "-i", f"file:{source}"),
         ("-map", f"1:{track}", "-c:a", *write),
     )

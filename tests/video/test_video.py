@@ -19,57 +19,25 @@ from PIL import Image
 
 from hpsvid.errors import DependencyError, HpsvidError, InputError
 from hpsvid.types import Array, Clip
+from hpsvid.video.pictures import is_pictures
 from hpsvid.video.probe import probe
 from hpsvid.video.reader import read_frames
 from hpsvid.video.writer import VideoWriter, check_output, open_writer, suffix_for, write_image
-
-FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
-N, WIDTH, HEIGHT, RATE = 30, 96, 64, 25
-CODE_BITS = 6
-
-
-def ffmpeg(*arguments: str | Path, stdin: bytes | None = None) -> bytes:
-    command = [FFMPEG, "-v", "error", "-y", *map(str, arguments)]
-    done = subprocess.run(command, input=stdin, capture_output=True)
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout
-
-
-def picture(index: int, width: int = WIDTH, height: int = HEIGHT) -> Array:
-    """A picture that says its own index: upper half, black and white bars, the low bit first.
-
-    The lower half is red on the left and blue on the right, so that turning shows.
-    """
-    rgb = np.zeros((height, width, 3), np.uint8)
-    for bit in range(CODE_BITS):
-        left, right = (round(width * side / CODE_BITS) for side in (bit, bit + 1))
-        rgb[: height // 2, left:right] = 255 * (index >> bit & 1)
-    rgb[height // 2 :, : width // 2] = [200, 30, 30]
-    rgb[height // 2 :, width // 2 :] = [30, 30, 200]
-    return rgb
-
-
-def code(rgb: Array) -> int:
-    """The index that a decoded picture says."""
-    height, width = rgb.shape[:2]
-    centres = ((np.arange(CODE_BITS) + 0.5) * width / CODE_BITS).astype(int)
-    return int(sum((rgb[height // 4, centres].mean(1) > 128) << np.arange(CODE_BITS)))
-
-
-def encode(path: Path, *options: str, width: int = WIDTH, height: int = HEIGHT) -> Path:
-    """N coded pictures through ffmpeg with these options."""
-    raw = b"".join(picture(i, width, height).tobytes() for i in range(N))
-    form = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(RATE)]
-    ffmpeg(*form, "-i", "pipe:0", *options, path, stdin=raw)
-    return path
-
-
-X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p")
-# uneven on purpose, whole milliseconds: 40 ms a frame and 20 ms more on every third
-VFR = ("-vf", "settb=1/1000,setpts=40*N+20*floor(N/3)", "-fps_mode", "passthrough",
-       "-enc_time_base", "1:1000")  # fmt: skip
-VFR_TIMES = np.arange(N) * 0.04 + 0.02 * (np.arange(N) // 3)
-EVEN = np.arange(N) / RATE
+from tests.video.clips import (
+    EVEN,
+    HEIGHT,
+    RATE,
+    VFR,
+    VFR_TIMES,
+    WIDTH,
+    X264,
+    N,
+    code,
+    encode,
+    ffmpeg,
+    picture,
+    read,
+)
 
 
 @dataclass(frozen=True)
@@ -169,18 +137,6 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return encode(tmp_path_factory.mktemp("plain") / "a.mp4", *X264, "-movflags", "+faststart")
 
 
-def read(clip: Clip, chunk: int = 16) -> tuple[Array, Array]:
-    """All pictures and times; fails unless the index runs from 0 without a gap."""
-    chunks = list(read_frames(clip, chunk=chunk))
-    assert all(len(frames) == chunk for frames in chunks[:-1])
-    index = np.concatenate([frames.index for frames in chunks])
-    np.testing.assert_array_equal(index, np.arange(len(index)))
-    return (
-        np.concatenate([frames.rgb for frames in chunks]),
-        np.concatenate([frames.pts_s for frames in chunks]),
-    )
-
-
 def write(path: Path, times: Array = EVEN, audio_from: Path | None = None) -> Path:
     with VideoWriter(
         path, width=WIDTH, height=HEIGHT, fps=Fraction(RATE), audio_from=audio_from
@@ -195,7 +151,7 @@ def write(path: Path, times: Array = EVEN, audio_from: Path | None = None) -> Pa
 
 def test_every_source_keeps_the_contract(source: tuple[Source, Path]) -> None:
     expected, path = source
-    clip = probe(path, image_fps=Fraction(RATE))
+    clip = probe(path, input_fps=RATE if is_pictures(path) else None)
     rgb, times = read(clip)
     assert (clip.width, clip.height) == expected.size
     assert rgb.shape[1:] == (clip.height, clip.width, 3)
@@ -383,7 +339,7 @@ def test_pictures_of_another_size_and_changed_files_are_named(tmp_path: Path, pl
     write_image(tmp_path / "in" / "1.png", picture(1))
     write_image(tmp_path / "in" / "2.png", picture(2, 80, 60))
     with pytest.raises(InputError, match=r"2\.png: 80x60 px, the others are 96x64"):
-        read(probe(tmp_path / "in"))
+        read(probe(tmp_path / "in", photos=False))
 
     path = tmp_path / "a.mp4"
     path.write_bytes(plain.read_bytes())
