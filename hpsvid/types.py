@@ -23,7 +23,7 @@ N_LANDMARKS = 33  # BlazePose's
 Array = NDArray[Any]
 
 
-def _check(owner: object, name: str, shape: tuple[int | None, ...], kind: str) -> None:
+def check_array(owner: object, name: str, shape: tuple[int | None, ...], kind: str) -> None:
     """Raise ValueError unless field `name` has this shape (None = any) and dtype kind."""
     value = getattr(owner, name)
     where = f"{type(owner).__name__}.{name}"
@@ -65,10 +65,10 @@ class Frames:
     pts_s: Array  # (N,) float64 seconds, the first frame's is 0
 
     def __post_init__(self) -> None:
-        _check(self, "rgb", (None, None, None, 3), "u")
+        check_array(self, "rgb", (None, None, None, 3), "u")
         n = len(self.rgb)
-        _check(self, "index", (n,), "i")
-        _check(self, "pts_s", (n,), "f")
+        check_array(self, "index", (n,), "i")
+        check_array(self, "pts_s", (n,), "f")
 
     def __len__(self) -> int:
         return len(self.index)
@@ -83,8 +83,8 @@ class Detections:
     scores: Array  # (D,) float32 in [0, 1]
 
     def __post_init__(self) -> None:
-        _check(self, "boxes", (None, 4), "f")
-        _check(self, "scores", (len(self.boxes),), "f")
+        check_array(self, "boxes", (None, 4), "f")
+        check_array(self, "scores", (len(self.boxes),), "f")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -98,29 +98,16 @@ class Track:
     detected: Array  # (T,) bool; False where a gap was filled
 
     def __post_init__(self) -> None:
-        _check(self, "frame_index", (None,), "i")
+        check_array(self, "frame_index", (None,), "i")
         n = len(self.frame_index)
-        _check(self, "boxes", (n, 4), "f")
-        _check(self, "scores", (n,), "f")
-        _check(self, "detected", (n,), "b")
+        check_array(self, "boxes", (n, 4), "f")
+        check_array(self, "scores", (n,), "f")
+        check_array(self, "detected", (n,), "b")
         if n == 0 or np.any(np.diff(self.frame_index) != 1):
             raise ValueError(f"Track.frame_index of track {self.id}: expected a gap-free run")
 
     def __len__(self) -> int:
         return len(self.frame_index)
-
-
-def track_in_one_frame(
-    id: int, index: int, box: Array, *, score: float = 1.0, detected: bool = True
-) -> Track:
-    """A track of the frame `index` alone; box: (4,) x0 y0 x1 y1 px."""
-    return Track(
-        id=id,
-        frame_index=np.array([index]),
-        boxes=box[None].astype(np.float32),
-        scores=np.array([score], np.float32),
-        detected=np.array([detected]),
-    )
 
 
 CameraSource = Literal["given", "metadata", "guessed"]
@@ -134,38 +121,9 @@ class Camera:
     source: CameraSource
 
     def __post_init__(self) -> None:
-        _check(self, "K", (3, 3), "f")
+        check_array(self, "K", (3, 3), "f")
         if self.source not in get_args(CameraSource):
             raise ValueError(f"Camera.source: expected {CameraSource}, found {self.source!r}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Landmarks:
-    """What the landmark network says about one track, before any body model.
-
-    `world` is in metres, relative to the middle of the hips, in axes parallel to the camera's
-    as if the crop had been seen along the optical axis.
-    """
-
-    track_id: int
-    frame_index: Array  # (T,) int64
-    image: Array  # (T, 33, 2) float32 px
-    world: Array  # (T, 33, 3) float32 m
-    visibility: Array  # (T, 33) float32 in [0, 1]
-    presence: Array  # (T, 33) float32 in [0, 1]
-    score: Array  # (T,) float32: probability that the crop holds a person; 0 = not seen
-
-    def __post_init__(self) -> None:
-        _check(self, "frame_index", (None,), "i")
-        n = len(self.frame_index)
-        _check(self, "image", (n, N_LANDMARKS, 2), "f")
-        _check(self, "world", (n, N_LANDMARKS, 3), "f")
-        _check(self, "visibility", (n, N_LANDMARKS), "f")
-        _check(self, "presence", (n, N_LANDMARKS), "f")
-        _check(self, "score", (n,), "f")
-
-    def __len__(self) -> int:
-        return len(self.frame_index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -183,15 +141,15 @@ class Observations:
     valid: Array  # (T,) bool; False where the backbone saw nothing
 
     def __post_init__(self) -> None:
-        _check(self, "frame_index", (None,), "i")
+        check_array(self, "frame_index", (None,), "i")
         n = len(self.frame_index)
-        _check(self, "joints", (n, N_JOINTS, 3), "f")
-        _check(self, "sigma", (n, N_JOINTS), "f")
-        _check(self, "twist", (n, N_TWISTS, 2), "f")
-        _check(self, "betas", (n, N_BETAS), "f")
-        _check(self, "landmarks2d", (n, None, 3), "f")
-        _check(self, "pelvis", (n, 3), "f")
-        _check(self, "valid", (n,), "b")
+        check_array(self, "joints", (n, N_JOINTS, 3), "f")
+        check_array(self, "sigma", (n, N_JOINTS), "f")
+        check_array(self, "twist", (n, N_TWISTS, 2), "f")
+        check_array(self, "betas", (n, N_BETAS), "f")
+        check_array(self, "landmarks2d", (n, None, 3), "f")
+        check_array(self, "pelvis", (n, 3), "f")
+        check_array(self, "valid", (n,), "b")
 
     def __len__(self) -> int:
         return len(self.frame_index)
@@ -206,7 +164,7 @@ class Window:
     valid: Array  # (L,) bool
 
     def __post_init__(self) -> None:
-        _check(self, "valid", (len(self.obs),), "b")
+        check_array(self, "valid", (len(self.obs),), "b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -218,9 +176,9 @@ class BodyParams:
     transl: Array  # (T, 3) float32 m
 
     def __post_init__(self) -> None:
-        _check(self, "rotmats", (None, N_ROTATIONS, 3, 3), "f")
-        _check(self, "betas", (N_BETAS,), "f")
-        _check(self, "transl", (len(self.rotmats), 3), "f")
+        check_array(self, "rotmats", (None, N_ROTATIONS, 3, 3), "f")
+        check_array(self, "betas", (N_BETAS,), "f")
+        check_array(self, "transl", (len(self.rotmats), 3), "f")
 
     def __len__(self) -> int:
         return len(self.rotmats)
@@ -241,12 +199,12 @@ class Person:
 
     def __post_init__(self) -> None:
         n = len(self.track)
-        _check(self, "joints", (n, N_JOINTS, 3), "f")
-        _check(self, "joints2d", (n, N_JOINTS, 2), "f")
-        _check(self, "sigma", (n, N_JOINTS), "f")
-        _check(self, "valid", (n,), "b")
-        _check(self, "reprojection_px", (n,), "f")
-        _check(self, "evidence_error", (n, N_JOINTS), "f")
+        check_array(self, "joints", (n, N_JOINTS, 3), "f")
+        check_array(self, "joints2d", (n, N_JOINTS, 2), "f")
+        check_array(self, "sigma", (n, N_JOINTS), "f")
+        check_array(self, "valid", (n,), "b")
+        check_array(self, "reprojection_px", (n,), "f")
+        check_array(self, "evidence_error", (n, N_JOINTS), "f")
         if len(self.body) != n:
             raise ValueError(f"Person.body: expected {n} frames, found {len(self.body)}")
 
@@ -282,7 +240,7 @@ class Motion:
     schema_version: int = field(default=SCHEMA_VERSION)
 
     def __post_init__(self) -> None:
-        _check(self, "pts_s", (None,), "f")
+        check_array(self, "pts_s", (None,), "f")
         for person in self.people:
             last = int(person.track.frame_index[-1])
             if last >= len(self.pts_s):

@@ -15,11 +15,12 @@ from scipy.special import expit
 
 from hpsvid.backbone.crop import SIDE, Crop, crop_along_axis, crop_around_box
 from hpsvid.backbone.flips import unflip
+from hpsvid.backbone.landmarks import Landmarks
 from hpsvid.body.skeleton import LIMB_LANDMARKS
 from hpsvid.common.boxes import iou
 from hpsvid.common.series import interpolate
 from hpsvid.common.weights import load_onnx, read_manifest
-from hpsvid.types import N_LANDMARKS, Array, Frames, Landmarks, Source, Track
+from hpsvid.types import N_LANDMARKS, Array, Frames, Source, Track
 
 N_OUTPUTS = 39  # 33 landmarks, 2 that give the next crop, 4 that are not used
 HIPS, RIM = 33, 34  # auxiliary landmarks: middle of the hips, rim of the body's circle
@@ -72,7 +73,7 @@ class BlazePose:
         self._first = [int(track.frame_index[0]) for track in tracks]
         self._ends = {int(track.frame_index[end]) for track in tracks for end in (0, -1)}
         self._crops: list[Crop | None] = [None] * len(tracks)
-        self._seen = [_blank(track) for track in tracks]
+        self._landmarks = [_blank(track) for track in tracks]
         self._looked = [np.zeros(len(track), bool) for track in tracks]
         self.pts_s = [np.zeros(len(track)) for track in tracks]  # of each track's frames, s
 
@@ -93,8 +94,10 @@ class BlazePose:
     def landmarks(self) -> list[Landmarks]:
         """What was seen of each track, over its full length; score 0 where nothing was."""
         return [
-            fill_between_looks(unflip(seen, pts_s), looked, pts_s)
-            for seen, looked, pts_s in zip(self._seen, self._looked, self.pts_s, strict=True)
+            fill_between_looks(unflip(landmarks, pts_s), looked, pts_s)
+            for landmarks, looked, pts_s in zip(
+                self._landmarks, self._looked, self.pts_s, strict=True
+            )
         ]
 
     def _observe(self, rgb: Array, index: int, pts: float) -> None:
@@ -114,12 +117,12 @@ class BlazePose:
             self._looked[i][place] = True
             self._crops[i] = look.next_crop() if look else None
             if look:
-                seen = self._seen[i]
-                seen.image[place] = look.image[:N_LANDMARKS]
-                seen.world[place] = look.world
-                seen.visibility[place] = look.visibility
-                seen.presence[place] = look.presence
-                seen.score[place] = look.score
+                landmarks = self._landmarks[i]
+                landmarks.image[place] = look.image[:N_LANDMARKS]
+                landmarks.world[place] = look.world
+                landmarks.visibility[place] = look.visibility
+                landmarks.presence[place] = look.presence
+                landmarks.score[place] = look.score
 
     def _is_due(self, pts: float) -> bool:
         """Whether a look at this frame comes nearer to the asked rate than one at the next."""
@@ -138,13 +141,13 @@ class BlazePose:
         height, width = rgb.shape[:2]
         looks: list[Look | None] = [None] * len(boxes)
 
-        def keep_believed(places: list[int], found: list[Look]) -> None:
-            for place, look in zip(places, found, strict=True):
+        def keep_believed(places: list[int], offered: list[Look]) -> None:
+            for place, look in zip(places, offered, strict=True):
                 if is_believable(look, boxes, place, width, height):
                     looks[place] = look
 
-        known = [(place, crop) for place, crop in enumerate(crops) if crop is not None]
-        keep_believed([place for place, _ in known], self._look(rgb, [c for _, c in known]))
+        followed = [(place, crop) for place, crop in enumerate(crops) if crop is not None]
+        keep_believed([place for place, _ in followed], self._look(rgb, [c for _, c in followed]))
         fresh = [place for place, look in enumerate(looks) if look is None]
         # the box's crop is upright and roughly sized; a second look along the body's axis
         first = self._look(rgb, [crop_around_box(boxes[place]) for place in fresh])
@@ -250,16 +253,16 @@ def drop_doubles(
     """
     kept = list(looks)
     sizes = boxes[:, 3] - boxes[:, 1]
-    for i, one in enumerate(looks):
+    for i, look in enumerate(looks):
         for j in range(i + 1, len(looks)):
             other = looks[j]
-            if one is None or other is None or kept[i] is None or kept[j] is None:
+            if look is None or other is None or kept[i] is None or kept[j] is None:
                 continue
             apart = np.linalg.norm(
-                one.image[LIMB_LANDMARKS] - other.image[LIMB_LANDMARKS], axis=-1
+                look.image[LIMB_LANDMARKS] - other.image[LIMB_LANDMARKS], axis=-1
             ).mean()
             if apart < SAME_PERSON * min(sizes[i], sizes[j]):
-                kept[i if _surprise(one, crops[i]) > _surprise(other, crops[j]) else j] = None
+                kept[i if _surprise(look, crops[i]) > _surprise(other, crops[j]) else j] = None
     return kept
 
 
@@ -267,12 +270,12 @@ def _surprise(look: Look, crop: Crop | None) -> float:
     """How far a look's body lies from the crop that was to hold it, in crop sides."""
     if crop is None:
         return float("inf")
-    found = look.next_crop()
-    moved = np.hypot(found.x - crop.x, found.y - crop.y) / crop.side
-    return float(moved + abs(np.log(found.side / crop.side)))
+    asked = look.next_crop()
+    moved = np.hypot(asked.x - crop.x, asked.y - crop.y) / crop.side
+    return float(moved + abs(np.log(asked.side / crop.side)))
 
 
-def fill_between_looks(seen: Landmarks, looked: Array, pts_s: Array) -> Landmarks:
+def fill_between_looks(landmarks: Landmarks, looked: Array, pts_s: Array) -> Landmarks:
     """Landmarks of the frames without a look, interpolated between the looks around them.
 
     looked: (T,) bool; pts_s: (T,) s. A frame stays unseen where either look saw nothing.
@@ -283,7 +286,7 @@ def fill_between_looks(seen: Landmarks, looked: Array, pts_s: Array) -> Landmark
     inside = (following > 0) & (following < len(looks))
     between, following = between[inside], following[inside]
     if len(between) == 0:
-        return seen
+        return landmarks
     before, after = looks[following - 1], looks[following]
 
     def filled(values: Array) -> Array:
@@ -291,13 +294,13 @@ def fill_between_looks(seen: Landmarks, looked: Array, pts_s: Array) -> Landmark
         whole[between] = interpolate(pts_s[between], pts_s[looks], values[looks])
         return whole
 
-    score = seen.score.copy()
+    score = landmarks.score.copy()
     score[between] = np.minimum(score[before], score[after])
     return replace(
-        seen,
-        image=filled(seen.image),
-        world=filled(seen.world),
-        visibility=filled(seen.visibility),
-        presence=filled(seen.presence),
+        landmarks,
+        image=filled(landmarks.image),
+        world=filled(landmarks.world),
+        visibility=filled(landmarks.visibility),
+        presence=filled(landmarks.presence),
         score=score,
     )

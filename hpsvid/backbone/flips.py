@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from hpsvid.backbone.landmarks import Landmarks
 from hpsvid.body.skeleton import BLAZEPOSE, LANDMARK, LIMB_LANDMARKS
-from hpsvid.types import N_LANDMARKS, Array, Landmarks
+from hpsvid.types import N_LANDMARKS, Array
 
 FLIP_MEMORY_S = 0.3  # nobody turns round faster, so older frames say nothing about left and right
 FLIP_RATIO = 0.5  # swapped landmarks must be twice as near to the past, in picture and in space
@@ -14,7 +15,7 @@ TORSO = np.array(
 )
 
 
-def unflip(seen: Landmarks, pts_s: Array) -> Landmarks:
+def unflip(landmarks: Landmarks, pts_s: Array) -> Landmarks:
     """Undo the network's swaps of left and right.
 
     pts_s: (T,) s. A frame is a swap against the frames of the last 0.3 s when the mirrored
@@ -22,17 +23,17 @@ def unflip(seen: Landmarks, pts_s: Array) -> Landmarks:
     legs that pass each other keep their order in depth. Whichever labelling most frames of an
     unbroken stretch have is taken for the right one.
     """
-    swapped = find_flips(seen.image, seen.world, seen.score, pts_s)
+    swapped = find_flips(landmarks.image, landmarks.world, landmarks.score, pts_s)
     order = np.where(swapped[:, None], MIRROR, np.arange(N_LANDMARKS))
-    rows = np.arange(len(seen))[:, None]
+    rows = np.arange(len(landmarks))[:, None]
     return Landmarks(
-        track_id=seen.track_id,
-        frame_index=seen.frame_index,
-        image=seen.image[rows, order],
-        world=seen.world[rows, order],
-        visibility=seen.visibility[rows, order],
-        presence=seen.presence[rows, order],
-        score=seen.score,
+        track_id=landmarks.track_id,
+        frame_index=landmarks.frame_index,
+        image=landmarks.image[rows, order],
+        world=landmarks.world[rows, order],
+        visibility=landmarks.visibility[rows, order],
+        presence=landmarks.presence[rows, order],
+        score=landmarks.score,
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hpsvid.backbone.landmarks import Landmarks
 from hpsvid.body.model import Body, load_body
 from hpsvid.body.skeleton import BLAZEPOSE, JOINT, LANDMARK, SMPL
 from hpsvid.common.geometry import (
@@ -26,7 +27,7 @@ from hpsvid.common.geometry import (
 )
 from hpsvid.common.series import nearest
 from hpsvid.common.weights import weights_path
-from hpsvid.types import N_LANDMARKS, N_ROTATIONS, Array, Camera, Landmarks, Observations
+from hpsvid.types import N_LANDMARKS, N_ROTATIONS, Array, Camera, Observations
 
 SIDES = ("left", "right")
 FACE = BLAZEPOSE.names[: LANDMARK["left_shoulder"]]
@@ -94,8 +95,8 @@ def lift_geometrically(landmarks: Landmarks, camera: Camera, body: Body) -> Obse
     standard deviation per axis, from the network's known error and its visibility. Frames
     without a landmark copy the nearest seen frame and are not valid.
     """
-    seen = landmarks.score > 0
-    rows = _nearest(seen)
+    valid = landmarks.score > 0
+    rows = _nearest(valid)
     points = camera_landmarks(landmarks, camera)[rows]
     image = torch.from_numpy(landmarks.image[rows])
     chance = torch.from_numpy(landmarks.visibility * landmarks.presence)[rows]
@@ -104,8 +105,8 @@ def lift_geometrically(landmarks: Landmarks, camera: Camera, body: Body) -> Obse
     pelvis = joints[:, :1]
     where = place_in_camera(points - pelvis, image, chance, torch.from_numpy(camera.K).float())
     sigma = _sigma(chance)
-    sigma[~torch.from_numpy(seen)] = UNSEEN_SIGMA_M
-    image_visible = np.where(seen[:, None], landmarks.visibility, 0)
+    sigma[~torch.from_numpy(valid)] = UNSEEN_SIGMA_M
+    image_visible = np.where(valid[:, None], landmarks.visibility, 0)
     return Observations(
         track_id=landmarks.track_id,
         frame_index=landmarks.frame_index,
@@ -117,7 +118,7 @@ def lift_geometrically(landmarks: Landmarks, camera: Camera, body: Body) -> Obse
             [landmarks.image, image_visible[..., None]], -1, dtype=np.float32
         ),
         pelvis=where.numpy(),
-        valid=seen,
+        valid=valid,
     )
 
 
@@ -150,8 +151,8 @@ def fit_betas(points: Tensor, chance: Tensor, body: Body) -> Tensor:
     bones = body.rest_mean[to_joint] - body.rest_mean[from_joint]
     slopes = body.rest_dirs[to_joint] - body.rest_dirs[from_joint]
     slope = torch.einsum("bc,bck->bk", unit(bones), slopes) / BONE_ERROR_M
-    found = (points[:, to_mark] - points[:, from_mark]).norm(dim=-1)
-    miss = (found - bones.norm(dim=-1)) / BONE_ERROR_M
+    length = (points[:, to_mark] - points[:, from_mark]).norm(dim=-1)
+    miss = (length - bones.norm(dim=-1)) / BONE_ERROR_M
     weight = chance[:, from_mark] * chance[:, to_mark]
     normal = torch.einsum("tb,bk,bl->tkl", weight, slope, slope)
     normal = normal + torch.diag(BETA_SPREAD**-2)
@@ -222,8 +223,8 @@ class _Figure:
         """Rotation (T, 3, 3) of a rigid piece by its landmarks, drawn towards its parent's."""
         marks = [LANDMARK[name] for name in names]
         rest = self.surface[marks]
-        found = torch.einsum("tnc,nd->tcd", self.points[:, marks] - origin[:, None], rest)
-        return nearest_rotation(found / rest.square().sum() + prior * parent)
+        fitted = torch.einsum("tnc,nd->tcd", self.points[:, marks] - origin[:, None], rest)
+        return nearest_rotation(fitted / rest.square().sum() + prior * parent)
 
 
 def _build_trunk(figure: _Figure, pelvis: Tensor, chest: Tensor) -> None:
@@ -411,5 +412,5 @@ def _sigma(chance: Tensor) -> Tensor:
         for source in SOURCES.get(part, (part,)):
             full = source if source in LANDMARK else f"{side}_{source}"
             pick[joint, LANDMARK[full]] = 1
-    seen = chance @ (pick / pick.sum(1, keepdim=True)).T
-    return base**seen * HIDDEN_SIGMA_M ** (1 - seen)
+    visible = chance @ (pick / pick.sum(1, keepdim=True)).T
+    return base**visible * HIDDEN_SIGMA_M ** (1 - visible)

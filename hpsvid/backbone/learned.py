@@ -16,6 +16,7 @@ from scipy.ndimage import uniform_filter1d
 from torch import Tensor
 
 from hpsvid.backbone.geometric import UNSEEN_SIGMA_M, fit_betas, place_in_camera
+from hpsvid.backbone.landmarks import Landmarks
 from hpsvid.backbone.lifter_network import (
     CHUNK,
     Lifted,
@@ -37,7 +38,6 @@ from hpsvid.types import (
     N_TWISTS,
     Array,
     Camera,
-    Landmarks,
     Observations,
 )
 
@@ -69,34 +69,34 @@ def lift(
     bones, as shapes mean something else there.
     """
     model = default_lifter() if model is None else model
-    seen = landmarks.score > 0
-    if not seen.any():
+    valid = landmarks.score > 0
+    if not valid.any():
         return _nothing(landmarks)
     times = spaced_times(bridged(pts_s))
     grid = times[0] + np.arange(int(np.ceil((times[-1] - times[0]) * RATE_HZ)) + 1) / RATE_HZ
     rays = _rays(landmarks.image, camera)
-    known = times[seen]
+    valid_times = times[valid]
     points, slopes, visibility, presence = (
-        torch.from_numpy(_on_grid(series[seen], known, grid))
+        torch.from_numpy(_on_grid(series[valid], valid_times, grid))
         for series in (landmarks.world, rays, landmarks.visibility, landmarks.presence)
     )
-    gap = np.abs(known[nearest(grid, known)] - grid)
+    gap = np.abs(valid_times[nearest(grid, valid_times)] - grid)
     near = torch.from_numpy((gap <= FAR_S).astype(np.float32))
     view = make_view(points, slopes, visibility, presence, near)
     answer = _back(run(model, view, chunk), grid, times)
-    turn = view_turn(torch.from_numpy(fill_gaps(rays, seen, times)))
+    turn = view_turn(torch.from_numpy(fill_gaps(rays, valid, times)))
     joints = answer.joints @ turn.mT
-    chance = torch.from_numpy(landmarks.visibility * landmarks.presence * seen[:, None])
+    chance = torch.from_numpy(landmarks.visibility * landmarks.presence * valid[:, None])
     pelvis = place_in_camera(
         joints[:, LIMB_JOINTS],
-        torch.from_numpy(fill_gaps(landmarks.image, seen, times))[:, LIMB_LANDMARKS],
+        torch.from_numpy(fill_gaps(landmarks.image, valid, times))[:, LIMB_LANDMARKS],
         chance[:, LIMB_LANDMARKS],
         torch.from_numpy(camera.K).float(),
     )
     betas = answer.betas if body.free else _fitted_betas(joints, body)
     sigma = answer.sigma
-    sigma[~torch.from_numpy(seen)] = UNSEEN_SIGMA_M
-    image_visible = np.where(seen[:, None], landmarks.visibility, 0)
+    sigma[~torch.from_numpy(valid)] = UNSEEN_SIGMA_M
+    image_visible = np.where(valid[:, None], landmarks.visibility, 0)
     return Observations(
         track_id=landmarks.track_id,
         frame_index=landmarks.frame_index,
@@ -108,7 +108,7 @@ def lift(
             [landmarks.image, image_visible[..., None]], -1, dtype=np.float32
         ),
         pelvis=pelvis.numpy(),
-        valid=seen,
+        valid=valid,
     )
 
 

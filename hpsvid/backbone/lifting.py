@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from hpsvid.backbone.blazepose import BlazePose
+from hpsvid.backbone.landmarks import Landmarks
 from hpsvid.body.model import Body
 from hpsvid.common.records import take_frames
 from hpsvid.options import LifterName, Options
-from hpsvid.types import Array, Camera, Frames, Landmarks, Observations, Source, Track
+from hpsvid.types import Array, Camera, Frames, Observations, Source, Track
 
 # The landmark network looks at people this often; what lies between follows from both sides.
 # Bodies move at a few Hz and the evidence is smoothed below 5 Hz anyway: poses are as accurate as

@@ -58,7 +58,7 @@ def live(
         from hpsvid.live.page import parse_address
         from hpsvid.live.pose import Poser
         from hpsvid.live.screen import screen
-        from hpsvid.live.watch import watch
+        from hpsvid.live.watch import Drawing, watch
         from hpsvid.render import load_renderer
 
         if out is not None and (out.suffix != ".npz" or out.is_dir()):
@@ -77,8 +77,9 @@ def live(
             if url and not quiet:
                 print(f"look at {url}", flush=True)
             outcome = watch(
-                shots, looker, poser, load_renderer("auto"), show,
-                alpha=drawing.alpha, seconds=seconds, keep=out is not None,
+                shots, looker, poser,
+                Drawing(renderer=load_renderer("auto"), alpha=drawing.alpha, show=show),
+                seconds=seconds, keep=out is not None,
             )  # fmt: skip
         wrote = ""
         if out is not None and (outcome.kept or outcome.broken is None):

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hpsvid.types import Array, Frames, Landmarks, Observations, Track
+from hpsvid.types import Array
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Record = TypeVar("Record")
 
@@ -39,7 +42,8 @@ def _map(change: Callable[..., Tensor], *records: Any) -> Any:
     return type(first)(**{n: _map(change, *(getattr(r, n) for r in records)) for n in names})
 
 
-PerFrame = TypeVar("PerFrame", Frames, Track, Landmarks, Observations)
+PerFrame = TypeVar("PerFrame", bound="DataclassInstance")
+"""A record whose arrays all have a row for each frame."""
 
 
 def take_frames(record: PerFrame, which: slice | Array) -> PerFrame:

@@ -23,7 +23,8 @@ from hpsvid.evaluation.occlude import MARGIN
 from hpsvid.evaluation.truth import Truth
 from hpsvid.pipeline.stages import Context, load_backbone, load_chosen_solver, solve_track
 from hpsvid.tracking import load_detector
-from hpsvid.types import Array, Clip, Frames, track_in_one_frame
+from hpsvid.tracking.tracker import track_in_one_frame
+from hpsvid.types import Array, Clip, Frames
 from hpsvid.video.reader import read_frames
 
 PATCH = 40 / 224  # of the person's picture, as in PARE

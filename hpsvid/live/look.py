@@ -9,8 +9,8 @@ from hpsvid.backbone.crop import Crop
 from hpsvid.common.boxes import areas
 from hpsvid.options import Options
 from hpsvid.tracking import load_detector
-from hpsvid.tracking.tracker import PICTURE_SCORE, SURE_SCORE, Tracker
-from hpsvid.types import Array, Clip, Frames, Track, track_in_one_frame
+from hpsvid.tracking.tracker import PICTURE_SCORE, SURE_SCORE, Tracker, track_in_one_frame
+from hpsvid.types import Array, Clip, Frames, Track
 from hpsvid.video.cuts import CutDetector
 
 LOOKS_HZ = 5.0  # how often people are looked for; the landmark network follows them in between
@@ -84,29 +84,29 @@ class Looker:
             return
         self._looked_at = index
         frames = Frames(rgb=rgb[None], index=np.array([index]), pts_s=np.array([pts_s]))
-        (found,) = self.detector(frames)
+        (detections,) = self.detector(frames)
         # where nobody is followed, weak detections are tried: the landmark network tells
         sure = SURE_SCORE if self._people else PICTURE_SCORE
-        self._tracker.update(found, cut=cut, rgb=rgb, sure=sure)
+        self._tracker.update(detections, cut=cut, rgb=rgb, sure=sure)
 
     def _spot(
         self, number: int, look: Look | None, box: Array, index: int, pts_s: float
     ) -> Spot | None:
         """One person now; None for somebody who is not, or no longer, there."""
-        one = self._people.get(number)
+        person = self._people.get(number)
         if look is not None:
-            seen = hull(look, self.clip.width, self.clip.height)
-            self._tracker.confirm(number, seen, index)
-            if one is None:
-                one = self._people[number] = _Followed(self._met)
+            bounds = hull(look, self.clip.width, self.clip.height)
+            self._tracker.confirm(number, bounds, index)
+            if person is None:
+                person = self._people[number] = _Followed(self._met)
                 self._met += 1
-            one.crop, one.looks, one.seen_s = look.next_crop(), one.looks + 1, pts_s
-        elif one is None or one.looks < MIN_LOOKS or pts_s - one.seen_s > HOLD_S:
+            person.crop, person.looks, person.seen_s = look.next_crop(), person.looks + 1, pts_s
+        elif person is None or person.looks < MIN_LOOKS or pts_s - person.seen_s > HOLD_S:
             self._people.pop(number, None)
             return None
         else:
-            one.crop = None
-        found = track_in_one_frame(
-            one.id, index, box, score=look.score if look else 0, detected=look is not None
+            person.crop = None
+        track = track_in_one_frame(
+            person.id, index, box, score=look.score if look else 0, detected=look is not None
         )
-        return Spot(track=found, look=look, shown=one.looks >= MIN_LOOKS)
+        return Spot(track=track, look=look, shown=person.looks >= MIN_LOOKS)

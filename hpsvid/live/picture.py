@@ -67,13 +67,13 @@ class Picture:
             }
             for person in self.motion.people
         ]
-        found = {
+        content = {
             "pts_s": round(float(self.motion.pts_s[0]), 4),
             "joint_names": SMPL.names,
             "K": self.motion.camera.K.tolist(),
             "people": people,
         }
-        return json.dumps(found, separators=(",", ":")).encode()
+        return json.dumps(content, separators=(",", ":")).encode()
 
     @property
     def status(self) -> bytes:

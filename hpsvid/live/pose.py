@@ -13,6 +13,7 @@ import torch
 
 from hpsvid.backbone.blazepose import Look
 from hpsvid.backbone.flips import unflip
+from hpsvid.backbone.landmarks import Landmarks
 from hpsvid.backbone.lifting import LIFTERS
 from hpsvid.body.model import Body
 from hpsvid.common.records import concatenate, take_frames
@@ -32,7 +33,6 @@ from hpsvid.types import (
     N_LANDMARKS,
     Array,
     BodyParams,
-    Landmarks,
     Motion,
     Observations,
     Person,
@@ -60,7 +60,7 @@ Kept = tuple[float, Sequence[Sight]]
 class _Past:
     """What is remembered of one person."""
 
-    seen: deque[Landmarks] = field(default_factory=lambda: deque(maxlen=WINDOW_FRAMES))
+    landmarks: deque[Landmarks] = field(default_factory=lambda: deque(maxlen=WINDOW_FRAMES))
     pts_s: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW_FRAMES))
     path: deque[Array] = field(default_factory=lambda: deque(maxlen=WINDOW_FRAMES))  # pelvis, m
     betas: Array = field(default_factory=lambda: np.zeros(N_BETAS, np.float32))
@@ -87,14 +87,14 @@ class Poser:
         """Those of `spots`, all people of the frame at pts_s (s), that are to be shown."""
         for gone in self._past.keys() - {spot.track.id for spot in spots}:
             del self._past[gone]
-        seen = [(spot.track, spot.look) for spot in spots if spot.look is not None]
-        for found, look in seen:
-            one = self._past.setdefault(found.id, _Past())
-            one.seen.append(_landmarks(found, look))
-            one.pts_s.append(pts_s)
-        solved = self._solve([self._past[found.id] for found, _ in seen]) if seen else []
-        for (found, _), (raw, params) in zip(seen, solved, strict=True):
-            self._past[found.id].last = Sight(track=found, raw=raw, params=params)
+        looked = [(spot.track, spot.look) for spot in spots if spot.look is not None]
+        for track, look in looked:
+            past = self._past.setdefault(track.id, _Past())
+            past.landmarks.append(_landmarks(track, look))
+            past.pts_s.append(pts_s)
+        solved = self._solve([self._past[track.id] for track, _ in looked]) if looked else []
+        for (track, _), (raw, params) in zip(looked, solved, strict=True):
+            self._past[track.id].last = Sight(track=track, raw=raw, params=params)
         sights = []
         for spot in spots:
             last = self._past[spot.track.id].last
@@ -106,26 +106,26 @@ class Poser:
                 sights.append(last)
         return sights
 
-    def _read(self, one: _Past) -> tuple[Observations, Observations]:
+    def _read(self, past: _Past) -> tuple[Observations, Observations]:
         """The last frame's evidence as seen, and the window's made steady; the shape settles."""
-        pts_s = np.array(one.pts_s)
-        raw = self._lift(unflip(concatenate(one.seen), pts_s), pts_s, self.camera, self.body)
+        pts_s = np.array(past.pts_s)
+        raw = self._lift(unflip(concatenate(past.landmarks), pts_s), pts_s, self.camera, self.body)
         obs = steady_so_far(raw, pts_s)
-        one.looks += 1
-        one.betas = one.betas + (person_betas(obs) - one.betas) / one.looks
+        past.looks += 1
+        past.betas = past.betas + (person_betas(obs) - past.betas) / past.looks
         # by a list of places, which copies: a slice would keep the whole window in memory
         return take_frames(raw, np.array([-1])), obs
 
     @torch.inference_mode()
     def _solve(self, people: Sequence[_Past]) -> list[tuple[Observations, BodyParams]]:
         """The last frame of each person's window: its evidence as seen, and its pose."""
-        raws, steady = zip(*(self._read(one) for one in people), strict=True)
+        raws, steady = zip(*(self._read(past) for past in people), strict=True)
         now = [take_frames(obs, slice(-1, None)) for obs in steady]
-        betas = np.stack([one.betas for one in people])
+        betas = np.stack([past.betas for past in people])
         if self._solver.window_length is None:
             split = [windows.split(last, None)[0] for last in now]
         else:
-            times = [np.array(one.pts_s) for one in people]
+            times = [np.array(past.pts_s) for past in people]
             even = map(_at_model_rate, steady, times)
             split = [windows.split(obs, WINDOW_FRAMES)[0] for obs in even]
         rotmats = newest_rotations(self._solver, split, betas)
@@ -138,11 +138,11 @@ class Poser:
         )
         pelvis = self.body.rest_joints(torch.from_numpy(betas)).numpy()[:, 0]
         params = []
-        for i, one in enumerate(people):
-            one.path.append(transl[i] + pelvis[i])
-            seen = steady[i].landmarks2d[..., 2].mean(1).clip(FILLED_WEIGHT, 1)
+        for i, past in enumerate(people):
+            past.path.append(transl[i] + pelvis[i])
+            visible = steady[i].landmarks2d[..., 2].mean(1).clip(FILLED_WEIGHT, 1)
             # the end of the zero-phase path lags behind no steady walk
-            path = smooth_path(np.stack(one.path), seen, np.array(one.pts_s))
+            path = smooth_path(np.stack(past.path), visible, np.array(past.pts_s))
             params.append(
                 BodyParams(rotmats=rotmats[i : i + 1], betas=betas[i], transl=path[-1:] - pelvis[i])
             )
@@ -170,10 +170,10 @@ class Poser:
             transl=np.concatenate([sight.params.transl for sight in sights]),
         )
         # the tracks' frames count what was captured; a motion's, what was worked on
-        found = [replace(sight.track, frame_index=np.array([place])) for place, sight in placed]
+        tracks = [replace(sight.track, frame_index=np.array([place])) for place, sight in placed]
         with torch.inference_mode():
             return with_joints(
-                concatenate(found),
+                concatenate(tracks),
                 concatenate([sight.raw for sight in sights]),
                 params,
                 self.body,
@@ -188,7 +188,7 @@ def newest_rotations(solver: Solver, split: Sequence[Window], betas: Array) -> A
     """
     if isinstance(solver, NikiSolver):
         return solver.newest(split, betas)
-    solved = [solver(window, one) for window, one in zip(split, betas, strict=True)]
+    solved = [solver(window, shape) for window, shape in zip(split, betas, strict=True)]
     lasts = [part.rotmats[window.valid][-1] for part, window in zip(solved, split, strict=True)]
     return np.stack(lasts)
 
@@ -202,10 +202,10 @@ def _at_model_rate(obs: Observations, pts_s: Array) -> Observations:
     return at_times(obs, pts_s, pts_s[-1] - np.arange(length)[::-1] / RATE_HZ)
 
 
-def _landmarks(found: Track, look: Look) -> Landmarks:
+def _landmarks(track: Track, look: Look) -> Landmarks:
     return Landmarks(
-        track_id=found.id,
-        frame_index=found.frame_index,
+        track_id=track.id,
+        frame_index=track.frame_index,
         image=look.image[None, :N_LANDMARKS].astype(np.float32),
         world=look.world[None].astype(np.float32),
         visibility=look.visibility[None].astype(np.float32),

@@ -22,7 +22,8 @@ from hpsvid.live.picture import Numbers, Picture, Show
 from hpsvid.live.pose import Kept, Poser, Sight
 from hpsvid.render import Renderer
 from hpsvid.render.overlay import Overlay
-from hpsvid.types import N_BETAS, N_LANDMARKS, Array, Frames, Motion, track_in_one_frame
+from hpsvid.tracking.tracker import track_in_one_frame
+from hpsvid.types import N_BETAS, N_LANDMARKS, Array, Frames, Motion
 
 WAIT_S = 0.2  # between two looks at the clock while no frame comes
 SLACK_S = 0.01  # how long the networks may be ready before the solver is
@@ -38,15 +39,22 @@ class Outcome:
     broken: InputError | None  # why the source ended before its time
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Drawing:
+    """What draws the people, and where the pictures go."""
+
+    renderer: Renderer
+    alpha: float
+    show: Show
+
+
 @one_torch_thread()
 def watch(
     shots: Generator[Shot],
     looker: Looker,
     poser: Poser,
-    renderer: Renderer,
-    show: Show,
+    drawing: Drawing,
     *,
-    alpha: float,
     seconds: float | None,
     keep: bool,
 ) -> Outcome:
@@ -54,7 +62,7 @@ def watch(
 
     What was seen is kept only with `keep`; that list is all that grows.
     """
-    _warm_up(looker, poser, renderer)
+    _warm_up(looker, poser, drawing)
     kept: list[Kept] = []
     broken = None
     delays: deque[tuple[float, float, int]] = deque(maxlen=RECENT)  # end s, delay s, frames
@@ -84,9 +92,9 @@ def watch(
             for number, shot, sights in ahead(posed, pool):
                 if keep:
                     kept.append((shot.pts_s, sights))
-                rgb, now = _drawn(shot, sights, poser, renderer, alpha)
+                rgb, now = _drawn(shot, sights, poser, drawing)
                 numbers = _numbers(newest.count, shown, delays)
-                going = show(Picture(rgb=rgb, motion=now, numbers=numbers))
+                going = drawing.show(Picture(rgb=rgb, motion=now, numbers=numbers))
                 done = time.monotonic()
                 delays.append((done, done - shot.captured_s, newest.count - number))
                 shown += 1
@@ -102,16 +110,16 @@ def watch(
 
 
 def _drawn(
-    shot: Shot, sights: Sequence[Sight], poser: Poser, renderer: Renderer, alpha: float
+    shot: Shot, sights: Sequence[Sight], poser: Poser, drawing: Drawing
 ) -> tuple[Array, Motion]:
     """The frame with the people drawn over it, and their motion in this frame alone."""
     now = poser.as_motion([(shot.pts_s, sights)])
     frames = Frames(rgb=shot.rgb[None], index=np.array([0]), pts_s=now.pts_s)
-    (rgb,) = Overlay(now, poser.body, renderer, alpha=alpha).draw(frames)
+    (rgb,) = Overlay(now, poser.body, drawing.renderer, alpha=drawing.alpha).draw(frames)
     return rgb, now
 
 
-def _warm_up(looker: Looker, poser: Poser, renderer: Renderer) -> None:
+def _warm_up(looker: Looker, poser: Poser, drawing: Drawing) -> None:
     """Let everything run once on a black picture: libraries load and compile at their first call.
 
     Otherwise the first person would be shown a second late.
@@ -130,7 +138,7 @@ def _warm_up(looker: Looker, poser: Poser, renderer: Renderer) -> None:
     )  # fmt: skip
     nobody = track_in_one_frame(-1, 0, box[0])
     sights = poser.pose([Spot(track=nobody, look=look, shown=True)], 0.0)
-    _drawn(Shot(rgb=rgb, index=0, pts_s=0.0, captured_s=0.0), sights, poser, renderer, 1.0)
+    _drawn(Shot(rgb=rgb, index=0, pts_s=0.0, captured_s=0.0), sights, poser, drawing)
 
 
 def _numbers(captured: int, shown: int, delays: deque[tuple[float, float, int]]) -> Numbers:

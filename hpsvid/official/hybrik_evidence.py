@@ -16,7 +16,8 @@ from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT, LIMB_JOINTS, LIMB_LANDMARKS, SMPL
 from hpsvid.common.geometry import rotation_about, swing_between, unit
 from hpsvid.common.threads import thread_count, torch_threads
-from hpsvid.common.weights import imported_path, load_imported
+from hpsvid.common.weights import imported_path, imported_source, load_imported
+from hpsvid.errors import InputError
 from hpsvid.official.hybrik_network import DEPTH_M, HybrIKHRNet, HybrIKResNet, predict
 from hpsvid.options import Options
 from hpsvid.types import (
@@ -88,10 +89,10 @@ def second_scale(
     near = pelvis - (FOCAL / scale)[:, None] * torch.tensor([0.0, 0, 1])
     points = _naive_figure(joints, rest, twist) + near[:, None]
     weight = (1 - DISTRUST * sigma[:, : SMPL.n_rotations, None]).clamp_min(0)
-    seen = weight * (uvd[:, : SMPL.n_rotations, :2] + offset[:, None])
-    # x = seen / FOCAL * (z + FOCAL / scale)
-    wanted = weight * points[..., :2] - seen / FOCAL * points[..., 2:]
-    solved = (seen * seen).sum((1, 2)) / (seen * wanted).sum((1, 2))
+    image = weight * (uvd[:, : SMPL.n_rotations, :2] + offset[:, None])
+    # x = image / FOCAL * (z + FOCAL / scale)
+    wanted = weight * points[..., :2] - image / FOCAL * points[..., 2:]
+    solved = (image * image).sum((1, 2)) / (image * wanted).sum((1, 2))
     return torch.where(solved.isfinite() & (solved > 0), solved, scale)
 
 
@@ -102,12 +103,12 @@ def _naive_figure(joints: Tensor, rest: Tensor, twist: Tensor) -> Tensor:
     rotation: the pelvis's turns the spine as seen, then the middle of the hips about it.
     """
     bones = {c: rest[:, c] - rest[:, SMPL.parents[c]] for c in range(1, SMPL.n_rotations)}
-    seen = {c: joints[:, c] - joints[:, SMPL.parents[c]] for c in range(1, SMPL.n_rotations)}
+    aims = {c: joints[:, c] - joints[:, SMPL.parents[c]] for c in range(1, SMPL.n_rotations)}
     left, right, above = (JOINT[name] for name in ("left_hip", "right_hip", "spine1"))
-    swing = swing_between(bones[above], seen[above])
-    axis = unit(seen[above])
+    swing = swing_between(bones[above], aims[above])
+    axis = unit(aims[above])
     turned = _turn((swing @ (bones[left] + bones[right])[..., None])[..., 0], axis)
-    wanted = _turn(seen[left] + seen[right], axis)
+    wanted = _turn(aims[left] + aims[right], axis)
     cos = (turned * wanted).sum(-1)
     sin = (torch.linalg.cross(turned, wanted) * axis).sum(-1)
     rotation = {0: rotation_about(axis, cos, sin) @ swing}
@@ -118,7 +119,7 @@ def _naive_figure(joints: Tensor, rest: Tensor, twist: Tensor) -> Tensor:
     ):
         cos, sin = nn.functional.normalize(twist[:, joint - 1], dim=-1).unbind(-1)
         bone, parent = bones[child], rotation[SMPL.parents[joint]]
-        aimed = swing_between(bone, (parent.mT @ seen[child][..., None])[..., 0])
+        aimed = swing_between(bone, (parent.mT @ aims[child][..., None])[..., 0])
         rotation[joint] = parent @ aimed @ rotation_about(unit(bone), cos, sin)
     placed = [torch.zeros_like(joints[:, 0])]
     for child in range(1, SMPL.n_rotations):
@@ -126,7 +127,7 @@ def _naive_figure(joints: Tensor, rest: Tensor, twist: Tensor) -> Tensor:
         if parent in (0, CHEST):
             bone = (rotation[parent] @ bones[child][..., None])[..., 0]
         else:
-            bone = unit(seen[child]) * bones[child].norm(dim=-1, keepdim=True)
+            bone = unit(aims[child]) * bones[child].norm(dim=-1, keepdim=True)
         placed.append(placed[parent] + bone)
     return torch.stack(placed, 1)
 
@@ -143,6 +144,22 @@ def network_name(*, fast: bool) -> str:
     """
     names = ("hybrik_res34", "hybrik_hrnet") if fast else ("hybrik_hrnet", "hybrik_res34")
     return next((name for name in names if imported_path(name).is_file()), names[0])
+
+
+def check_official(body: Body, options: Options) -> None:
+    """Refuse, before any work, to run the authors' networks without a SMPL body or weights.
+
+    Their shapes are SMPL's, which mean nothing on another body, and their twists and rotations
+    are about its rest pose: on another the person would come out bent, and nobody would know.
+    Raises InputError, WeightsError.
+    """
+    if body.free and (options.backbone == "hybrik" or options.weights == "official"):
+        raise InputError(
+            f"body {body.name}: the authors' networks (--backbone hybrik, --weights official) "
+            "speak of SMPL's skeleton; give your own SMPL file with --smpl or $HPSVID_SMPL"
+        )
+    if options.backbone == "hybrik":
+        imported_source(network_name(fast=options.small_network))
 
 
 class HybrIKBackbone:

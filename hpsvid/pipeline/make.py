@@ -14,7 +14,7 @@ from hpsvid.common.weights import imported_source, shipped_hashes
 from hpsvid.edit import select_tracks
 from hpsvid.errors import InputError, NoPersonError
 from hpsvid.ik import Solver
-from hpsvid.official.hybrik_evidence import network_name
+from hpsvid.official.hybrik_evidence import check_official
 from hpsvid.official.niki_network import OFFICIAL
 from hpsvid.options import Options
 from hpsvid.pipeline.stages import (
@@ -97,22 +97,6 @@ def _hashes(solver: Solver, options: Options) -> dict[str, str]:
         name = OFFICIAL[solver.name]
         return shipped_hashes(lifter) | {name: imported_source(name)["sha256"]}
     return shipped_hashes(lifter, solver.name.replace("-", "_"))
-
-
-def check_official(body: Body, options: Options) -> None:
-    """Refuse, before any work, to run the authors' networks without a SMPL body or weights.
-
-    Their shapes are SMPL's, which mean nothing on another body, and their twists and rotations
-    are about its rest pose: on another the person would come out bent, and nobody would know.
-    Raises InputError, WeightsError.
-    """
-    if body.free and (options.backbone == "hybrik" or options.weights == "official"):
-        raise InputError(
-            f"body {body.name}: the authors' networks (--backbone hybrik, --weights official) "
-            "speak of SMPL's skeleton; give your own SMPL file with --smpl or $HPSVID_SMPL"
-        )
-    if options.backbone == "hybrik":
-        imported_source(network_name(fast=options.small_network))
 
 
 @one_torch_thread()

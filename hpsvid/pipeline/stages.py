@@ -96,10 +96,7 @@ def make_context(clip: Clip, body: Body, options: Options, clock: StageClock) ->
 
 
 def load_chosen_solver(body: Body, options: Options) -> Solver:
-    """The solver that `options` name, with our weights or its authors'.
-
-    Raises InputError, WeightsError.
-    """
+    """The solver and weights that the options name. Raises InputError, WeightsError."""
     load = load_solver if options.weights == "hpsvid" else load_released
     return load(options.solver, body)
 
@@ -134,10 +131,7 @@ def find_people(
 
 
 def load_backbone(tracks: list[Track], context: Context) -> Backbone:
-    """The backbone that the options name, to look at these tracks.
-
-    Raises WeightsError when its network is missing or damaged.
-    """
+    """The backbone that the options name, for these tracks; WeightsError without its network."""
     load = BlazePoseBackbone if context.options.backbone == "blazepose" else HybrIKBackbone
     return load(tracks, context.camera, context.body, context.options)
 
@@ -165,14 +159,11 @@ def trim(track: Track, obs: Observations, fps: float) -> tuple[Track, Observatio
     brief = min(len(track), math.ceil(MIN_SECONDS * fps))  # seen throughout
     if len(hits) < max(brief, MIN_SEEN_SHARE * len(track)):
         return None
-
-    def places(frame_index: np.ndarray) -> slice:
-        return slice(int(hits[0] - frame_index[0]), int(hits[-1] - frame_index[0]) + 1)
-
-    return (
-        take_frames(track, places(track.frame_index)),
-        take_frames(obs, places(obs.frame_index)),
+    of_track, of_obs = (
+        (frames >= hits[0]) & (frames <= hits[-1])
+        for frames in (track.frame_index, obs.frame_index)
     )
+    return take_frames(track, of_track), take_frames(obs, of_obs)
 
 
 def solve_track(

@@ -334,3 +334,16 @@ def _expected_boxes(follows: list[Follow]) -> Array:
 def _boxes(sightings: list[Sighting]) -> Array:
     """Boxes (D, 4) px of the detections."""
     return np.stack([sighting.box for sighting in sightings])
+
+
+def track_in_one_frame(
+    id: int, index: int, box: Array, *, score: float = 1.0, detected: bool = True
+) -> Track:
+    """A track of the frame `index` alone; box: (4,) x0 y0 x1 y1 px."""
+    return Track(
+        id=id,
+        frame_index=np.array([index]),
+        boxes=box[None].astype(np.float32),
+        scores=np.array([score], np.float32),
+        detected=np.array([detected]),
+    )

@@ -1,1 +1,5 @@
-"""Video in and out: probe, read, write, cuts."""
+"""A file in, frames with times out; and pictures with times back into a file.
+
+`probe` says what a file holds, `reader` decodes it in chunks, `cuts` finds where a shot ends,
+`writer` writes videos and pictures, with the audio of the clip.
+"""

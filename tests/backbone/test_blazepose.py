@@ -10,13 +10,14 @@ import torch
 from hpsvid.backbone.blazepose import BlazePose, Look, drop_doubles, is_believable, refine
 from hpsvid.backbone.crop import Crop, crop_along_axis, crop_around_box
 from hpsvid.backbone.flips import MIRROR, find_flips
+from hpsvid.backbone.landmarks import Landmarks
 from hpsvid.body.model import load_body
 from hpsvid.body.skeleton import JOINT, LANDMARK, LIMB_LANDMARKS
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.common.weights import weights_path
 from hpsvid.render import Mesh
 from hpsvid.render.raster import RasterRenderer
-from hpsvid.types import Array, Frames, Landmarks, Track
+from hpsvid.types import Array, Frames, Track
 
 K = np.array([[900.0, 0, 320], [0, 900.0, 320], [0, 0, 1]])
 SIZE = 640  # px, width and height

@@ -14,6 +14,7 @@ from hpsvid.backbone.geometric import (
     fit_betas,
     lift_geometrically,
 )
+from hpsvid.backbone.landmarks import Landmarks
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT, LANDMARK, forward_kinematics
 from hpsvid.common.geometry import (
@@ -24,7 +25,7 @@ from hpsvid.common.geometry import (
 )
 from hpsvid.ik.hybrik import solve
 from hpsvid.mocap.amass import read_mocap
-from hpsvid.types import Array, Camera, Landmarks
+from hpsvid.types import Array, Camera
 
 K = torch.tensor([[1000.0, 0, 640], [0, 1000.0, 360], [0, 0, 1]])
 CAMERA = Camera(K=K.double().numpy(), source="given")

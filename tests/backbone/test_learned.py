@@ -9,6 +9,7 @@ import torch
 
 from hpsvid.backbone.blazepose import BlazePose
 from hpsvid.backbone.geometric import lift_geometrically
+from hpsvid.backbone.landmarks import Landmarks
 from hpsvid.backbone.learned import lift
 from hpsvid.backbone.lifter_network import (
     Lifter,
@@ -24,7 +25,7 @@ from hpsvid.common.geometry import project
 from hpsvid.errors import WeightsError
 from hpsvid.evaluation.metrics import pa_mpjpe
 from hpsvid.formats.npz import read_motion
-from hpsvid.types import Array, Camera, Landmarks, Observations
+from hpsvid.types import Array, Camera, Observations
 from hpsvid.video.probe import probe
 from hpsvid.video.reader import read_frames
 from tests.factories import SAMPLES, K, make_params

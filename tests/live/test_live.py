@@ -22,7 +22,7 @@ from hpsvid.live.capture import Shot, capturing, open_source
 from hpsvid.live.look import Looker
 from hpsvid.live.picture import Picture
 from hpsvid.live.pose import Poser
-from hpsvid.live.watch import watch
+from hpsvid.live.watch import Drawing, watch
 from hpsvid.motion.smoothing import one_euro
 from hpsvid.options import Options
 from hpsvid.render import load_renderer
@@ -119,8 +119,8 @@ def test_frames_are_dropped_not_queued_when_showing_is_slow(body: Body) -> None:
         return True
 
     outcome = watch(
-        blank_shots(200, every_s=0.002), looker, poser, load_renderer("raster"), slow,
-        alpha=1, seconds=None, keep=True,
+        blank_shots(200, every_s=0.002), looker, poser,
+        Drawing(renderer=load_renderer("raster"), alpha=1, show=slow), seconds=None, keep=True,
     )  # fmt: skip
     numbers = outcome.numbers
     times = [pts_s for pts_s, _ in outcome.kept]
@@ -143,8 +143,9 @@ def test_it_ends_when_asked_and_keeps_what_was_seen(body: Body, end: str) -> Non
         return not (end == "closed" and len(shown) == 3)
 
     outcome = watch(
-        blank_shots(every_s=0.01), looker, poser, load_renderer("raster"), show,
-        alpha=1, seconds=0.3 if end == "seconds" else None, keep=True,
+        blank_shots(every_s=0.01), looker, poser,
+        Drawing(renderer=load_renderer("raster"), alpha=1, show=show),
+        seconds=0.3 if end == "seconds" else None, keep=True,
     )  # fmt: skip
     assert len(outcome.kept) == len(shown) >= 1 and outcome.broken is None
     assert all(thread.name != "capture" for thread in threading.enumerate())

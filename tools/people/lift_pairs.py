@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from hpsvid.backbone.geometric import lift_geometrically
+from hpsvid.backbone.landmarks import Landmarks
 from hpsvid.backbone.learned import lift
 from hpsvid.backbone.lifter_network import Lifter, load_lifter
 from hpsvid.body.model import Body, load_body
@@ -25,7 +26,7 @@ from hpsvid.motion.person import person_betas
 from hpsvid.motion.smoothing import steady
 from hpsvid.training.augment import TILT_RAD, deepened, lean, turned
 from hpsvid.training.batches import LiftedPairs
-from hpsvid.types import Array, Camera, Landmarks, Observations
+from hpsvid.types import Array, Camera, Observations
 
 MIN_SEEN = 0.5  # of a sequence's frames
 # of the depth that the network gives a render: on the mean right, and as varied as on real clips
