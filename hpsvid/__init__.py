@@ -108,21 +108,24 @@ def load(path: StrPath) -> "Motion":
     return read_motion(Path(path))
 
 
-def save(motion: "Motion", path: StrPath) -> None:
+def save(motion: "Motion", path: StrPath, *, force: bool = False) -> None:
     """Write a motion as a result .npz, whole or not at all; a missing folder is made.
 
-    Raises InputError when `path` is not an .npz or cannot be written.
+    force: overwrite even a file that hpsvid did not write.
+    Raises InputError when `path` is not an .npz, cannot be written, or is another's file.
 
     >>> hpsvid.save(motion, "results/clip.npz")
     """
     from hpsvid.common.files import check_file, make_parent
     from hpsvid.errors import InputError
     from hpsvid.formats.npz import write_motion
+    from hpsvid.pipeline.ownership import refuse_foreign
 
     path = Path(path)
     if path.suffix != ".npz":
         raise InputError(f"{path}: suffix {path.suffix!r}; expected .npz")
     check_file(path)
+    refuse_foreign([path], force=force)
     make_parent(path)
     write_motion(motion, path)
 
@@ -134,24 +137,27 @@ def export(
     *,
     options: "ExportOptions | None" = None,
     body: "Body | None" = None,
+    force: bool = False,
 ) -> list[Path]:
     """Write a motion as files for other programs; the files written.
 
     format: "npz", "bvh" or "amass". out: a folder, where files are named after the motion's clip;
     or the name of the file, when one person is written. body: that the motion was made with; None
-    takes $HPSVID_SMPL or the free body.
+    takes $HPSVID_SMPL or the free body. force: overwrite even files that hpsvid did not write.
     Raises InputError when the format is unknown, an option has no part in it, the motion was made
-    with another body, or the folder cannot be written.
+    with another body, the folder cannot be written, or another's file has such a name.
 
     >>> hpsvid.export(motion, "bvh", "out", options=hpsvid.ExportOptions(fps=30, rig="mixamo"))
     [PosixPath('out/clip_person00.bvh')]
     """
     from hpsvid.formats import check_options, target_for
     from hpsvid.options import ExportOptions
+    from hpsvid.pipeline.ownership import refuse_foreign
 
     options = options or ExportOptions()
     chosen = check_options(format, options)
     target = target_for(Path(out), motion.clip.path.stem, chosen)
+    refuse_foreign(target.existing(chosen), force=force)
     return target.write(chosen, motion, _body_of(motion, body), options)
 
 
@@ -161,26 +167,32 @@ def draw(
     *,
     options: "DrawOptions | None" = None,
     body: "Body | None" = None,
+    force: bool = False,
     progress: "Progress | None" = None,
 ) -> None:
     """Draw every person's mesh over the motion's clip, `motion.clip.path`, with its audio.
 
     out: .mp4, .mov or .mkv; of a single picture also .png or .jpg. body: that the motion was made
-    with; None takes $HPSVID_SMPL or the free body.
-    Raises InputError when the clip is not there or is not the motion's, the motion was made with
-    another body, or `out` cannot be written.
+    with; None takes $HPSVID_SMPL or the free body. force: overwrite even a file that hpsvid did not
+    write. Raises InputError when the clip is not there or is not the motion's, the motion was made
+    with another body, or `out` cannot be written.
 
     >>> hpsvid.draw(motion, "clip_overlay.mp4", options=hpsvid.DrawOptions(alpha=0.6))
     """
     from hpsvid.options import DrawOptions
     from hpsvid.pipeline.make import render_overlay
+    from hpsvid.pipeline.ownership import refuse_foreign
     from hpsvid.pipeline.stages import StageClock, silent
     from hpsvid.render import load_renderer
+    from hpsvid.video.writer import check_output
 
     options = options or DrawOptions()
+    out = Path(out)
+    check_output(out, motion.clip)
+    refuse_foreign([out], force=force)
     body, renderer = _body_of(motion, body), load_renderer(options.renderer)
     render_overlay(
-        motion, body, Path(out), renderer=renderer, alpha=options.alpha,
+        motion, body, out, renderer=renderer, alpha=options.alpha,
         clock=StageClock(progress or silent),
     )  # fmt: skip
 

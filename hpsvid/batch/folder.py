@@ -13,14 +13,15 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from hpsvid.batch.jobs import UNFINISHED, Job, Row, finished, work
+from hpsvid.batch.jobs import UNFINISHED, Job, Row, failed, finished, has_receipt, work
 from hpsvid.batch.processes import run_in_processes
 from hpsvid.batch.ray_cluster import CPUS_A_CLIP, run_on_ray
 from hpsvid.common.files import check_folder
 from hpsvid.common.tables import Column, Table
 from hpsvid.common.threads import usable_cores
-from hpsvid.errors import InputError
+from hpsvid.errors import InputError, one_line
 from hpsvid.options import BatchOptions
+from hpsvid.pipeline.ownership import refuse_foreign
 from hpsvid.video.containers import VIDEO_SUFFIXES
 from hpsvid.video.probe import clips_in
 
@@ -90,21 +91,30 @@ def _absolute_smpl(given: Path | None) -> Path | None:
     return (find_smpl(given) or Path()).absolute()
 
 
-def run_many(jobs: Sequence[Job], engine: Engine, *, again: bool = False) -> Generator[Row]:
+def run_many(
+    jobs: Sequence[Job], engine: Engine, *, again: bool = False, force: bool = False
+) -> Generator[Row]:
     """The rows of all jobs; first those done earlier, as skipped, then the others as they come.
 
-    again: do all of them. Outputs of one folder only. Raises InputError when another run writes
-    there, and what the engine raises.
+    again: do all of them. force: overwrite files that hpsvid did not write; otherwise clips whose
+    outputs have such names fail, before any work. Outputs of one folder only. Raises InputError
+    when another run writes there, and what the engine raises.
     """
     with _claimed(jobs[0].overlay.parent):
         left = []
         for job in jobs:
+            if not again and (row := finished(job)):
+                yield {**row, "state": "skipped", "reason": "done earlier"}
+                continue
+            try:
+                if not has_receipt(job):
+                    refuse_foreign((job.overlay, job.result), force=force)
+            except InputError as error:
+                yield failed(job, one_line(error))
+                continue
             if again:
                 job.receipt.unlink(missing_ok=True)
-            if row := finished(job):
-                yield {**row, "state": "skipped", "reason": "done earlier"}
-            else:
-                left.append(job)
+            left.append(job)
         if left:
             with closing(engine(left)) as rows:
                 yield from rows

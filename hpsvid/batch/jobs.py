@@ -55,9 +55,10 @@ class Job:
         return self.overlay.with_suffix(".json")
 
 
-def perform(job: Job, progress: "Progress") -> Row:
+def perform(job: Job, progress: "Progress", *, force: bool = False) -> Row:
     """Make the motion and its overlay, both or neither; what `summary.summarise` says of them.
 
+    force: overwrite files that hpsvid did not write.
     Raises what probing, making and drawing a motion raise: HpsvidError, OSError, MemoryError.
     """
     from hpsvid.video.probe import probe
@@ -67,6 +68,7 @@ def perform(job: Job, progress: "Progress") -> Row:
     from hpsvid.body.smpl import load_chosen_body
     from hpsvid.formats.npz import write_motion
     from hpsvid.pipeline.make import make_motion, render_overlay
+    from hpsvid.pipeline.ownership import refuse_foreign
     from hpsvid.pipeline.stages import StageClock
     from hpsvid.pipeline.summary import summarise
     from hpsvid.render import load_renderer
@@ -75,6 +77,7 @@ def perform(job: Job, progress: "Progress") -> Row:
     check_output(job.overlay, clip)
     if job.result.is_dir():
         raise InputError(f"{job.result}: is a folder; the result goes there: name another file")
+    refuse_foreign((job.overlay, job.result), force=force)
     renderer = load_renderer(job.drawing.renderer, job.options.threads)
     clock = StageClock(progress)
     body = load_chosen_body(job.options.smpl)
@@ -148,6 +151,13 @@ def _checked(row: Row, job: Job) -> Row:
     if row["clip"] != job.source.name or row["state"] != "done" or not all(map(isfinite, figures)):
         raise ValueError("no row of this job")
     return {key: value for key, value in row.items() if isinstance(value, str | int | float)}
+
+
+def has_receipt(job: Job) -> bool:
+    """Whether the outputs there are those of a receipt, of whatever input and options."""
+    with suppress(Exception):  # as above
+        return read_json(job.receipt)["bytes"] == _sizes(job)
+    return False
 
 
 def _origin(job: Job) -> dict[str, Any]:

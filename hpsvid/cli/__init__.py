@@ -45,5 +45,8 @@ def _root(
 def main() -> None:
     """Entry point of the `hpsvid` script."""
     # as Ctrl-C: what was begun is cleared away before the end
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as of nohup
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     app()

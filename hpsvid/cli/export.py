@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from hpsvid.cli.shell import (
+    ForceOpt,
     JsonOpt,
     QuietOpt,
     bounded,
@@ -56,6 +57,7 @@ def export(
             help="Folder for the files; or the file, when one person is written.",
         ),
     ] = Path(),
+    force: ForceOpt = False,
     quiet: QuietOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
@@ -63,6 +65,7 @@ def export(
     with one_line_errors():
         from hpsvid.body.smpl import load_chosen_body
         from hpsvid.formats import check_options, target_for
+        from hpsvid.pipeline.ownership import refuse_foreign
         from hpsvid.pipeline.stages import StageClock
         from hpsvid.pipeline.summary import summarise
 
@@ -76,6 +79,7 @@ def export(
         result = target.file or target.folder / f"{target.stem}{chosen.suffix}"
         if result.exists() and input.exists() and result.samefile(input):
             raise InputError(f"{result}: is the input itself; give another place with --out")
+        refuse_foreign(target.existing(chosen), force=force)
         options = bounded(options, quiet=quiet)
         body = load_chosen_body(options.smpl)
         with progress_bars(shown=not quiet and not as_json) as progress:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hpsvid.cli.shell import QuietOpt, bounded, one_line_errors, takes, with_old_spelling
+from hpsvid.cli.shell import ForceOpt, QuietOpt, bounded, one_line_errors, takes, with_old_spelling
 from hpsvid.errors import InputError
 from hpsvid.options import OUTPUT, DrawOptions, Options
 
@@ -45,6 +45,7 @@ def live(
     small: Annotated[  # the spelling before --network
         bool | None, typer.Option("--fast/--heavy", hidden=True)
     ] = None,
+    force: ForceOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
     """Draw bodies over a running camera, newest frame first; Ctrl-C ends it."""
@@ -59,11 +60,14 @@ def live(
         from hpsvid.live.pose import Poser
         from hpsvid.live.screen import screen
         from hpsvid.live.watch import Drawing, watch
+        from hpsvid.pipeline.ownership import refuse_foreign
         from hpsvid.render import load_renderer
 
         if out is not None and (out.suffix != ".npz" or out.is_dir()):
             raise InputError(f"{out}: expected the name of an .npz file")
-        check_folder(Path() if out is None else out.parent)
+        if out is not None:
+            check_folder(out.parent)
+            refuse_foreign([out], force=force)
         address = None if serve is None else parse_address(serve)
         options = bounded(with_old_spelling(context, options, small=small), quiet=quiet)
         threads = options.threads or max(1, usable_cores() - 1)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpsvid.cli.shell import (
+    ForceOpt,
     JsonOpt,
     QuietOpt,
     bounded,
@@ -49,6 +50,7 @@ def run(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    force: ForceOpt = False,
     quiet: QuietOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
@@ -71,7 +73,7 @@ def run(
         job = Job(source=input, overlay=out or overlay, options=options, drawing=drawing)
         if holds_videos(input):
             refuse_idle(context, f"on {input}, a folder of videos", "photos")
-            _run_many(job, batch, quiet=quiet, as_json=as_json)
+            _run_many(job, batch, force=force, quiet=quiet, as_json=as_json)
             return
         what = "a folder without videos" if input.is_dir() else "one clip"
         refuse_idle(context, f"on {input}, {what}", "jobs", "again", "engine")
@@ -79,11 +81,13 @@ def run(
             clip = probe(input, input_fps=options.input_fps, photos=options.photos)
             job = replace(job, overlay=Path(f"{overlay}{suffix_for(clip)}"))
         with progress_bars(shown=not quiet and not as_json) as progress:
-            facts = perform(job, progress)
+            facts = perform(job, progress, force=force)
         show_facts(facts, quiet=quiet, as_json=as_json)
 
 
-def _run_many(common: "Job", batch: BatchOptions, *, quiet: bool, as_json: bool) -> None:
+def _run_many(
+    common: "Job", batch: BatchOptions, *, force: bool, quiet: bool, as_json: bool
+) -> None:
     """All videos of a folder: a line for each as it is done, a summary at the end."""
     from hpsvid.batch.folder import line, plan, run_many, show, summarise
 
@@ -91,7 +95,7 @@ def _run_many(common: "Job", batch: BatchOptions, *, quiet: bool, as_json: bool)
     jobs, engine = plan(common, batch)
     rows = []
     try:
-        with closing(run_many(jobs, engine, again=batch.again)) as coming:
+        with closing(run_many(jobs, engine, again=batch.again, force=force)) as coming:
             for row in coming:
                 rows.append(row)
                 if row["state"] == "failed" or not (quiet or as_json):

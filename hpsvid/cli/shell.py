@@ -24,6 +24,12 @@ JsonOpt = Annotated[
     bool,
     typer.Option("--json", help="Print the summary as JSON on stdout.", rich_help_panel=OUTPUT),
 ]
+ForceOpt = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Overwrite files that hpsvid did not write.", rich_help_panel=OUTPUT
+    ),
+]
 Command = Callable[..., None]
 
 

@@ -1,10 +1,12 @@
 """Files that appear whole or not at all, and npz files that hold nothing but arrays."""
 
+import glob
 import io
 import json
 import math
 import os
 import re
+import shutil
 import stat
 import sys
 import tempfile
@@ -105,12 +107,14 @@ def make_parent(path: Path) -> None:
 class Stage:
     """A hidden file in the folder of `path` that takes the name `path` when it is complete.
 
+    What an earlier process that was killed left of the same output is removed.
     For a writer that opens and closes at different times; otherwise use `staged`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.beside = path.with_name(f".{path.name}.{os.getpid()}.part")  # write here
+        _clear_abandoned(path)
 
     def publish(self) -> None:
         """Rename the complete file to `path`. Raises InputError when that is not possible."""
@@ -121,8 +125,38 @@ class Stage:
 
     def discard(self) -> None:
         """Remove the hidden file if it is there; harmless after `publish`."""
-        with suppress(OSError):  # a read-only folder allows no removal either
-            self.beside.unlink(missing_ok=True)
+        _remove(self.beside)
+
+
+def _clear_abandoned(path: Path) -> None:
+    """Remove the hidden files of outputs at `path` whose processes are gone."""
+    with suppress(OSError):
+        for other in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+            process = other.name.removeprefix(f".{path.name}.").removesuffix(".part")
+            if process.isdecimal() and not _is_running(int(process)):
+                _remove(other)
+
+
+def _is_running(process: int) -> bool:
+    """Whether there is a process of that number on this machine; True when that is not known."""
+    if os.name == "nt":  # where signal 0 ends it
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it is another user's
+        pass
+    return True
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder if it is there and may be removed."""
+    with suppress(OSError):  # a read-only folder allows no removal
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

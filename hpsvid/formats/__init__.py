@@ -1,12 +1,12 @@
 """Motion -> file: one module a format, one row each in `FORMATS`."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from hpsvid.body.model import Body
-from hpsvid.common.files import check_file, check_folder
+from hpsvid.common.files import Stage, check_file, check_folder
 from hpsvid.errors import InputError
 from hpsvid.formats.amass import write_amass
 from hpsvid.formats.bvh import write_bvh
@@ -67,14 +67,28 @@ class Target:
     stem: str
     file: Path | None = None  # the name of the file when only one is written
 
+    def existing(self, row: Format) -> list[Path]:
+        """The files that are there already under a name that an output may take."""
+        files = [self.folder / f"{self.stem}{row.suffix}"] if self.file is None else [self.file]
+        if row.a_person:
+            name = re.compile(rf"{re.escape(self.stem)}_person\d+{re.escape(row.suffix)}")
+            files = [] if self.file is None else files
+            files += self.folder.iterdir() if self.folder.is_dir() else []
+            files = [file for file in files if file == self.file or name.fullmatch(file.name)]
+        return [file for file in files if file.is_file()]
+
     def write(self, row: Format, motion: Motion, body: Body, options: ExportOptions) -> list[Path]:
         """Write the motion in the format `row`; the files, each whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.file is None or (row.a_person and len(motion.people) > 1):
             return row.write(motion, body, self.folder, self.stem, options)
-        with TemporaryDirectory(prefix=".", dir=self.folder) as private:
-            (file,) = row.write(motion, body, Path(private), self.stem, options)
+        stage = Stage(self.file)  # a folder, in which the file has the name that it would have
+        try:
+            stage.beside.mkdir()
+            (file,) = row.write(motion, body, stage.beside, self.stem, options)
             file.replace(self.file)
+        finally:
+            stage.discard()
         return [self.file]
 
 

@@ -31,6 +31,7 @@ from hpsvid.render import Renderer
 from hpsvid.render.overlay import Overlay
 from hpsvid.tracking import Detector, load_detector
 from hpsvid.types import Clip, Motion, Provenance, Source
+from hpsvid.video.marks import OVERLAY_MARK
 from hpsvid.video.writer import open_writer
 
 
@@ -116,7 +117,7 @@ def render_overlay(
     clip = motion.clip
     overlay = Overlay(motion, body, renderer, alpha=alpha)
     done = 0
-    with closing(clock.read(clip)) as chunks, open_writer(out, clip) as writer:
+    with closing(clock.read(clip)) as chunks, open_writer(out, clip, OVERLAY_MARK) as writer:
         for frames in chunks:
             with clock.stage("render", len(frames)):
                 pictures = list(overlay.draw(frames))

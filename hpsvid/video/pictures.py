@@ -26,7 +26,7 @@ PICTURE_SUFFIXES = (
     ".png", ".apng", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp", ".avif", *HEIF_SUFFIXES,
 )  # fmt: skip
 _MAY_MOVE = (".png", ".apng", ".webp", ".avif")
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "AVIF")  # Pillow has others that start programs
+PILLOW_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "AVIF")  # Pillow has others that start programs
 
 # Where cameras write: the 35 mm equivalent of their focal length, and when the picture was taken
 _EXIF_IFD, _EXIF_FOCAL_35MM, _EXIF_TAKEN, _EXIF_TURN = 0x8769, 0xA405, 0x9003, 0x0112
@@ -274,7 +274,7 @@ def _pillow_image(path: Path) -> Iterator[Image.Image]:
         raise InputError(f"{path}: the file is empty; expected a whole {path.suffix.lower()} file")
     if bytes_ > MOST_BYTES:
         raise InputError(f"{path}: {bytes_} bytes; expected a picture of at most {MOST_BYTES}")
-    formats = _FORMATS
+    formats = PILLOW_FORMATS
     if path.suffix.lower() in HEIF_SUFFIXES:
         formats = ("HEIF",)
         try:

@@ -9,6 +9,7 @@ from hpsvid.options import MAX_FPS, MIN_INPUT_FPS
 from hpsvid.types import Clip
 from hpsvid.video.clock import announced_frames, nominal_rate
 from hpsvid.video.containers import VIDEO_SUFFIXES, decode_stream, opened
+from hpsvid.video.marks import OVERLAY_MARK, comment_of
 from hpsvid.video.pictures import is_pictures, natural, probe_pictures, stated_focal
 from hpsvid.video.upright import orientation, upright_size
 
@@ -76,9 +77,15 @@ def identity(path: Path) -> tuple[int, int]:
     return facts.st_size, facts.st_mtime_ns
 
 
+def _is_overlay(path: Path) -> bool:
+    """Whether hpsvid drew this video; beside each overlay lies its result, so few are opened."""
+    return path.with_suffix(".npz").is_file() and comment_of(path) == OVERLAY_MARK
+
+
 def clips_in(folder: Path) -> list[Path]:
     """The videos of a folder in natural order, by their suffix; those below it are left alone.
 
+    Overlays that hpsvid drew are no clips.
     Raises InputError when it is no folder or holds none.
     """
     if not folder.is_dir():
@@ -86,7 +93,10 @@ def clips_in(folder: Path) -> list[Path]:
     clips = [
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and path.name[0] != "."
+        if path.suffix.lower() in VIDEO_SUFFIXES
+        and path.is_file()
+        and path.name[0] != "."
+        and not _is_overlay(path)
     ]
     if not clips:
         raise InputError(f"{folder}: a folder without videos; expected {', '.join(VIDEO_SUFFIXES)}")

@@ -6,6 +6,7 @@ An output appears whole or not at all: it grows beside its place and is renamed 
 import math
 import subprocess
 import tempfile
+import zlib
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +23,7 @@ from hpsvid.common.files import Stage, check_file, make_parent, written_whole
 from hpsvid.errors import DependencyError, HpsvidError, InputError
 from hpsvid.types import Array, Clip
 from hpsvid.video.containers import ONLY_THIS_FILE
+from hpsvid.video.marks import MARK
 from hpsvid.video.pictures import is_pictures, is_single_picture
 
 _MUXERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}  # ffmpeg's names
@@ -68,27 +70,30 @@ def check_output(path: Path, clip: Clip | None = None) -> None:
     check_file(path)
 
 
-def open_writer(path: Path, clip: Clip) -> "VideoWriter | PictureWriter":
+def open_writer(path: Path, clip: Clip, comment: str = MARK) -> "VideoWriter | PictureWriter":
     """The writer for an overlay of `clip` at `path`, with the clip's size, rate and audio.
 
+    comment: for the file's metadata, by which hpsvid knows its own outputs.
     Raises what `check_output` raises.
     """
     check_output(path, clip)
     if path.suffix.lower() in PICTURE_OUT_SUFFIXES:
-        return PictureWriter(path)
+        return PictureWriter(path, comment)
     return VideoWriter(
         path,
         width=clip.width,
         height=clip.height,
         fps=clip.fps,
         audio_from=clip.path if clip.audio else None,
+        comment=comment,
     )
 
 
-def write_image(path: Path, rgb: Array) -> None:
+def write_image(path: Path, rgb: Array, comment: str = "") -> None:
     """Write one picture (.png, or .jpg at quality 95), whole or not at all.
 
-    rgb: (H, W, 3) uint8. A missing folder is made. Raises InputError when it cannot be written.
+    rgb: (H, W, 3) uint8. comment: ASCII, for the metadata. A missing folder is made.
+    Raises InputError when it cannot be written.
     """
     check_output(path)
     if path.suffix.lower() not in PICTURE_OUT_SUFFIXES:
@@ -97,14 +102,29 @@ def write_image(path: Path, rgb: Array) -> None:
     _, encoded = cv2.imencode(path.suffix.lower(), bgr)
     make_parent(path)
     with written_whole(path) as stream:
-        stream.write(encoded.tobytes())
+        stream.write(_with_comment(encoded.tobytes(), comment.encode("ascii")))
+
+
+def _with_comment(encoded: bytes, comment: bytes) -> bytes:
+    """A .png or .jpg file's bytes with a comment in its metadata."""
+    if not comment:
+        return encoded
+    if encoded.startswith(b"\x89PNG"):
+        at = 33  # after the signature and the chunk IHDR
+        chunk = b"tEXtComment\0" + comment
+        size, check = len(chunk) - 4, zlib.crc32(chunk)
+        segment = size.to_bytes(4, "big") + chunk + check.to_bytes(4, "big")
+    else:
+        at = 4 + int.from_bytes(encoded[4:6], "big")  # after the segment JFIF, which comes first
+        segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
+    return encoded[:at] + segment + encoded[at:]
 
 
 class PictureWriter:
     """Writes the one frame of a picture; the counterpart of `VideoWriter`."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, comment: str = "") -> None:
+        self.path, self.comment = path, comment
 
     def __enter__(self) -> Self:
         return self
@@ -114,7 +134,7 @@ class PictureWriter:
 
     def write(self, rgb: Array, pts_s: float) -> None:
         """Write the picture; rgb: (H, W, 3) uint8. `pts_s` has no meaning here."""
-        write_image(self.path, rgb)
+        write_image(self.path, rgb, self.comment)
 
 
 class VideoWriter:
@@ -132,10 +152,12 @@ class VideoWriter:
     """
 
     def __init__(
-        self, path: Path, *, width: int, height: int, fps: Fraction, audio_from: Path | None = None
-    ) -> None:
+        self, path: Path, *, width: int, height: int, fps: Fraction,
+        audio_from: Path | None = None, comment: str = "",
+    ) -> None:  # fmt: skip
         """width, height: px of the frames to come; fps: Hz, nominal, the last frame's length.
 
+        comment: for the file's metadata.
         Raises InputError when `path` is no .mp4, .mov or .mkv that can be written.
         """
         check_output(path)
@@ -148,6 +170,7 @@ class VideoWriter:
         self.height = height
         self.fps = Fraction(fps).limit_denominator(1001)
         self.audio_from = audio_from
+        self.comment = comment
         self.frames = 0
         self._stage = Stage(path)
         # a multiple of the rate's numerator: evenly spaced times stay exactly even
@@ -213,6 +236,7 @@ class VideoWriter:
             *("-map", "0:v", "-vf", _TO_YUV, *_X264, "-fps_mode", "passthrough"),
             *("-enc_time_base", f"{self._time_base.numerator}:{self._time_base.denominator}"),
             *write_audio,
+            *(("-metadata", f"comment={self.comment}") if self.comment else ()),
             *(() if suffix == ".mkv" else mp4),
             *("-f", _MUXERS[suffix], f"file:{self._stage.beside}"),
         ]

@@ -164,6 +164,41 @@ def test_a_receipt_of_an_earlier_version_counts(
     assert jobs.finished(replace(job, options=replace(job.options, network="small"))) is None
 
 
+def test_the_files_of_others_cost_their_clip_alone_unless_forced(
+    clips: Path, finished: tuple[Path, Result], tmp_path: Path
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        shutil.copy2(clips / "walk.mp4", source / name)
+    out.mkdir()
+    (out / "a_overlay.npz").write_bytes(b"a user's own")
+    todo = jobs_for(source, out, make_job(source, out))
+
+    def engine(left):
+        return ({"clip": job.source.name, "state": "done"} for job in left)
+
+    rows = {row["clip"]: row for row in run_many(todo, engine)}
+    assert rows["a.mp4"]["state"] == "failed" and "--force" in rows["a.mp4"]["reason"]
+    assert rows["b.mp4"]["state"] == "done"
+    assert {row["state"] for row in run_many(todo, engine, force=True)} == {"done"}
+
+
+def test_overlays_that_hpsvid_drew_are_no_clips(
+    clips: Path, finished: tuple[Path, Result], tmp_path: Path
+) -> None:
+    source = folder_of(tmp_path / "in", "a.mp4")
+    for name in ("walk_overlay.mp4", "walk_overlay.npz"):
+        shutil.copy2(finished[0] / name, source)
+    shutil.copy2(clips / "walk.mp4", source)
+    shutil.copy2(finished[0] / "walk_overlay.npz", source / "walk.npz")  # of the clip itself
+    todo = jobs_for(source, tmp_path / "out", make_job(source, tmp_path))
+    assert [job.source.name for job in todo] == ["a.mp4", "walk.mp4"]
+    for name in ("a.mp4", "walk.mp4"):
+        (source / name).unlink()
+    assert not holds_videos(source)
+
+
 def test_no_two_clips_share_an_output(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "in", "a.mp4", "a.mov", "a.mp4.mkv", "b.mp4", "c.d.mp4")
     todo = jobs_for(source, tmp_path / "out", make_job(source, tmp_path))

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -191,6 +192,86 @@ def test_a_saved_result_never_overwrites_itself(result: Path) -> None:
     ran = call("export", result / "walk.npz", "--format", "npz", "--person", 0, "--out", result)
     assert ran.exit_code == 1 and "input itself" in ran.stderr
     assert (result / "walk.npz").read_bytes() == before
+
+
+def foreign_files(folder: Path, *names: str) -> dict[Path, bytes]:
+    """Files that hpsvid did not write, of the right kind where that is easy."""
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        path = folder / name
+        if path.suffix == ".npz" and "truth" in path.stem:
+            path.write_bytes((SAMPLES / "studio_walk.npz").read_bytes())  # of our tools, no output
+        elif path.suffix == ".npz":
+            np.savez(path, poses=np.zeros((3, 156)), trans=np.zeros((3, 3)))
+        elif path.suffix in (".mp4", ".mov", ".mkv"):
+            with VideoWriter(path, width=64, height=64, fps=Fraction(30)) as writer:
+                writer.write(np.zeros((64, 64, 3), np.uint8), 0.0)
+        elif path.suffix in (".png", ".jpg"):
+            write_image(path, np.zeros((64, 64, 3), np.uint8))
+        else:
+            path.write_text("HIERARCHY\nROOT hips\n{\n\tOFFSET 0 0 0\n")
+    return {folder / name: (folder / name).read_bytes() for name in names}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "files"),
+    [
+        (("run", "{clip}", "-o", "{tmp}/mine.mp4"), ("mine.npz",)),
+        (("run", "{clip}", "-o", "{tmp}/mine.mp4"), ("mine.mp4",)),
+        (("run", "{clip}", "-o", "{tmp}/truth.mkv"), ("truth.npz",)),
+        (("run", "{still}", "-o", "{tmp}/mine.png"), ("mine.png",)),
+        (("export", "{clip}", "-o", "{tmp}"), ("walk_person00.bvh",)),
+        (("export", "{clip}", "-o", "{tmp}", "--format", "amass"), ("walk_person12.npz",)),
+        (("export", "{clip}", "-o", "{tmp}/truth.npz", "--format", "npz"), ("truth.npz",)),
+        (("export", "{result}/walk.npz", "-o", "{tmp}/mine.bvh"), ("mine.bvh",)),
+        (("live", "{clip}", "-o", "{tmp}/mine.npz"), ("mine.npz",)),
+    ],
+)
+def test_the_files_of_others_are_kept_and_that_is_said_before_any_work(
+    clip: Path, result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...], files: tuple[str, ...],
+) -> None:  # fmt: skip
+    still = tmp_path / "still.png"
+    write_image(still, next(read_frames(probe(clip))).rgb[0])
+    monkeypatch.setattr("hpsvid.pipeline.make.make_motion", lambda *_: 1 / 0)
+    before = foreign_files(tmp_path / "out", *files)
+    places = {"clip": clip, "result": result, "tmp": tmp_path / "out", "still": still}
+    ran = call(*(argument.format(**places) for argument in arguments))
+    assert ran.exit_code == 1 and ran.stderr.count("\n") == 1
+    assert "not written by hpsvid" in ran.stderr and "--force" in ran.stderr
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_force_overwrites_and_own_files_need_none(result: Path, clip: Path, tmp_path: Path) -> None:
+    files = foreign_files(tmp_path / "out", "mine.bvh", "mine.npz", "drawn.jpg", "drawn.npz")
+    out, still = tmp_path / "out", tmp_path / "still.png"
+    write_image(still, next(read_frames(probe(clip))).rgb[0])
+    saved = result / "walk.npz"
+    for force in (("--force",), ()):  # the second time they are hpsvid's own
+        for command in (
+            ("export", saved, "-o", out / "mine.bvh"),
+            ("export", saved, "-o", out / "mine.npz", "--format", "amass"),
+            ("run", still, "-o", out / "drawn.jpg", "--fast"),
+        ):
+            ran = call(*command, *force, "-q")
+            assert ran.exit_code == 0, ran.output
+    assert all(path.read_bytes() != content for path, content in files.items())
+    assert sorted(files) == sorted(out.iterdir())
+    ran = call("run", clip, "-o", result / "walk.mp4", "--fast", "-q")  # a video of its own
+    assert ran.exit_code == 0, ran.output
+
+
+def test_the_same_command_in_a_folder_of_pictures_does_not_draw_over_its_overlay(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        write_image(tmp_path / "walk" / f"{number}.png", next(read_frames(probe(clip))).rgb[number])
+    monkeypatch.chdir(tmp_path / "walk")
+    for _ in range(2):
+        ran = call("run", ".", "--fast", "-q")
+        assert ran.exit_code == 0, ran.output
+    names = {path.name for path in Path().iterdir()}
+    assert names == {"0.png", "1.png", "2.png", "walk_overlay.mp4", "walk_overlay.npz"}
 
 
 def test_a_heat_map_never_overwrites_its_picture(clip: Path, tmp_path: Path) -> None:

@@ -338,7 +338,7 @@ def test_options_are_refused_before_any_work() -> None:
             ExportOptions(fps=fps)
     with pytest.raises(InputError, match="smpl, hik, mixamo, cmu"):
         ExportOptions(rig="unreal")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(InputError, match="npz, bvh, amass"):
+    with pytest.raises(InputError, match="npz, bvh or amass"):
         check_options("fbx", ExportOptions())  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match=r"--fps has no part in --format npz.*bvh or amass"):
         check_options("npz", ExportOptions(fps=30))

@@ -1,0 +1,53 @@
+"""Whose a file is: hpsvid overwrites what it wrote itself, and nothing else unless it is forced."""
+
+import json
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from hpsvid.common.files import read_npz, regular_file
+from hpsvid.errors import InputError
+from hpsvid.video.marks import MARK, comment_of
+
+# what `hpsvid.formats.bvh` writes and other programs do not: a root at zero with five decimals, its
+# channels in this order, and a frame time with nine
+_BVH_ROOT = re.compile(
+    r"HIERARCHY\nROOT \S+\n\{\n\tOFFSET 0\.00000 0\.00000 0\.00000\n\tCHANNELS 6 "
+    r"Xposition Yposition Zposition Zrotation Xrotation Yrotation\n"
+)
+_BVH_TIME = re.compile(r"\nFrame Time: \d+\.\d{9}\n")
+_BVH_HEAD = 65_536  # bytes; the hierarchy takes 5 kB
+_AMASS_KEYS = {"poses_root", "poses_body", "start_s", "body_model"}  # of `hpsvid.formats.amass`
+
+
+def written_by_hpsvid(path: Path) -> bool:
+    """Whether hpsvid wrote this output, told by its content; False when that is not sure.
+
+    Truth that tools rendered is no output, though it has a result's form.
+    """
+    with suppress(InputError, OSError, ValueError, TypeError):
+        if path.suffix.lower() == ".npz":
+            arrays = read_npz(path, "an output of hpsvid", {"header", *_AMASS_KEYS})
+            if "header" in arrays:
+                return "hpsvid_version" in json.loads(str(arrays["header"]))
+            return arrays.keys() >= _AMASS_KEYS
+        if path.suffix.lower() == ".bvh":
+            with regular_file(path).open("rb") as stream:
+                head = stream.read(_BVH_HEAD).decode("ascii")
+            return bool(_BVH_ROOT.match(head) and _BVH_TIME.search(head))
+        return comment_of(path).startswith(MARK)
+    return False
+
+
+def refuse_foreign(paths: Iterable[Path], *, force: bool) -> None:
+    """Raise InputError when one of the outputs is there and hpsvid did not write it.
+
+    force: overwrite it all the same. For use before any work.
+    """
+    for path in paths:
+        if not force and path.is_file() and not written_by_hpsvid(path):
+            raise InputError(
+                f"{path}: is there already and not written by hpsvid; name another place, or "
+                "overwrite it with --force"
+            )
