@@ -70,7 +70,7 @@ def evaluate(
         from hpsvid.common.files import check_file, written_whole
         from hpsvid.evaluation.noise_curves import compare_solvers, comparison_json, comparison_text
         from hpsvid.evaluation.report import Measured, write_report
-        from hpsvid.evaluation.results import evaluate_motions, is_truth
+        from hpsvid.evaluation.results import evaluate_motions, is_truth, solves_clips
         from hpsvid.evaluation.tables import as_json, joint_table, table
 
         names = names_in(ik, SolverName, "--ik")
@@ -80,7 +80,10 @@ def evaluate(
             if path is not None:
                 check_file(path)
         truths = [path for path in data if is_truth(path)]
-        _refuse_idle_eval(context, motion, noisy=len(truths) < len(data), measured=bool(truths))
+        _refuse_idle_eval(
+            context, noisy=len(truths) < len(data), measured=bool(truths),
+            solved=solves_clips(motion or ()),
+        )  # fmt: skip
         comparisons = []
         for path in data:
             if path not in truths:
@@ -115,15 +118,15 @@ def evaluate(
             write_report(report, comparisons, measured, load_chosen_body(options.smpl))
 
 
-def _refuse_idle_eval(
-    context: typer.Context, motion: list[Path] | None, *, noisy: bool, measured: bool
-) -> None:
-    """Options of `eval` that do nothing for what is compared: noisy motion, measured motions."""
+def _refuse_idle_eval(context: typer.Context, *, noisy: bool, measured: bool, solved: bool) -> None:
+    """Refuse options of `eval` without effect.
+
+    noisy: motion capture is among the data; measured: truth is; solved: clips are solved.
+    """
     if not noisy:
         refuse_idle(context, "without a folder of motion capture", "mlp", "windows")
     if not measured:
         refuse_idle(context, "on motion capture alone", "motion", "smpl")
-    solved = motion is None or any(m.suffix != ".npz" and not m.is_dir() for m in motion)
     if not (measured and solved):
         refuse_idle(context, "where no clip is solved", "lifter", "fast")
     if not (noisy or solved):

@@ -56,17 +56,30 @@ def results_for(truth: Truth, given: Sequence[Path], *, alone: bool) -> list[Pat
     """
     if not given:
         return [] if truth.clip is None else [truth.clip]
-    found = []
+    results = []
     for path in given:
         if path.is_dir():
-            found += [p for p in sorted(path.glob("*.npz")) if belongs(p, truth)]
+            results += [p for p in sorted(path.glob("*.npz")) if belongs(p, truth)]
         elif not path.exists():
             raise InputError(
                 f"{path}: no such file; expected a result .npz, a clip or a folder of results"
             )
         elif alone or belongs(path, truth):
-            found.append(path)
-    return found
+            results.append(path)
+    return results
+
+
+def is_result(path: Path) -> bool:
+    """Whether a file is a saved result, which is measured as it is; others are clips to solve."""
+    return path.suffix == ".npz"
+
+
+def solves_clips(given: Sequence[Path]) -> bool:
+    """Whether `evaluate_motions` solves any clip: one of the user's, or, without any, the truth's.
+
+    A folder among `given` is a folder of saved results.
+    """
+    return not given or any(not is_result(path) and not path.is_dir() for path in given)
 
 
 def belongs(path: Path, truth: Truth) -> bool:
@@ -115,7 +128,7 @@ def _motions(
     path: Path, makers: Sequence[Options], body: Body, progress: Progress
 ) -> Iterator[tuple[str, Motion]]:
     """(method, motion): the saved one, or one made with each of the options."""
-    if path.suffix == ".npz":
+    if is_result(path):
         motion = read_motion(path)
         check_body(motion, body)
         yield motion.provenance.solver or path.stem, motion

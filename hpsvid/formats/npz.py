@@ -60,7 +60,7 @@ def write_result(
 
 
 def write_motion(motion: Motion, path: Path) -> None:
-    """Write a Motion losslessly; the file appears whole or not at all, its bytes never vary.
+    """Write all of a Motion; the file appears whole or not at all, the same motion gives its bytes.
 
     Raises InputError when the folder cannot be written, ValueError when two people share an id
     or a key of `provenance.other` is the header's own.
@@ -85,6 +85,7 @@ def write_motion(motion: Motion, path: Path) -> None:
             "rotation": clip.rotation,
             "audio": clip.audio,
             "frame_count": clip.frame_count,
+            **({} if clip.focal_35mm is None else {"focal_35mm": clip.focal_35mm}),
         },
     }
     arrays: dict[str, Array] = {
@@ -132,6 +133,7 @@ def read_motion(path: Path) -> Motion:
                 rotation=int(clip["rotation"]),
                 audio=bool(clip["audio"]),
                 frame_count=None if clip["frame_count"] is None else int(clip["frame_count"]),
+                focal_35mm=_focal_mm(clip.get("focal_35mm")),  # not in files before 0.2
             ),
             pts_s=arrays["pts_s"],
             camera=Camera(K=arrays["K"], source=cast(CameraSource, header["camera_source"])),
@@ -147,6 +149,15 @@ def read_motion(path: Path) -> Motion:
         ) from error
     except Exception as error:  # values of any kind may stand where others should
         raise InputError(f"{path}: cannot be read as a result ({one_line(error)[:200]})") from error
+
+
+def _focal_mm(value: Any) -> float | None:
+    """A focal length, mm; None where it is not stated. Raises ValueError for what is none."""
+    if value is None:
+        return None
+    if not 0 < float(value) < 1e5:
+        raise ValueError(f"clip: focal_35mm is {value}, expected a length in mm")
+    return float(value)
 
 
 def _header_text(header: Array) -> str:

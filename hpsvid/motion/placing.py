@@ -33,7 +33,8 @@ PRIOR_M = 0.5  # how far a badly seen frame may leave the path between its neigh
 GAUSS_NEWTON_STEPS = 8
 
 # Refinement: how far off each piece of evidence usually is. On calibrated video the network's
-# landmarks err 30 mm across and up, 65-110 mm along the view (design/method.md).
+# landmarks err 30 mm on each axis across the view and 65-110 mm along it (docs/measurements.md,
+# "Accuracy on real video": the landmarker's own 3D, along and across).
 LANDMARK_ERROR_M = 0.03  # across the view
 DEPTH_ERROR_M = 0.1  # of a landmark against the pelvis, along the view
 ROTATION_ERROR = 0.3  # rad, of a joint's rotation as solved: 75 mm at the end of a forearm

@@ -16,12 +16,12 @@ from hpsvid.cli import app
 from hpsvid.errors import InputError
 from hpsvid.evaluation.errors import Errors, compare, frames_shown, match
 from hpsvid.evaluation.metrics import mpjpe, pa_mpjpe
-from hpsvid.evaluation.results import evaluate_motions
+from hpsvid.evaluation.results import evaluate_motions, solves_clips
 from hpsvid.evaluation.tables import joint_table, per_joint, summary, table
 from hpsvid.evaluation.truth import Truth, read_truth
 from hpsvid.formats.npz import write_motion
 from hpsvid.types import Motion, Person, Track
-from tests.factories import make_motion, make_person
+from tests.factories import SAMPLES, make_motion, make_person
 
 FRAMES = 24
 
@@ -362,3 +362,13 @@ def test_what_cannot_be_compared_is_one_line(motion: Motion, body: Body, tmp_pat
     write_motion(replace(motion, provenance=other), tmp_path / "results" / "scene.npz")
     with pytest.raises(InputError, match="made with the body SMPL"):
         evaluated(tmp_path / "scene.npz", tmp_path / "results")
+
+
+def test_results_are_measured_as_they_are_and_clips_are_solved(tmp_path: Path) -> None:
+    assert solves_clips([])  # the clip that the truth names
+    assert solves_clips([tmp_path / "a.npz", tmp_path / "a.mp4"])
+    assert not solves_clips([tmp_path / "a.npz", tmp_path])
+    ran = CliRunner().invoke(
+        app, ["eval", str(SAMPLES / "studio_walk.npz"), "--motion", str(tmp_path), "--fast"]
+    )
+    assert ran.exit_code == 1 and "where no clip is solved" in ran.output

@@ -23,6 +23,19 @@ from tests.factories import make_motion, make_params, make_person
 CAMERA_TO_Y_UP = np.diag([1.0, -1, -1])
 
 
+def test_the_focal_length_that_the_clip_states_is_kept(body, tmp_path):
+    motion = make_motion(body, people=1, frames=4)
+    stated = dataclasses.replace(motion, clip=dataclasses.replace(motion.clip, focal_35mm=26.0))
+    write_motion(stated, tmp_path / "a.npz")
+    assert read_motion(tmp_path / "a.npz").clip.focal_35mm == 26.0
+    write_motion(motion, tmp_path / "b.npz")  # as files that have no such key
+    assert read_motion(tmp_path / "b.npz").clip.focal_35mm is None
+    wrong = dataclasses.replace(motion, clip=dataclasses.replace(motion.clip, focal_35mm=-1.0))
+    write_motion(wrong, tmp_path / "c.npz")
+    with pytest.raises(InputError, match="focal_35mm is -1"):
+        read_motion(tmp_path / "c.npz")
+
+
 def assert_same(left: Any, right: Any, where: str = "motion") -> None:
     """Equal to the last bit, dtype included, NaN equal to NaN."""
     assert type(left) is type(right), where
