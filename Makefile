@@ -20,6 +20,7 @@ lint: $(DEV)/.installed
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/pyright
 	$(DEV)/bin/lint-imports
+	$(DEV)/bin/python -m tools.budget
 
 fmt: $(DEV)/.installed
 	$(DEV)/bin/ruff check --fix .

@@ -119,7 +119,7 @@ def save(motion: "Motion", path: StrPath, *, force: bool = False) -> None:
     from hpsvid.common.files import check_file, make_parent
     from hpsvid.errors import InputError
     from hpsvid.formats.npz import write_motion
-    from hpsvid.pipeline.ownership import refuse_foreign
+    from hpsvid.formats.ownership import refuse_foreign
 
     path = Path(path)
     if path.suffix != ".npz":
@@ -150,9 +150,10 @@ def export(
     >>> hpsvid.export(motion, "bvh", "out", options=hpsvid.ExportOptions(fps=30, rig="mixamo"))
     [PosixPath('out/clip_person00.bvh')]
     """
-    from hpsvid.formats import check_options, target_for
+    from hpsvid.formats import check_options
+    from hpsvid.formats.ownership import refuse_foreign
+    from hpsvid.formats.target import target_for
     from hpsvid.options import ExportOptions
-    from hpsvid.pipeline.ownership import refuse_foreign
 
     options = options or ExportOptions()
     chosen = check_options(format, options)
@@ -179,9 +180,9 @@ def draw(
 
     >>> hpsvid.draw(motion, "clip_overlay.mp4", options=hpsvid.DrawOptions(alpha=0.6))
     """
+    from hpsvid.formats.ownership import refuse_foreign
     from hpsvid.options import DrawOptions
     from hpsvid.pipeline.make import render_overlay
-    from hpsvid.pipeline.ownership import refuse_foreign
     from hpsvid.pipeline.stages import StageClock, silent
     from hpsvid.render import load_renderer
     from hpsvid.video.writer import check_output

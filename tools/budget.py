@@ -3,7 +3,7 @@
 A module has at most 450 lines, a function body 80, a signature 6 arguments (commands of the command
 line excepted, whose arguments are the options); a wing of the package 2,800 lines, its top level 6
 modules. What a newcomer reads first (the spine) stays below 1,500 lines, what turns a video into
-files (the core) below 10,000. Lines are counted as they stand, blank ones and docstrings included.
+files (the core) below 12,500. Lines are counted as they stand, blank ones and docstrings included.
 """
 
 import ast
@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = ROOT / "hpsvid"
-MODULE, BODY, ARGUMENTS, WING, TOP, SPINE, CORE = 450, 80, 6, 2800, 6, 1500, 10_000
+MODULE, BODY, ARGUMENTS, WING, TOP, SPINE = 450, 80, 6, 2800, 6, 1500
+# 9,860 lines when the house was moved into; readers that trust no file, clocks and pictures from
+# the field, the public API and the options' declarations came to it.
+CORE = 12_500
 SPINE_FILES = ("types.py", "options.py", "pipeline/*.py", "*/__init__.py", "body/skeleton.py",
                "motion/person.py")  # fmt: skip
 LABORATORY = ("evaluation", "training", "live", "batch", "official", "mocap")  # not the core
@@ -29,7 +31,7 @@ def breaches_of_functions(path: Path, *, commands: bool) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
-        place = f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+        place = f"{path.name}:{node.lineno} {node.name}"
         length = (node.end_lineno or node.lineno) - node.body[0].lineno + 1
         if length > BODY:
             yield f"{place}: a body of {length} lines, at most {BODY}"

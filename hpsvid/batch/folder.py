@@ -20,8 +20,8 @@ from hpsvid.common.files import check_folder
 from hpsvid.common.tables import Column, Table
 from hpsvid.common.threads import usable_cores
 from hpsvid.errors import InputError, one_line
+from hpsvid.formats.ownership import refuse_foreign
 from hpsvid.options import BatchOptions
-from hpsvid.pipeline.ownership import refuse_foreign
 from hpsvid.video.containers import VIDEO_SUFFIXES
 from hpsvid.video.probe import clips_in
 

@@ -67,8 +67,8 @@ def perform(job: Job, progress: "Progress", *, force: bool = False) -> Row:
     clip = probe(job.source, input_fps=job.options.input_fps, photos=job.options.photos)
     from hpsvid.body.smpl import load_chosen_body
     from hpsvid.formats.npz import write_motion
+    from hpsvid.formats.ownership import refuse_foreign
     from hpsvid.pipeline.make import make_motion, render_overlay
-    from hpsvid.pipeline.ownership import refuse_foreign
     from hpsvid.pipeline.stages import StageClock
     from hpsvid.pipeline.summary import summarise
     from hpsvid.render import load_renderer

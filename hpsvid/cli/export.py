@@ -64,8 +64,9 @@ def export(
     """Write the motion of a video, or of a saved result, as files for other programs."""
     with one_line_errors():
         from hpsvid.body.smpl import load_chosen_body
-        from hpsvid.formats import check_options, target_for
-        from hpsvid.pipeline.ownership import refuse_foreign
+        from hpsvid.formats import check_options
+        from hpsvid.formats.ownership import refuse_foreign
+        from hpsvid.formats.target import target_for
         from hpsvid.pipeline.stages import StageClock
         from hpsvid.pipeline.summary import summarise
 

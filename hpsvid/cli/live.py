@@ -54,13 +54,13 @@ def live(
         from hpsvid.common.files import check_folder
         from hpsvid.common.threads import usable_cores
         from hpsvid.formats.npz import write_motion
+        from hpsvid.formats.ownership import refuse_foreign
         from hpsvid.live.capture import open_source
         from hpsvid.live.look import Looker
         from hpsvid.live.page import parse_address
         from hpsvid.live.pose import Poser
         from hpsvid.live.screen import screen
         from hpsvid.live.watch import Drawing, watch
-        from hpsvid.pipeline.ownership import refuse_foreign
         from hpsvid.render import load_renderer
 
         if out is not None and (out.suffix != ".npz" or out.is_dir()):

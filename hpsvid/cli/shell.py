@@ -216,9 +216,7 @@ def show_facts(facts: dict[str, Any], *, quiet: bool, as_json: bool) -> None:
     if as_json:
         print(json.dumps(facts, indent=2))
     elif not quiet:
-        from hpsvid.pipeline.summary import show
-
-        show(facts)
+        _show(facts)
 
 
 def refuse_idle_choices(context: typer.Context, options: Options) -> None:
@@ -227,3 +225,31 @@ def refuse_idle_choices(context: typer.Context, options: Options) -> None:
         refuse_idle(context, "with --backbone hybrik, which sees joints itself", "lifter")
     if options.person is not None:
         refuse_idle(context, "with --person, who is one", "max_people")
+
+
+def _show(facts: dict[str, Any]) -> None:
+    """Print the summary as tables on stderr."""
+    from rich.console import Console
+
+    from hpsvid.common.tables import Column, Table
+
+    console = Console(stderr=True)
+    keys = ("id", "first_frame", "frames", "frames_filled", "reprojection_px")
+    people = Table(
+        [Column("person"), Column("first frame"), Column("frames"), Column("filled"),
+         Column("reprojection", unit="px", form="{:.1f}")],
+        [[person[key] for key in keys] for person in facts["people"]],
+        title=f"{facts['input']}: {facts['frames']} frames",
+    )  # fmt: skip
+    console.print(people.rich())
+    if facts["stages"]:
+        figures = (Column(name, form="{:.1f}") for name in ("seconds", "fps"))
+        stages = Table(
+            [Column("stage", align="left"), *figures],
+            [(name, row["seconds"], row["fps"]) for name, row in facts["stages"].items()],
+        )
+        console.print(stages.rich())
+    for note in facts.get("notes", ()):
+        console.print(f"{facts['input']}: {note}", markup=False, highlight=False, soft_wrap=True)
+    for path in facts["files"]:
+        console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)

@@ -15,7 +15,7 @@ import numpy as np
 from hpsvid.common.raster import NEAR_M, vertex_normals
 from hpsvid.errors import DependencyError
 from hpsvid.options import ALPHA
-from hpsvid.render import Mesh
+from hpsvid.render.mesh import Mesh
 from hpsvid.render.raster import lit
 from hpsvid.types import Array
 

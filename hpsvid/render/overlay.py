@@ -7,7 +7,8 @@ import numpy as np
 
 from hpsvid.body.model import Body
 from hpsvid.options import ALPHA
-from hpsvid.render import Mesh, Renderer
+from hpsvid.render import Renderer
+from hpsvid.render.mesh import Mesh
 from hpsvid.types import Array, Frames, Motion, Person
 
 # Okabe and Ito, "Color universal design", 2008: seven colours that colour-blind people tell apart

@@ -23,7 +23,7 @@ from hpsvid.common.raster import (
     visible_faces,
 )
 from hpsvid.options import ALPHA
-from hpsvid.render import Mesh
+from hpsvid.render.mesh import Mesh
 from hpsvid.types import Array
 
 # Light in camera axes. The key light comes over the camera's left shoulder, the headlight from

@@ -15,7 +15,7 @@ from hpsvid.body.model import load_body
 from hpsvid.body.skeleton import JOINT, LANDMARK, LIMB_LANDMARKS
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.common.weights import weights_path
-from hpsvid.render import Mesh
+from hpsvid.render.mesh import Mesh
 from hpsvid.render.raster import RasterRenderer
 from hpsvid.types import Array, Frames, Track
 

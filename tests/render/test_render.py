@@ -13,7 +13,8 @@ import pytest
 from hpsvid.body.model import Body
 from hpsvid.common.raster import vertex_normals
 from hpsvid.errors import DependencyError, InputError
-from hpsvid.render import Mesh, Renderer, load_renderer
+from hpsvid.render import Renderer, load_renderer
+from hpsvid.render.mesh import Mesh
 from hpsvid.render.overlay import Overlay, person_colour, tinted
 from hpsvid.types import Array, Frames
 from tests.factories import make_motion

@@ -16,7 +16,8 @@ from hpsvid.body.model import Body, load_body
 from hpsvid.body.skeleton import JOINT
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.common.weights import weights_path
-from hpsvid.render import Mesh, load_renderer
+from hpsvid.render import load_renderer
+from hpsvid.render.mesh import Mesh
 from hpsvid.types import Array
 
 GOLDEN = Path(__file__).resolve().parents[2] / "samples" / "golden"
