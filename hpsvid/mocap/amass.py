@@ -177,7 +177,8 @@ def _frame_rate(path: Path, data: dict[str, Array]) -> float:
     key = next((key for key in _FRAME_RATE_KEYS if key in data), _FRAME_RATE_KEYS[0])
     rate = _numbers(path, data, key)
     if rate.size != 1 or not 1 <= rate.item() <= MAX_FPS:
-        raise InputError(f"{path}: `{key}` is {rate}, expected one number from 1 to {MAX_FPS} Hz")
+        stated = rate.item() if rate.size == 1 else f"of shape {rate.shape}"
+        raise InputError(f"{path}: `{key}` is {stated}, expected one number from 1 to {MAX_FPS} Hz")
     return float(rate.item())
 
 
