@@ -21,6 +21,7 @@ from hpsvid.batch.folder import line, summarise
 from hpsvid.batch.jobs import Job, finished
 from hpsvid.batch.jobs import _origin as origin_of
 from hpsvid.body.model import Body
+from hpsvid.body.skeleton import LANDMARK_NAMES
 from hpsvid.body.smpl import load_chosen_body, load_smpl
 from hpsvid.common.pickles import plain_array, read_plain_pickle
 from hpsvid.common.weights import imported_path, load_imported
@@ -90,6 +91,13 @@ def _npz_readers(folder: Path, body: Body) -> dict[str, Reader]:
         "clip_names": np.array(["a", "b"]), "up_axis": np.array("y"), "licence": np.array("CC0"),
     })  # fmt: skip
 
+    moving = _npz({
+        "landmarks33_m": np.random.default_rng(0).normal(0, 1, (40, 33, 3)), "fps": np.array(30.0),
+        "landmark_names": np.array(LANDMARK_NAMES), "K": motion.camera.K,
+        "R_world_to_cam": np.tile(np.eye(3), (40, 1, 1)), "t_world_to_cam": np.ones((40, 3)),
+        "reproj_px": np.ones((2, 40, 33)),
+    })  # fmt: skip
+
     def read_one_truth(path: Path) -> None:
         for truth in read_truth(path, body):
             compare(motion, truth, body, clip="clip", method="method")
@@ -101,7 +109,7 @@ def _npz_readers(folder: Path, body: Body) -> dict[str, Reader]:
         ),
         "truth": Reader(
             suffix=".npz", read=read_one_truth, share=5,
-            cases=damaged([result, points]) | damaged_members([result, points]),
+            cases=damaged([result, points, moving]) | damaged_members([result, points, moving]),
         ),
         "mocap": Reader(
             suffix=".npz", read=lambda path: read_mocap(path, body), share=20,
