@@ -21,7 +21,7 @@ from hpsvid.batch.folder import line, summarise
 from hpsvid.batch.jobs import Job, finished
 from hpsvid.batch.jobs import _origin as origin_of
 from hpsvid.body.model import Body
-from hpsvid.body.skeleton import LANDMARK_NAMES
+from hpsvid.body.skeleton import BLAZEPOSE
 from hpsvid.body.smpl import load_chosen_body, load_smpl
 from hpsvid.common.pickles import plain_array, read_plain_pickle
 from hpsvid.common.weights import imported_path, load_imported
@@ -93,7 +93,7 @@ def _npz_readers(folder: Path, body: Body) -> dict[str, Reader]:
 
     moving = _npz({
         "landmarks33_m": np.random.default_rng(0).normal(0, 1, (40, 33, 3)), "fps": np.array(30.0),
-        "landmark_names": np.array(LANDMARK_NAMES), "K": motion.camera.K,
+        "landmark_names": np.array(BLAZEPOSE.names), "K": motion.camera.K,
         "R_world_to_cam": np.tile(np.eye(3), (40, 1, 1)), "t_world_to_cam": np.ones((40, 3)),
         "reproj_px": np.ones((2, 40, 33)),
     })  # fmt: skip
