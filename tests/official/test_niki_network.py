@@ -1,5 +1,6 @@
 """The authors' NIKI networks: exact inverses, and the authors' numbers on the authors' inputs."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -170,7 +171,9 @@ def test_a_mask_that_is_no_mask_is_refused(imported, tmp_path, monkeypatch) -> N
     path = imported("niki_1stage")
     tensors = load_file(path)
     tensors["flow.mask"] = tensors["flow.mask"] * 0.5
-    save_file(tensors, tmp_path / path.name, {"source": "{}"})
+    save_file(
+        tensors, tmp_path / path.name, {"source": json.dumps({"file": "x.pth", "sha256": "0" * 64})}
+    )
     monkeypatch.setenv("HPSVID_WEIGHTS", str(tmp_path))
     with pytest.raises(WeightsError, match=r"a mask holds other numbers than 0 and 1"):
         load_released("niki-one-stage", load_body(weights_path("free_body")))
