@@ -130,7 +130,7 @@ def announced_duration_s(clip: Clip, container: InputContainer, stream: VideoStr
         return float(stream.duration * stream.time_base)  # edit lists already applied
     # Matroska counts both from the file's zero, and the whole file's may be another stream's
     start_s = float((stream.start_time or 0) * (stream.time_base or 0))
-    if tag := re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", "")):
+    if tag := re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", "")):
         return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3]) - start_s
     if container.duration and len(container.streams) == 1:
         return container.duration / av.time_base - start_s

@@ -76,7 +76,13 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             )
         # AUTO: frames and slices in parallel; the pictures are the same with any thread count
         stream.thread_type = "AUTO"
-        yield container, stream
+        try:
+            yield container, stream
+        except FFmpegError as error:
+            raise InputError(
+                f"{path}: cannot be read ({error.strerror}); copy or download it again, or convert "
+                "it, for instance with ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4"
+            ) from error
 
 
 def _why_not(path: Path, error: Exception) -> str:
@@ -106,19 +112,10 @@ def decode_stream(
     stamps them in the order of decoding, and a decoder that reorders frames (B-frames) hands the
     stamps on in disorder. There the next frame has the lowest of the stamps that are left.
     """
-    packets = container.demux(stream)
     waiting: list[int] = []  # stamps of decoding (dts) of packets whose frames have not come
     sent: dict[int, int] = {}  # pts -> dts of the last packets
     in_decoding_order = container.format.name == "avi"
-    while True:
-        try:
-            packet = next(packets, None)
-        except FFmpegError as error:
-            raise InputError(
-                f"{path}: reading stopped half-way ({error.strerror}); copy or download it again"
-            ) from error
-        if packet is None:
-            return
+    for packet in container.demux(stream):
         if in_decoding_order and packet.pts is not None and packet.dts is not None:
             waiting.append(packet.dts)
             sent[packet.pts] = packet.dts
@@ -127,12 +124,7 @@ def decode_stream(
         try:
             frames = packet.decode()
         except InvalidDataError:
-            continue  # players skip it too; `check_whole` says so when it mattered
-        except FFmpegError as error:
-            raise InputError(
-                f"{path}: cannot be decoded ({error.strerror}); convert it, for instance with "
-                "ffmpeg -i INPUT -c:v libx264 OUTPUT.mp4"
-            ) from error
+            continue  # players skip it too; `_check_whole` says so when it mattered
         for frame in frames:
             if not isinstance(frame, VideoFrame):
                 continue

@@ -33,10 +33,13 @@ _EXIF_IFD, _EXIF_FOCAL_35MM, _EXIF_TAKEN, _EXIF_TURN = 0x8769, 0xA405, 0x9003, 0
 
 FOLDER_FPS = Fraction(30)  # of a folder of frames that does not say
 PHOTOS_FPS = Fraction(1)  # of photos, which have no rate: how long an overlay shows each
+_MOST_MOVING_PIXELS, _MOST_MOVING_SIDE = 34_000_000, 16_383  # of an animation: 8K, WebP's own
+_TIMED = 4  # pictures of an animation whose durations tell its rate
 _UNTIMED_S = 0.1  # of an animation's picture without a duration, as browsers have it
 
 MOST_BYTES = 1 << 30  # of a picture's file
-MOST_PIXELS = 400_000_000
+MOST_PIXELS = 250_000_000
+_DEFLATED = 8 * 1032  # pixels of a bit that a byte of PNG can hold: deflate's best ratio
 FULL_SIZE_PIXELS = 64_000_000  # of larger pictures every second or fourth pixel is read
 _DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras have; a 16-bit file may hold fewer
 
@@ -209,11 +212,15 @@ def read_header(path: Path) -> Header:
             raise InputError(
                 f"{path}: {width}x{height} px; expected at most {MOST_PIXELS // 10**6} megapixels"
             )
+        if image.format == "PNG" and width * height > _DEFLATED * path.stat().st_size:
+            raise _no_picture(path)
         every = 1
         while width * height > FULL_SIZE_PIXELS * every**2:
             every *= 2
         exif: dict[int, Any] = {}
-        with suppress(Exception):  # hostile Exif data raise nearly anything
+        # hostile Exif data raise and warn of nearly anything
+        with suppress(Exception), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             if image.format != "PNG" or "exif" in image.info:  # Pillow would decode the picture
                 tags = image.getexif()
                 exif = {**tags, **tags.get_ifd(_EXIF_IFD)}
@@ -242,6 +249,8 @@ def read_picture(path: Path) -> tuple[Array, int]:
             rgb = np.array(image.convert("RGB"))[:: head.every, :: head.every]
         return upright(np.ascontiguousarray(rgb), *head.turn), 8
     data = np.frombuffer(path.read_bytes(), np.uint8)
+    if not _png_lengths_fit(data.data):
+        raise _no_picture(path)
     size = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2}.get(
         head.every, cv2.IMREAD_REDUCED_COLOR_4
     )
@@ -257,6 +266,17 @@ def read_picture(path: Path) -> tuple[Array, int]:
         return rgb, 8
     used = int(rgb.max()).bit_length()
     return rgb, next(depth for depth in _DEPTHS if depth >= used)
+
+
+def _png_lengths_fit(data: memoryview) -> bool:
+    """Whether no chunk of a PNG claims more than the file has: OpenCV would make room for 4 GB."""
+    place = 8
+    while bytes(data[:8]) == b"\x89PNG\r\n\x1a\n" and place + 8 <= len(data):
+        length = int.from_bytes(data[place : place + 4], "big")
+        if length > len(data):
+            return False
+        place += length + 12
+    return True
 
 
 def to_8_bits(picture: Array, bits: int) -> Array:
@@ -328,7 +348,11 @@ def stated_focal(value: object) -> float | None:
 def _probe_animation(path: Path, input_fps: Fraction | None) -> Clip:
     """What a WebP, PNG or AVIF animation holds; its rate is that of most of its first pictures."""
     head = read_header(path)
-    durations_s = [shown_s for _, shown_s in islice(_animated(path), _COMPARED)]
+    if head.size[0] * head.size[1] > _MOST_MOVING_PIXELS or max(head.size) > _MOST_MOVING_SIDE:
+        raise InputError(
+            f"{path}: an animation of {head.size[0]}x{head.size[1]} px; expected at most 8K"
+        )
+    durations_s = [shown_s for _, shown_s in islice(_animated(path), _TIMED)]
     rate = Fraction(1 / float(np.median(durations_s))).limit_denominator(1001)
     return Clip(
         path=path, width=head.size[0], height=head.size[1], fps=input_fps or rate, rotation=0,

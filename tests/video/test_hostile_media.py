@@ -3,16 +3,18 @@
 import os
 import socket
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hpsvid.errors import InputError
 from hpsvid.video.probe import probe
 from hpsvid.video.reader import read_frames
-from hpsvid.video.writer import open_writer
+from hpsvid.video.writer import open_writer, write_image
 from tests.video.clips import X264, encode, ffmpeg, mux, picture, read
 
 PICTURES = [picture(i) for i in range(24)]
@@ -124,10 +126,37 @@ def test_metadata_in_latin_1_is_no_reason_to_fail(tmp_path: Path, suffix: str) -
 
 
 def test_a_claim_of_a_huge_picture_is_refused(tmp_path: Path) -> None:
+    png = tmp_path / "a.png"
+    write_image(png, picture(3))
+    data = bytearray(png.read_bytes())
+    data[16:24] = (15_000).to_bytes(4, "big") * 2  # width and height
+    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
+    png.write_bytes(data)
+    with pytest.raises(InputError, match="no picture"):
+        probe(png)
+    write_image(png, picture(3))
+    data = bytearray(png.read_bytes())
+    chunk = data.index(b"IDAT") - 4
+    data[chunk : chunk + 4] = b"\xff\xff\xff\xff"  # its length
+    png.write_bytes(data)
+    with pytest.raises(InputError, match="no picture"):
+        probe(png)
     y4m = tmp_path / "a.y4m"
     y4m.write_bytes(b"YUV4MPEG2 W30000 H30000 F25:1 C420jpeg\nFRAME\n" + bytes(100))
     with pytest.raises(InputError):
         list(read_frames(probe(y4m)))
+
+
+def test_a_small_animation_that_claims_a_vast_canvas_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.webp"
+    frames = [Image.fromarray(rgb) for rgb in PICTURES]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=40)
+    data = bytearray(path.read_bytes())
+    assert data[12:16] == b"VP8X"
+    data[24:27] = (700_000).to_bytes(3, "little")  # width - 1
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="at most 8K"):
+        probe(path)
 
 
 def test_a_clip_replaced_in_mid_run_is_noticed(tmp_path: Path) -> None:
