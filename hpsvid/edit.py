@@ -54,7 +54,8 @@ def select_tracks(
 ) -> list[Track]:
     """The tracks that the user asked for, in the order of their ids.
 
-    person: keep only this id. max_people: keep those who cover the most picture over time.
+    person: keep only this id. max_people: keep in each shot those who cover the most picture over
+    time; the same person has another track, with another id, after a cut.
     Raises InputError when there is no such person or max_people is below 1.
     """
     if max_people is not None and max_people < 1:
@@ -65,5 +66,8 @@ def select_tracks(
             known = ", ".join(str(track.id) for track in tracks)
             raise InputError(f"--person {person}: no such person; the clip has {known}")
         return chosen
-    by_cover = sorted(tracks, key=lambda track: -areas(track.boxes.astype(np.float64)).sum())
-    return sorted(by_cover[:max_people], key=lambda track: track.id)
+    shots: dict[int, list[Track]] = {}
+    for track in sorted(tracks, key=lambda track: -areas(track.boxes.astype(np.float64)).sum()):
+        shots.setdefault(track.shot_start, []).append(track)
+    kept = [track for shot in shots.values() for track in shot[:max_people]]
+    return sorted(kept, key=lambda track: track.id)

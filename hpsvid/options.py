@@ -185,9 +185,12 @@ class Options(_Checked):
     ] = None
     max_people: Annotated[
         int | None,
-        Flag(help="Keep at most this many people, the most prominent first.", panel=PEOPLE,
-             least=1),
-    ] = None  # fmt: skip
+        Flag(
+            help="Keep at most this many people in each shot, the most prominent first.",
+            panel=PEOPLE,
+            least=1,
+        ),
+    ] = None
     smpl: Annotated[
         Path | None,
         Flag(help="Your own SMPL file or folder (default: $HPSVID_SMPL).", panel=LOOK),

@@ -96,6 +96,7 @@ class Track:
     boxes: Array  # (T, 4) float32 x0 y0 x1 y1 px
     scores: Array  # (T,) float32; 0 where filled
     detected: Array  # (T,) bool; False where a gap was filled
+    shot_start: int = 0  # first frame of the shot that the track lies in
 
     def __post_init__(self) -> None:
         check_array(self, "frame_index", (None,), "i")

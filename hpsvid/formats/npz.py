@@ -236,7 +236,9 @@ def _within(values: Array, limit: float) -> bool:
 def _person_arrays(person: Person) -> dict[str, Array]:
     """One person's arrays by key."""
     track, params = person.track, person.body
-    return {
+    # results before 0.2, and clips of one shot, do not have it
+    shot = {"shot_start": np.array(track.shot_start)} if track.shot_start else {}
+    return shot | {
         "frame_index": track.frame_index,
         "boxes": track.boxes,
         "scores": track.scores,
@@ -267,6 +269,7 @@ def _person(arrays: dict[str, Array], person_id: int) -> Person:
                 boxes=get("boxes"),
                 scores=get("scores"),
                 detected=get("detected"),
+                shot_start=int(arrays.get(f"{person_id}/shot_start", 0)),
             ),
             body=BodyParams(rotmats=get("rotmats"), betas=get("betas"), transl=get("transl")),
             joints=get("joints"),

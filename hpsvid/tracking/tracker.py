@@ -279,6 +279,7 @@ class Tracker:
             boxes=interpolate(frames, detected, _boxes(follow.sightings)).astype(np.float32),
             scores=scores,
             detected=np.isin(frames, detected),
+            shot_start=self._shot_start,
         )
 
 

@@ -84,6 +84,15 @@ def test_a_header_of_another_version_is_kept(
     assert {key: again.get(key) for key in header} == header
 
 
+def test_the_shot_of_a_track_is_kept(tmp_path: Path, body: Body) -> None:
+    motion = make_motion(body)
+    first, *others = motion.people
+    moved = dataclasses.replace(first, track=dataclasses.replace(first.track, shot_start=7))
+    motion = dataclasses.replace(motion, people=(moved, *others))
+    write_motion(motion, tmp_path / "a.npz")
+    assert_same(read_motion(tmp_path / "a.npz"), motion)
+
+
 def test_a_clip_that_announces_no_length_and_has_no_frames(tmp_path: Path, body: Body) -> None:
     motion = make_motion(body, people=0, frames=0)
     clip = dataclasses.replace(motion.clip, frame_count=None, audio=False, fps=Fraction(25))

@@ -347,3 +347,12 @@ def test_as_many_pairs_as_possible_are_matched_at_the_lowest_total_cost() -> Non
     assert cheapest_pairs(cost).tolist() == [[0, 1], [1, 0]]  # not the cheaper pair (0, 0) alone
     assert cheapest_pairs(cost[:, :1]).tolist() == [[0, 0]]
     assert cheapest_pairs(cost[2:]).tolist() == []
+
+
+def test_the_most_prominent_people_are_chosen_in_each_shot() -> None:
+    """One dancer and a passer-by, and a cut half-way: the dancer is kept on both sides of it."""
+    frames = [[person_box(300), person_box(900, scale=0.4)]] * 40
+    tracks = follow(frames + [[person_box(700, scale=0.8)]] * 20, fps=25.0, cuts=(40,))
+    assert [(t.id, t.shot_start) for t in tracks] == [(0, 0), (1, 0), (2, 40)]
+    assert [t.id for t in select_tracks(tracks, max_people=1)] == [0, 2]
+    assert [t.id for t in select_tracks(tracks, max_people=2)] == [0, 1, 2]
