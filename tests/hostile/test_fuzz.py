@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from hpsvid.errors import InputError
+from hpsvid.official.importing import CHECKPOINTS
 from tools.fuzz import guard as guard_module
 from tools.fuzz.__main__ import faults
 from tools.fuzz.guard import Guard
-from tools.fuzz.readers import Reader, readers
+from tools.fuzz.readers import KIND, Reader, readers
 
 CASES = {  # of each reader
     "result": 60, "truth": 10, "mocap": 40, "pickle": 60, "sequence": 40, "smpl": 5,
@@ -24,6 +25,8 @@ CASES = {  # of each reader
 def every(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Reader]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("HPSVID_SMPL", raising=False)
+        # `readers` puts a small network in its place; other tests want their own back
+        patch.setitem(CHECKPOINTS, KIND, CHECKPOINTS[KIND])
         yield readers(tmp_path_factory.mktemp("fuzz"))
 
 
