@@ -93,6 +93,8 @@ def load_onnx(name: str, threads: int | None = None) -> "onnxruntime.InferenceSe
     options.intra_op_num_threads = thread_count(threads)
     options.log_severity_level = 3  # errors only
     options.use_deterministic_compute = True
+    # threads that wait for work sleep: spinning costs a core and, on a busy machine, the others
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
     present = onnxruntime.get_available_providers()
     return onnxruntime.InferenceSession(
