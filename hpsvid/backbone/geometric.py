@@ -51,7 +51,7 @@ FOREARM_SHARE = 0.5  # upper arm to hand; a convention of that data, whose hands
 # How strongly a piece's rotation is drawn to its parent's, against one for perfect landmarks:
 HEAD_PRIOR, HAND_PRIOR, FOOT_PRIOR = 0.1, 0.1, 0.2
 
-STRAIGHT = 0.3  # sine of a bend (17 deg) that says as much about a limb's twist as no twist does
+STRAIGHT = 0.3  # sine of the bend (17 deg) whose twist counts as much as the prior of no twist
 FOOT_CUE = 0.3  # what the foot's heading says about the thigh's twist, against the knee's sine
 
 BONE_ERROR_M = 0.04  # of a landmark bone length, one frame, depth error included

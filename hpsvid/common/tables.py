@@ -122,7 +122,7 @@ def three_digits(value: float) -> str:
 
 
 def _number(value: Any) -> float | None:
-    """What a cell is ranked by, to a tenth: a tuple's first value; None where there is none."""
+    """The number that ranks a cell, rounded to a tenth: a tuple's first; None without a number."""
     first = _parts(value)[0]
     return None if first is None or math.isnan(first) else round(float(first), 1)
 

@@ -103,10 +103,10 @@ def frames_shown(motion: Motion, truth: Truth) -> Array:
 
 
 def _times(motion: Motion, truth: Truth) -> Array:
-    """When the frames (F,) of the truth's clip are, s, on the motion's clock.
+    """Times (F,) s, on the motion's clock, of the frames of the truth's clip.
 
-    Frames that the truth only counts are those of the motion where it is of a whole clip, whatever
-    their times; otherwise they follow each other at the clip's rate.
+    A truth without times only numbers its frames. A motion of a whole clip gives them its own
+    times; for any other motion they follow each other at the clip's rate.
     """
     if truth.pts_s is not None:
         return truth.pts_s
@@ -123,14 +123,15 @@ def _span(times: Array) -> str:
 
 
 def match(motion: Motion, truth: Truth, body: Body) -> list[list[tuple[Person, Array]]]:
-    """For each true person the estimated ones that are them, with their places in the true frames.
+    """The estimated people that belong to each true person, with the frames that they fill.
 
-    Places (T,) are those of the estimated person's frames that fill the true one's, -1 where none.
+    Each comes with indices (T,) into its own frames, one for each frame of the true person, -1
+    where it has none.
 
-    An estimated person belongs to the true one that their points lie nearest to in the picture,
-    by the median over the frames that both have, relative to the true one's size there. Where
-    several belong to one, as when a track was lost and taken up again, the longest comes first and
-    the others fill what it leaves open.
+    An estimated person belongs to the true person whose points are nearest to its own in the
+    picture: by the median over the frames that both have, relative to the true person's size
+    there. Where several belong to one (a track was lost and found again), the longest comes first
+    and the others fill the frames that it leaves open.
     """
     claims: list[list[tuple[Person, Array]]] = [[] for _ in truth.people]
     shown = frames_shown(motion, truth)
@@ -155,7 +156,7 @@ def match(motion: Motion, truth: Truth, body: Body) -> list[list[tuple[Person, A
 
 
 def _places(estimate: Person, shown: Array) -> Array:
-    """Where in a person's track these of the motion's frames (T,) are; -1 where they are not."""
+    """Indices (T,) into a person's track of these frames (T,) of the motion; -1 for none."""
     place = shown - estimate.track.frame_index[0]
     return np.where((shown >= 0) & (place >= 0) & (place < len(estimate.track)), place, -1)
 

@@ -13,7 +13,7 @@ from hpsvid.tracking.tracker import PICTURE_SCORE, SURE_SCORE, Tracker, track_in
 from hpsvid.types import Array, Clip, Frames, Track
 from hpsvid.video.cuts import CutDetector
 
-LOOKS_HZ = 5.0  # how often people are looked for; the landmark network follows them in between
+DETECTIONS_HZ = 5.0  # how often the detector runs; the landmark network follows in between
 MIN_LOOKS = 2  # of the landmark network before somebody is shown; one may be a false alarm
 HOLD_S = 0.5  # how long somebody who is no longer seen keeps the last pose
 
@@ -41,12 +41,12 @@ class Looker:
     """Finds and follows people from frame to frame; memory does not grow with time."""
 
     def __init__(self, clip: Clip, options: Options) -> None:
-        """Raises as `detect.load_detector` and `BlazePose` do."""
+        """Raises as `load_detector` and `BlazePose` do."""
         self.clip = clip
         self.detector = load_detector(options.detector, threads=options.threads)
         self.network = BlazePose([], fast=options.small_network, threads=options.threads)
         self._max_people = options.max_people
-        self._every = max(1, round(float(clip.fps) / LOOKS_HZ))
+        self._every = max(1, round(float(clip.fps) / DETECTIONS_HZ))
         self._tracker = Tracker(
             fps=float(clip.fps), every=self._every, picture=(clip.width, clip.height)
         )

@@ -125,7 +125,7 @@ def one_euro(values: Array, pts_s: Array, weight: Array) -> Array:
 
 
 def _gain(cutoff_hz: Array | float, step_s: float) -> Any:
-    """Of an exponential smoother with that cut-off, from 0 (hold) to 1 (follow)."""
+    """Gain of an exponential smoother with that cut-off: 0 holds the value, 1 follows the input."""
     turn = 2 * np.pi * cutoff_hz * step_s
     return turn / (turn + 1)
 

@@ -133,7 +133,7 @@ def _naive_figure(joints: Tensor, rest: Tensor, twist: Tensor) -> Tensor:
 
 
 def _turn(vector: Tensor, axis: Tensor) -> Tensor:
-    """Direction (N, 3) of what of `vector` is orthogonal to the unit `axis`."""
+    """Direction (N, 3) of the part of `vector` that is orthogonal to the unit vector `axis`."""
     return unit(vector - (vector * axis).sum(-1, keepdim=True) * axis)
 
 
