@@ -219,7 +219,7 @@ def compare_solvers(
     too. Raises InputError when no clip is `length` frames long.
     """
     body = load_body(weights_path("free_body"))
-    methods = {str(name): _method(name, body) for name in names}
+    methods = {str(name): method_for(name, body) for name in names}
     if mlp is not None:
         methods["mlp"] = network_method(load_network(mlp))
     poses = even_windows(tuple(read_mocap_folder(data, body)), length, windows)
@@ -276,7 +276,8 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _method(name: SolverName, body: Body) -> Method:
+def method_for(name: SolverName, body: Body) -> Method:
+    """How the solver `name` turns evidence of windows into rotations."""
     solver = load_solver(name, body)
     if isinstance(solver, NetworkSolver):
         return network_method(solver.model)
