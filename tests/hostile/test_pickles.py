@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from hpsvid.common.pickles import plain_array, read_plain_pickle
 from hpsvid.errors import InputError
@@ -162,3 +163,34 @@ def test_lists_that_hold_each_other_become_no_array(tmp_path: Path) -> None:
     found = read(save(tmp_path, {"x": doubled_lists()}))
     with pytest.raises(ValueError, match="items"):
         plain_array(found["x"])
+
+
+@pytest.mark.parametrize("layout", [sparse.csc_matrix, sparse.csr_matrix])
+def test_a_sparse_matrix_is_written_out(tmp_path: Path, layout: Any) -> None:
+    dense = np.array([[0, 2.5, 0, 1], [0, 0, 0, 0], [3, 0, 0, 4]])
+    content = read(save(tmp_path, {"x": layout(dense), "none": layout((2, 5))}))
+    np.testing.assert_array_equal(plain_array(content["x"]), dense)
+    np.testing.assert_array_equal(plain_array(content["none"]), np.zeros((2, 5)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"indptr": np.array([0, 1 << 40, 0, 0, 0])},  # scipy's check passes it; then signal 11
+        {"indptr": np.array([0, 1, 1, 1, 1])},
+        {"indptr": np.array([0, 0])},
+        {"indptr": np.zeros(5)},
+        {"indptr": np.array([0, 0, 0, 0, 1]), "indices": np.array([3]), "data": np.ones(1)},
+        {"indptr": np.array([0, 0, 0, 0, 1]), "indices": np.array([-1]), "data": np.ones(1)},
+        {"indptr": np.array([0, 0, 0, 0, 1]), "indices": np.array([1]), "data": np.array(["x"])},
+        {"_shape": (1 << 20, 1 << 20)},
+    ],
+    ids=range(8),
+)
+def test_a_crafted_sparse_matrix_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    matrix: Any = sparse.csc_matrix((3, 4))
+    for key, value in changes.items():
+        setattr(matrix, key, value)
+    content = read(save(tmp_path, {"x": matrix}))
+    with pytest.raises(ValueError, match=r"sparse|kind"):
+        plain_array(content["x"])
