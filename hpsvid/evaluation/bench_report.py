@@ -70,7 +70,7 @@ NAMES = (Column("clip", align="left"), Column("solver", align="left"))
 
 def totals(rows: Sequence[Row]) -> list[Row]:
     """A row for each solver over all its clips: fps over all frames, the rest by frames."""
-    made = []
+    sums = []
     for solver in dict.fromkeys(row["solver"] for row in rows):
         mine = [row for row in rows if row["solver"] == solver and "failed" not in row]
         if not mine:
@@ -87,8 +87,8 @@ def totals(rows: Sequence[Row]) -> list[Row]:
             "gaps": sum(row["gaps"] for row in mine),
             "peak_mib": max(row["peak_mib"] for row in mine),
         }
-        made.append(total | {name: _average(mine, name) for name in COLUMNS if name not in total})
-    return made
+        sums.append(total | {name: _average(mine, name) for name in COLUMNS if name not in total})
+    return sums
 
 
 def _average(rows: Sequence[Row], column: str) -> float | None:
@@ -111,7 +111,7 @@ def report(rows: Sequence[Row], settings: Row, unreadable: Sequence[str] = ()) -
 
 
 def read_report(path: Path) -> Row:
-    """What `report` made, from a file; InputError when it is none."""
+    """What `report` made, from a file; InputError when it is no report."""
     try:
         earlier = read_json(path)
         for row in earlier["rows"]:
@@ -161,7 +161,7 @@ def regressions(rows: Sequence[Row], baseline: Row) -> list[str]:
 def changed_settings(settings: Row, baseline: Row) -> list[str]:
     """What was set otherwise for the baseline, a line each; figures then differ for that alone.
 
-    What either report does not name, as one of another version, is passed over.
+    What either report does not name, as a report of another version, is passed over.
     """
     before = baseline["settings"]
     return [

@@ -35,10 +35,10 @@ def triangle_parts(body: Body) -> Array:
 
 def near_parts() -> Array:
     """Which of 24 parts (24, 24) are at most `NEAR_PARTS` joints apart."""
-    one = np.eye(SMPL.n_rotations, dtype=bool)
+    adjacent = np.eye(SMPL.n_rotations, dtype=bool)
     for child in range(1, SMPL.n_rotations):
-        one[child, SMPL.parents[child]] = one[SMPL.parents[child], child] = True
-    return np.linalg.matrix_power(one.astype(int), NEAR_PARTS) > 0
+        adjacent[child, SMPL.parents[child]] = adjacent[SMPL.parents[child], child] = True
+    return np.linalg.matrix_power(adjacent.astype(int), NEAR_PARTS) > 0
 
 
 @compiled

@@ -37,12 +37,12 @@ class Errors:
     """One true person's errors under one method, NaN where nothing is known or found."""
 
     clip: str
-    person: int
+    person_id: int
     method: str
     points: PointSet
     fps: float  # Hz
     frame_index: Array  # (T,) the truth's frames
-    known: Array  # (T,) bool, the truth knows a point
+    known: Array  # (T,) bool, the truth has a point
     shown: Array  # (T,) bool, the motion has the frame, whether or not it has the person there
     joint: Array  # (T, P) mm, the roots together
     aligned: Array  # (T, P) mm, after the best similarity
@@ -74,7 +74,7 @@ def compare(motion: Motion, truth: Truth, body: Body, *, clip: str, method: str)
         )
     return [
         Errors(
-            clip=clip, person=person.id, method=method, points=truth.points, fps=truth.fps,
+            clip=clip, person_id=person.id, method=method, points=truth.points, fps=truth.fps,
             frame_index=person.frame_index, known=np.asarray(_known(person.points).any(1)),
             shown=shown[person.frame_index] >= 0, **measure(truth, person, claimed, body),
         )

@@ -103,19 +103,19 @@ def noisy_windows(
     angle = 2 * torch.pi * torch.rand(b, 1, generator=generator)
     view = torch.stack([angle.sin(), 0 * angle - 0.2, angle.cos()], -1).expand(b, t, 3)
     view = view / view.norm(dim=-1, keepdim=True)
-    one = torch.ones(b, 1, 1)
+    ones = torch.ones(b, 1, 1)
     if level_mm is None:
         joints = posed_joints(poses, rest.expand(b, t, N_JOINTS, 3))
         up = torch.tensor([0.0, 1.0, 0.0])
         hidden = hidden_joints(joints, view, up, generator, phase=False)
         sigma = torch.where(hidden, HIDDEN_MM / MM, SEEN_MM / MM)
         noise = Noise(
-            sigma=sigma, rho=0.5 * one[..., None], depth=one, doubt=0.2 * one, twist=4 * one
+            sigma=sigma, rho=0.5 * ones[..., None], depth=ones, doubt=0.2 * ones, twist=4 * ones
         )
     else:
         sigma = torch.full((b, t, N_JOINTS), level_mm / MM)
         noise = Noise(
-            sigma=sigma, rho=0 * one[..., None], depth=one, doubt=0.2 * one, twist=0 * one
+            sigma=sigma, rho=0 * ones[..., None], depth=ones, doubt=0.2 * ones, twist=0 * ones
         )
     evidence, reported = observe(poses, rest, view, noise, generator)
     person = Person(
@@ -160,13 +160,13 @@ def table(scores: Mapping[tuple[str, float | None], Score]) -> Table:
 
 def solve_time_ms(method: Method, evidence: Evidence, person: Person, repeats: int = 5) -> float:
     """Milliseconds a frame for one window, the median of `repeats` runs after one to warm up."""
-    one, some = take(evidence, slice(0, 1)), take(person, slice(0, 1))
+    evidence, person = take(evidence, slice(0, 1)), take(person, slice(0, 1))
     times = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
-        method(one, some)
+        method(evidence, person)
         times.append(time.perf_counter() - start)
-    return float(np.median(times[1:]) * 1e3 / one.joints.shape[1])
+    return float(np.median(times[1:]) * 1e3 / evidence.joints.shape[1])
 
 
 def ratios(scores: Mapping[tuple[str, float | None], Score]) -> Table:

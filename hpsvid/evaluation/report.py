@@ -52,7 +52,7 @@ def write_report(
     comparisons: solvers on windows of motion; measured: motions of clips against their truth.
     """
     names = [name for comparison in comparisons for name in comparison.ms]
-    names += [errors.method for some in measured for errors in some.errors]
+    names += [person.method for motion in measured for person in motion.errors]
     colours = colours_of(names)
     write_page(
         path, "report.html", title="hpsvid: solvers side by side", version=hpsvid.__version__,
@@ -119,41 +119,41 @@ def _accuracy(
     measured: Sequence[Measured], colours: Mapping[str, str], body: Body
 ) -> dict[str, Any]:
     """Motions of clips against their truth."""
-    everyone = [errors for some in measured for errors in some.errors]
+    everyone = [person for motion in measured for person in motion.errors]
     methods = by_method(everyone)
     limits = np.linspace(0, PCK_MM, AUC_STEPS)
     charts = []
     for caption, field in (("Roots together", "joint"), ("After alignment", "aligned")):
         curves = {}
-        for name, some in methods.items():
-            values = np.concatenate([getattr(errors, field).ravel() for errors in some])
+        for name, people in methods.items():
+            values = np.concatenate([getattr(person, field).ravel() for person in people])
             curves[name] = (limits, np.array([100 * pck(values, x) for x in limits]))
         charts.append(
             line_chart(curves, colours, x="threshold, mm", y="points within it, %", caption=caption)
         )
-    point_sets: dict[PointSet, None] = dict.fromkeys(errors.points for errors in everyone)
+    point_sets: dict[PointSet, None] = dict.fromkeys(person.points for person in everyone)
     joints = []
     for points in point_sets:
-        of = by_method([errors for errors in everyone if errors.points == points])
-        bars = {n: [v["mpjpe_mm"] for v in per_joint(some).values()] for n, some in of.items()}
+        of = by_method([person for person in everyone if person.points == points])
+        bars = {n: [v["mpjpe_mm"] for v in per_joint(group).values()] for n, group in of.items()}
         joints.append(bar_chart(bars, POINT_NAMES[points], colours, y="MPJPE, mm"))
     clips: dict[str, list[Measured]] = {}
-    for some in measured:
-        clips.setdefault(some.errors[0].clip, []).append(some)
+    for motion in measured:
+        clips.setdefault(motion.errors[0].clip, []).append(motion)
     sections = []
-    for i, (clip, some) in enumerate(clips.items()):
+    for i, (clip, motions) in enumerate(clips.items()):
         rows = {
-            f"{e.method}, person {e.person}" if len(one.truth.people) > 1 else e.method: [e]
-            for one in some
-            for e in one.errors
+            f"{e.method}, person {e.person_id}" if len(motion.truth.people) > 1 else e.method: [e]
+            for motion in motions
+            for e in motion.errors
         }
         repeated = len(rows) == len(methods) and len(clips) == 1  # it is the table above
         shown = i < SHOWN_CLIPS
         sections.append({
             "name": clip,
             "table": None if repeated else summary_table(rows),
-            "charts": _over_time(some, colours) if shown else [],
-            "pictures": _pictures(some, body) if shown else None,
+            "charts": _over_time(motions, colours) if shown else [],
+            "pictures": _pictures(motions, body) if shown else None,
         })  # fmt: skip
     return {
         "colours": {name: colours[name] for name in methods},
@@ -165,7 +165,7 @@ def _accuracy(
     }
 
 
-def _over_time(some: Sequence[Measured], colours: Mapping[str, str]) -> list[Markup]:
+def _over_time(motions: Sequence[Measured], colours: Mapping[str, str]) -> list[Markup]:
     """Error and acceleration error of each method over one clip, mean over people and points."""
     charts = []
     for field, y, unit in (
@@ -173,7 +173,7 @@ def _over_time(some: Sequence[Measured], colours: Mapping[str, str]) -> list[Mar
         ("acceleration", "acceleration error, m/s²", 1 / MM),
     ):
         curves = {}
-        for measured in some:
+        for measured in motions:
             for method, errors in by_method(measured.errors).items():
                 frames = np.unique(np.concatenate([e.frame_index for e in errors]))
                 values = np.full((len(errors), len(frames)), np.nan)
@@ -187,13 +187,13 @@ def _over_time(some: Sequence[Measured], colours: Mapping[str, str]) -> list[Mar
     return charts
 
 
-def _pictures(some: Sequence[Measured], body: Body) -> dict[str, Any] | None:
+def _pictures(motions: Sequence[Measured], body: Body) -> dict[str, Any] | None:
     """A few frames of the clip, as it is and with each method's overlay.
 
     Headings and rows of JPEGs (base64 text) by name; None when the clip or the truth is not there.
     """
-    first = some[0]
-    clips = [measured.motion.clip.path for measured in some] + [first.truth.clip]
+    first = motions[0]
+    clips = [measured.motion.clip.path for measured in motions] + [first.truth.clip]
     path = next((clip for clip in clips if clip is not None and clip.exists()), None)
     person = max(first.errors, key=lambda e: int(e.known.sum()))
     rows = np.flatnonzero(person.known)
@@ -207,11 +207,11 @@ def _pictures(some: Sequence[Measured], body: Body) -> dict[str, Any] | None:
     frames = _frames(path, set(index))
     if set(index) - set(frames):
         return None
-    points = next(p.points for p in first.truth.people if p.id == person.person)
+    points = next(p.points for p in first.truth.people if p.id == person.person_id)
     boxes = {i: _around(points[row], first.truth.K) for i, row in zip(index, chosen, strict=True)}
     remarks = zip(index, chosen.values(), strict=True)
     drawn = [("clip", [_jpeg(frames[i], boxes[i]) for i in index])]
-    for measured in some:
+    for measured in motions:
         overlay = Overlay(measured.motion, body, load_renderer("auto"))
         places = frames_shown(measured.motion, first.truth)
         jpegs = []

@@ -55,7 +55,7 @@ def summary(errors: Sequence[Errors]) -> dict[str, float]:
     """
 
     def together(name: str) -> Array:
-        return np.concatenate([getattr(one, name).ravel() for one in errors])
+        return np.concatenate([getattr(person, name).ravel() for person in errors])
 
     def average(name: str) -> float:
         return mean(together(name))
@@ -64,8 +64,8 @@ def summary(errors: Sequence[Errors]) -> dict[str, float]:
 
     joint, aligned = together("joint"), together("aligned")
     sought = together("known") & together("shown")
-    per_frame = np.concatenate([(one.acceleration / one.fps**2).ravel() for one in errors])
-    has_person = np.concatenate([np.isfinite(one.joint).any(1) for one in errors])
+    per_frame = np.concatenate([(person.acceleration / person.fps**2).ravel() for person in errors])
+    has_person = np.concatenate([np.isfinite(person.joint).any(1) for person in errors])
     return {
         "found_percent": 100 * float(has_person.sum() / max(sought.sum(), 1)),
         "mpjpe_mm": mean(joint),
@@ -91,8 +91,8 @@ def summary(errors: Sequence[Errors]) -> dict[str, float]:
 def per_joint(errors: Sequence[Errors]) -> dict[str, dict[str, float]]:
     """MPJPE and PA-MPJPE, mm, of each point by name; people with one set of points."""
     columns = {
-        "mpjpe_mm": joint_means(np.concatenate([one.joint for one in errors])),
-        "pa_mpjpe_mm": joint_means(np.concatenate([one.aligned for one in errors])),
+        "mpjpe_mm": joint_means(np.concatenate([person.joint for person in errors])),
+        "pa_mpjpe_mm": joint_means(np.concatenate([person.aligned for person in errors])),
     }
     names = POINT_NAMES[errors[0].points]
     return {
@@ -107,7 +107,8 @@ def table(errors: Sequence[Errors]) -> str:
     Below it a line on each motion that does not have all frames of the truth.
     """
     rows: list[list[Any]] = [
-        [one.clip, one.person, one.method, *summary([one]).values()] for one in errors
+        [person.clip, person.person_id, person.method, *summary([person]).values()]
+        for person in errors
     ]
     for method, of_method in by_method(errors).items():
         if len(of_method) > 1:
@@ -115,11 +116,11 @@ def table(errors: Sequence[Errors]) -> str:
     heads = [Column(name, align="left") for name in ("clip", "person", "method")]
     lines = [Table([*heads, *COLUMNS.values()], rows).markdown()]
     parts: dict[tuple[str, str], list[Errors]] = {}
-    for one in errors:
-        parts.setdefault((one.clip, one.method), []).append(one)
-    for (clip, method), some in parts.items():
-        known = sum(int(one.known.sum()) for one in some)
-        sought = sum(int((one.known & one.shown).sum()) for one in some)
+    for person in errors:
+        parts.setdefault((person.clip, person.method), []).append(person)
+    for (clip, method), people in parts.items():
+        known = sum(int(person.known.sum()) for person in people)
+        sought = sum(int((person.known & person.shown).sum()) for person in people)
         if sought < known:
             lines.append(
                 f"\n{clip}, {method}: has frames at the times of {sought} of the {known} "
@@ -136,10 +137,10 @@ def summary_table(groups: Mapping[str, Sequence[Errors]], heading: str = "") -> 
 
 def joint_table(errors: Sequence[Errors]) -> str:
     """MPJPE and PA-MPJPE of each point by method, a table for each set of points, as Markdown."""
-    point_sets: dict[PointSet, None] = dict.fromkeys(one.points for one in errors)
+    point_sets: dict[PointSet, None] = dict.fromkeys(person.points for person in errors)
     tables = []
     for points in point_sets:
-        methods = by_method([one for one in errors if one.points == points])
+        methods = by_method([person for person in errors if person.points == points])
         by_point = [per_joint(of_method) for of_method in methods.values()]
         columns = [Column(method, form="{:.1f} ({:.1f})") for method in methods]
         rows = [
@@ -153,8 +154,8 @@ def joint_table(errors: Sequence[Errors]) -> str:
 def by_method(errors: Sequence[Errors]) -> dict[str, list[Errors]]:
     """The errors of each method, in the order of their first."""
     groups: dict[str, list[Errors]] = {}
-    for one in errors:
-        groups.setdefault(one.method, []).append(one)
+    for person in errors:
+        groups.setdefault(person.method, []).append(person)
     return groups
 
 
@@ -164,18 +165,19 @@ def as_json(errors: Sequence[Errors]) -> dict[str, Any]:
     def plain(values: dict[str, float]) -> dict[str, float | None]:
         return {k: round(v, 4) if math.isfinite(v) else None for k, v in values.items()}
 
-    def joints(some: Sequence[Errors]) -> dict[str, Any]:
-        return {name: plain(values) for name, values in per_joint(some).items()}
+    def joints(people: Sequence[Errors]) -> dict[str, Any]:
+        return {name: plain(values) for name, values in per_joint(people).items()}
 
     return {
         "people": [
-            {"clip": one.clip, "person": one.person, "method": one.method, "points": one.points,
-             "poses": int(one.known.sum()), "poses_shown": int((one.known & one.shown).sum()),
-             **plain(summary([one])), "per_joint": joints([one])}
-            for one in errors
+            {"clip": person.clip, "person": person.person_id, "method": person.method,
+             "points": person.points, "poses": int(person.known.sum()),
+             "poses_shown": int((person.known & person.shown).sum()),
+             **plain(summary([person])), "per_joint": joints([person])}
+            for person in errors
         ],
         "all": {
-            method: {"people": len(some), **plain(summary(some))}
-            for method, some in by_method(errors).items()
+            method: {"people": len(people), **plain(summary(people))}
+            for method, people in by_method(errors).items()
         },
     }  # fmt: skip

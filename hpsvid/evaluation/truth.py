@@ -31,7 +31,7 @@ POINT_NAMES: dict[PointSet, tuple[str, ...]] = {
     "limbs": LIMB_NAMES,
 }
 _LIMB = Points(LIMB_NAMES).index
-# the root, and what takes its place where it is never known (somebody behind a desk)
+# the root, and what takes its place where it is never known (a person behind a desk)
 ROOTS: dict[PointSet, tuple[tuple[int, ...], ...]] = {
     "joints": ((0,),),
     "limbs": (
@@ -51,7 +51,7 @@ ENDS: dict[PointSet, tuple[int, ...]] = {  # where limbs end: wrists and ankles
 # (Winter, "Biomechanics and motor control of human movement", 1990)
 MEASURED_LOWPASS_HZ = 6.0
 # A point that misses its own pictures by more (median over views and frames) was not in sight; the
-# legs of somebody behind a desk miss by 45-100 px, the arms by 7-20
+# legs of a person behind a desk miss by 45-100 px, the arms by 7-20
 MEASURED_PX = 25.0
 TRUTH_KEYS = ("header", "joints3d_m", "landmarks33_m")  # a file with one of them holds a truth
 
@@ -79,21 +79,21 @@ class Truth:
     fps: float  # Hz
     people: tuple[TruePerson, ...]
     pts_s: Array | None = None  # (F,) s, of all the clip's frames, where the file says so
-    solver: str | None = None  # of a saved result, which stands in for the truth; None: is one
+    solver: str | None = None  # of a saved result that stands in for the truth; None: real truth
 
     @property
     def root(self) -> tuple[int, ...]:
         """The points whose middle is the origin of errors "with the roots together".
 
-        The pelvis or the hips; the shoulders where hips are known of nobody in no frame.
+        The pelvis or the hips; the shoulders where no person's hips are known in any frame.
         """
         roots = ROOTS[self.points]
-        known = (
+        usable = (
             root
             for root in roots
             if any(np.isfinite(person.points[:, root]).all((1, 2)).any() for person in self.people)
         )
-        return next(known, roots[0])
+        return next(usable, roots[0])
 
 
 def points_of(person: Person, points: PointSet, body: Body) -> Array:

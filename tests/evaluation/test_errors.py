@@ -75,7 +75,7 @@ def compared(motion: Motion, truth: Truth, body: Body) -> list[Errors]:
 
 def test_the_truth_is_without_error(motion: Motion, truth: Truth, body: Body) -> None:
     errors = compared(motion, truth, body)
-    assert [one.person for one in errors] == [0, 3]
+    assert [person.person_id for person in errors] == [0, 3]
     found = summary(errors)
     for name in ("mpjpe_mm", "pa_mpjpe_mm", "pve_mm", "acceleration_m_s2"):
         assert found[name] == pytest.approx(0, abs=1e-3)
