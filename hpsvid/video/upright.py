@@ -2,7 +2,7 @@
 
 import cv2
 import numpy as np
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideDataContainer, Type
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -24,7 +24,9 @@ def orientation(frame: VideoFrame) -> tuple[bool, int]:
     (a x + c y, b x + d y), with a, b in its first row and c, d in its second (ISO/IEC 14496-12,
     6.2.2). Angles are rounded to right angles.
     """
-    data = frame.side_data.get(Type.DISPLAYMATRIX)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    # not `frame.side_data`, which the frame keeps: a circle that holds its picture until the next
+    # round of garbage collection, hundreds of megabytes later
+    data = SideDataContainer(frame).get(Type.DISPLAYMATRIX)  # pyright: ignore[reportCallIssue, reportArgumentType]
     if data is None:
         return False, 0
     (a, b, _), (c, d, _), _ = np.frombuffer(bytes(data), np.int32).reshape(3, 3).astype(float)

@@ -1,5 +1,6 @@
 """Video in and out: one contract for every kind of source, times and audio, whole or nothing."""
 
+import gc
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import cv2
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 from PIL import Image
 
 from hpsvid.errors import DependencyError, HpsvidError, InputError
@@ -23,6 +25,7 @@ from hpsvid.video.pictures import is_pictures
 from hpsvid.video.probe import probe
 from hpsvid.video.reader import read_frames
 from hpsvid.video.writer import VideoWriter, check_output, open_writer, suffix_for, write_image
+from tests.factories import WALK
 from tests.video.clips import (
     EVEN,
     HEIGHT,
@@ -719,3 +722,16 @@ def test_the_focal_length_of_a_telephone_video_is_read(
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(i), format="rgb24")))
         container.mux(stream.encode())
     assert probe(path).focal_35mm == focal
+
+
+def test_a_frame_is_freed_when_the_next_is_read():
+    """Without waiting for the garbage collector: a picture of 720p is several megabytes."""
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in read_frames(probe(WALK)):
+            pass
+        alive = sum(type(thing) is VideoFrame for thing in gc.get_objects())
+    finally:
+        gc.enable()
+    assert alive < 20
