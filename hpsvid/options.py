@@ -22,6 +22,7 @@ ModelName = Literal["lifter", "niki-temporal", "niki", "niki-one-stage", "gik", 
 PartName = Literal["ind", "bnd", "bidirectional", "analytic"]
 SizeName = Literal["small", "full"]
 RendererName = Literal["auto", "raster", "pyrender"]
+UpName = Literal["auto", "camera"]
 FormatName = Literal["npz", "bvh", "amass"]
 RigName = Literal["smpl", "hik", "mixamo", "cmu"]
 EngineName = Literal["processes", "ray"]
@@ -36,6 +37,7 @@ PEOPLE = "People"
 LOOK = "Look and solve"
 DRAWING = "Drawing"
 OUTPUT = "Output"
+GROUND = "Ground"
 MANY = "Many clips"
 
 
@@ -191,6 +193,27 @@ class Options(_Checked):
             least=1,
         ),
     ] = None
+    up: Annotated[
+        UpName,
+        Flag(help="Which way is up: found in the picture, or the camera's (level).", panel=GROUND),
+    ] = "auto"
+    pitch: Annotated[
+        float | None,
+        Flag(help="Degrees that the camera looks down.", panel=GROUND, least=-90, most=90),
+    ] = None  # None: found
+    roll: Annotated[
+        float | None,
+        Flag(
+            help="Degrees that the camera is turned clockwise about its view.",
+            panel=GROUND,
+            least=-180,
+            most=180,
+        ),
+    ] = None
+    height: Annotated[
+        str | None,
+        Flag(help="Body height in m, 1.78; or of each person, 0:1.78,1:1.62.", panel=GROUND),
+    ] = None  # None: as the proportions of people have it
     smpl: Annotated[
         Path | None,
         Flag(help="Your own SMPL file or folder (default: $HPSVID_SMPL).", panel=LOOK),
@@ -198,6 +221,27 @@ class Options(_Checked):
     threads: Annotated[
         int | None, Flag(help="Threads for networks and drawing.", panel=LOOK, least=1)
     ] = None
+
+    def __post_init__(self) -> None:
+        _Checked.__post_init__(self)
+        _ = self.heights
+
+    @property
+    def heights(self) -> dict[int | None, float]:
+        """Body heights, m, by person; None is everybody's. Raises InputError."""
+        if self.height is None:
+            return {}
+        pairs = [part.rpartition(":") for part in self.height.split(",")]
+        try:
+            of = {int(who) if colon else None: float(m) for who, colon, m in pairs}
+        except ValueError:
+            of = {}
+        if not of or not all(0.5 <= m <= 2.5 for m in of.values()):
+            raise InputError(
+                f"--height {self.height}: expected metres from 0.5 to 2.5, such as 1.78, or each "
+                "person's, such as 0:1.78,1:1.62"
+            )
+        return of
 
     @property
     def small_network(self) -> bool:

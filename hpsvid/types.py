@@ -197,9 +197,12 @@ class Person:
     valid: Array  # (T,) bool; False where no evidence was seen and the pose was filled
     reprojection_px: Array  # (T,) float32, weighted mean distance to the 2D evidence; NaN = none
     evidence_error: Array  # (T, 29) float32 m, distance of each joint to its evidence; NaN = none
+    contacts: Array | None = None  # (T, 4) float32 in [0, 1]: left heel, ball, right heel, ball
 
     def __post_init__(self) -> None:
         n = len(self.track)
+        if self.contacts is not None:
+            check_array(self, "contacts", (n, 4), "f")
         check_array(self, "joints", (n, N_JOINTS, 3), "f")
         check_array(self, "joints2d", (n, N_JOINTS, 2), "f")
         check_array(self, "sigma", (n, N_JOINTS), "f")
@@ -208,6 +211,26 @@ class Person:
         check_array(self, "evidence_error", (n, N_JOINTS), "f")
         if len(self.body) != n:
             raise ValueError(f"Person.body: expected {n} frames, found {len(self.body)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class World:
+    """Where the ground is: world point = R camera point + t, for every frame of the clip.
+
+    Metres; y is up, the ground at 0, the origin below the first person's first frame, -z the
+    way that the camera looks there. `hpsvid.body.world.in_world` takes a person there.
+    """
+
+    up: Array  # (3,) float64 unit vector, axes of the first frame's camera
+    up_sigma_deg: float  # standard deviation of its direction, degrees
+    R: Array  # (F, 3, 3) float64
+    t: Array  # (F, 3) float64 m: where the camera is
+    made_from: str  # what says so, in words
+
+    def __post_init__(self) -> None:
+        check_array(self, "up", (3,), "f")
+        check_array(self, "R", (None, 3, 3), "f")
+        check_array(self, "t", (len(self.R), 3), "f")
 
 
 Source = dict[str, str]
@@ -239,9 +262,14 @@ class Motion:
     people: tuple[Person, ...]
     provenance: Provenance
     schema_version: int = field(default=SCHEMA_VERSION)
+    world: World | None = None  # not in results before 0.2
 
     def __post_init__(self) -> None:
         check_array(self, "pts_s", (None,), "f")
+        if self.world is not None and len(self.world.R) != len(self.pts_s):
+            raise ValueError(
+                f"Motion.world: expected {len(self.pts_s)} frames, found {len(self.world.R)}"
+            )
         for person in self.people:
             last = int(person.track.frame_index[-1])
             if last >= len(self.pts_s):

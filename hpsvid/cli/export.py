@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MAKING = (
     "input_fps", "photos", "detector", "backbone", "network", "lifter", "solver", "weights", "fast",
-    "focal_px", "threads",
+    "focal_px", "threads", "up", "pitch", "roll", "height",
 )  # fmt: skip
 
 

@@ -249,6 +249,12 @@ def _show(facts: dict[str, Any]) -> None:
             [(name, row["seconds"], row["fps"]) for name, row in facts["stages"].items()],
         )
         console.print(stages.rich())
+    if ground := facts.get("ground"):
+        console.print(
+            f"ground: camera looks down {ground['camera_pitch_deg']:.0f} and is turned "
+            f"{ground['camera_roll_deg']:.0f} degrees, within {ground['up_sigma_deg']:.0f} "
+            f"(from {ground['made_from']})", markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
     for note in facts.get("notes", ()):
         console.print(f"{facts['input']}: {note}", markup=False, highlight=False, soft_wrap=True)
     for path in facts["files"]:

@@ -2,7 +2,8 @@
 
 `header` is JSON text: schema_version, units, axes, frame, the source clip, the camera's source
 and the fields of `Motion.provenance` (solver, backbone, weights' sha256, seed, version). Beside
-it lie `pts_s`, `K`, `person_ids` and one group of arrays a person, named `ID/key`.
+it lie `pts_s`, `K`, `person_ids`, the ground (`world/up`, `world/R`, `world/t`: world point =
+R camera point + t) and one group of arrays a person, named `ID/key`.
 """
 
 import json
@@ -15,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 
 from hpsvid.body.model import Body
+from hpsvid.body.world import in_world
 from hpsvid.common.files import parse_json, read_npz, write_npz
 from hpsvid.common.geometry import check_intrinsics
 from hpsvid.errors import InputError, one_line
@@ -30,6 +32,7 @@ from hpsvid.types import (
     Person,
     Provenance,
     Track,
+    World,
 )
 
 # what a reader without hpsvid needs to know; all of it holds for every file of this schema
@@ -43,7 +46,7 @@ _MAX_SIDE = 1 << 16  # px
 _LIMITS = {  # of what people do: metres, no more than the way round the earth; betas of SMPL
     "rotmats": 2.0, "betas": 1e4, "transl": 4e7, "joints": 4e7,
 }  # fmt: skip
-_OWN_KEYS = {"schema_version", "clip", "camera_source", *_CONVENTIONS}
+_OWN_KEYS = {"schema_version", "clip", "camera_source", "world", *_CONVENTIONS}
 _PROVENANCE_TYPES: dict[str, type] = {
     "hpsvid_version": str, "detector": dict, "backbone": dict, "lifter": str, "solver": str,
     "weights": dict, "body": dict, "seed": int,
@@ -89,11 +92,16 @@ def write_motion(motion: Motion, path: Path) -> None:
         },
     }
     arrays: dict[str, Array] = {
-        "header": np.array(json.dumps(header, sort_keys=True, ensure_ascii=False)),
         "pts_s": motion.pts_s,
         "K": motion.camera.K,
         "person_ids": np.array(ids, np.int64),
     }
+    if (world := motion.world) is not None:
+        header["world"] = {"up_sigma_deg": world.up_sigma_deg, "made_from": world.made_from}
+        arrays |= {"world/up": world.up, "world/R": world.R, "world/t": world.t}
+        for person in motion.people:
+            arrays[f"{person.track.id}/transl_world"] = in_world(person, world).transl
+    arrays["header"] = np.array(json.dumps(header, sort_keys=True, ensure_ascii=False))
     for person in motion.people:
         arrays |= {f"{person.track.id}/{key}": a for key, a in _person_arrays(person).items()}
     write_npz(path, arrays)
@@ -140,6 +148,7 @@ def read_motion(path: Path) -> Motion:
             people=tuple(_person(arrays, i) for i in _person_ids(arrays["person_ids"])),
             provenance=_provenance(header),
             schema_version=version,
+            world=_world(arrays, header),
         )
         _check_values(motion)
         return motion
@@ -149,6 +158,27 @@ def read_motion(path: Path) -> Motion:
         ) from error
     except Exception as error:  # values of any kind may stand where others should
         raise InputError(f"{path}: cannot be read as a result ({one_line(error)[:200]})") from error
+
+
+def _world(arrays: dict[str, Array], header: dict[str, Any]) -> World | None:
+    """Where the ground is; None in results before 0.2. Raises ValueError for what is no ground."""
+    if "world/R" not in arrays:
+        return None
+    world = World(
+        up=arrays["world/up"],
+        up_sigma_deg=float(header["world"]["up_sigma_deg"]),
+        R=arrays["world/R"],
+        t=arrays["world/t"],
+        made_from=str(header["world"]["made_from"]),
+    )
+    off = np.abs(world.R @ world.R.mT - np.eye(3)).max(initial=0)
+    if not (off < 1e-6 and (np.linalg.det(world.R) > 0).all()):
+        raise ValueError("world/R: expected rotations")
+    if not (_within(world.t, _LIMITS["transl"]) and abs(np.linalg.norm(world.up) - 1) < 1e-6):
+        raise ValueError("world/t, world/up: expected a place on earth and a direction")
+    if not 0 <= world.up_sigma_deg <= 180:
+        raise ValueError(f"world: up_sigma_deg is {world.up_sigma_deg}, expected 0 to 180")
+    return world
 
 
 def _focal_mm(value: Any) -> float | None:
@@ -226,6 +256,8 @@ def _check_values(motion: Motion) -> None:
                 raise ValueError(
                     f"{person.track.id}/{key}: holds numbers that are not finite or over {limit:g}"
                 )
+        if person.contacts is not None and not _within(person.contacts - 0.5, 0.5):
+            raise ValueError(f"{person.track.id}/contacts: expected numbers from 0 to 1")
 
 
 def _within(values: Array, limit: float) -> bool:
@@ -238,21 +270,26 @@ def _person_arrays(person: Person) -> dict[str, Array]:
     track, params = person.track, person.body
     # results before 0.2, and clips of one shot, do not have it
     shot = {"shot_start": np.array(track.shot_start)} if track.shot_start else {}
-    return shot | {
-        "frame_index": track.frame_index,
-        "boxes": track.boxes,
-        "scores": track.scores,
-        "detected": track.detected,
-        "rotmats": params.rotmats,
-        "betas": params.betas,
-        "transl": params.transl,
-        "joints": person.joints,
-        "joints2d": person.joints2d,
-        "sigma": person.sigma,
-        "valid": person.valid,
-        "reprojection_px": person.reprojection_px,
-        "evidence_error": person.evidence_error,
-    }
+    contacts = {} if person.contacts is None else {"contacts": person.contacts}
+    return (
+        shot
+        | contacts
+        | {
+            "frame_index": track.frame_index,
+            "boxes": track.boxes,
+            "scores": track.scores,
+            "detected": track.detected,
+            "rotmats": params.rotmats,
+            "betas": params.betas,
+            "transl": params.transl,
+            "joints": person.joints,
+            "joints2d": person.joints2d,
+            "sigma": person.sigma,
+            "valid": person.valid,
+            "reprojection_px": person.reprojection_px,
+            "evidence_error": person.evidence_error,
+        }
+    )
 
 
 def _person(arrays: dict[str, Array], person_id: int) -> Person:
@@ -280,6 +317,7 @@ def _person(arrays: dict[str, Array], person_id: int) -> Person:
             evidence_error=arrays.get(  # results before 0.2 do not have it
                 f"{person_id}/evidence_error", np.full_like(get("sigma"), np.nan)
             ),
+            contacts=arrays.get(f"{person_id}/contacts"),  # results before 0.2 do not have it
         )
     except ValueError as error:
         raise ValueError(f"person {person_id}: {error}") from error

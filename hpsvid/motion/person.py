@@ -28,7 +28,10 @@ from hpsvid.motion.smoothing import (
     smooth_path,
     smooth_rotations,
 )
+from hpsvid.options import Options
 from hpsvid.types import Array, BodyParams, Camera, Observations, Person, Track
+
+SHAPE_RIDGE = 1e-3  # m^2: a joint's 3 cm count as much as one of a beta; bones keep their shares to 2 %
 
 
 def person_betas(obs: Observations) -> Array:
@@ -46,6 +49,27 @@ def person_betas(obs: Observations) -> Array:
     return np.take_along_axis(betas, np.take_along_axis(order, middle[None], 0), 0)[0].astype(
         np.float32
     )
+
+
+def of_height(betas: Array, person_id: int, options: Options, body: Body) -> Array:
+    """The shape (10,) as tall as `options.height` says, its proportions kept; as it is without.
+
+    The nearest shape to the scaled one, joint by joint, of exactly that stature.
+    """
+    height = options.heights.get(person_id, options.heights.get(None))
+    if height is None:
+        return betas
+    top, sole = (int(i(body.template[:, 1])) for i in (torch.argmax, torch.argmin))
+    of_stature = (body.shape_dirs[top, 1] - body.shape_dirs[sole, 1]).double().numpy()
+    mean = float(body.template[top, 1] - body.template[sole, 1])
+    rest = body.rest_joints(torch.from_numpy(betas)).double().numpy()
+    wanted = rest * height / (mean + of_stature @ betas) - body.rest_mean.double().numpy()
+    dirs = body.rest_dirs.double().numpy().reshape(-1, len(betas))
+    normal = np.linalg.inv(dirs.T @ dirs + SHAPE_RIDGE * np.eye(len(betas)))
+    near = normal @ (dirs.T @ wanted.ravel() + SHAPE_RIDGE * betas)
+    lacking = height - mean - of_stature @ near
+    exact = near + normal @ of_stature * lacking / (of_stature @ normal @ of_stature)
+    return exact.astype(np.float32)
 
 
 def make_person(

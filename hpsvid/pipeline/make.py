@@ -14,6 +14,7 @@ from hpsvid.common.weights import imported_source, shipped_hashes
 from hpsvid.edit import select_tracks
 from hpsvid.errors import InputError, NoPersonError
 from hpsvid.ik import Solver
+from hpsvid.motion.world import find_world
 from hpsvid.official.hybrik_evidence import check_official
 from hpsvid.official.niki_network import OFFICIAL
 from hpsvid.options import Options
@@ -58,12 +59,15 @@ def make_motion(clip: Clip, body: Body, options: Options, clock: StageClock) -> 
             people.append(solve_track(*trimmed, pts_s, solver, context))
     if not people:
         raise NoPersonError(_nobody(clip, len(pts_s), options))
+    with clock.stage("ground", len(pts_s)):
+        world = find_world(people, len(pts_s), options)
     return Motion(
         clip=clip,
         pts_s=pts_s,
         camera=context.camera,
         people=tuple(people),
         provenance=provenance(detector, backbone.provenance, solver, body, options),
+        world=world,
     )
 
 

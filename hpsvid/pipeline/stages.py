@@ -19,7 +19,7 @@ from hpsvid.common.threads import prefetch
 from hpsvid.ik import Solver, load_solver
 from hpsvid.ik.windows import solve
 from hpsvid.motion.camera import guess_camera
-from hpsvid.motion.person import make_person, person_betas
+from hpsvid.motion.person import make_person, of_height, person_betas
 from hpsvid.motion.smoothing import smoothed
 from hpsvid.official.hybrik_evidence import HybrIKBackbone
 from hpsvid.official.niki_network import load_released
@@ -175,7 +175,7 @@ def solve_track(
     with clock.stage("lift", len(track)):
         evidence = smoothed(obs, times)
     with clock.stage("solve", len(track)), torch.inference_mode():
-        betas = person_betas(evidence.obs)
+        betas = of_height(person_betas(evidence.obs), track.id, context.options, context.body)
         rotmats = solve(evidence.obs, times, betas, solver)
     with clock.stage("place", len(track)), torch.inference_mode():
         return make_person(track, evidence, rotmats, betas, context.body, context.camera)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpsvid.motion.world import pitch_and_roll
 from hpsvid.types import Motion
 
 if TYPE_CHECKING:
@@ -36,9 +37,25 @@ def summarise(motion: Motion, clock: "StageClock", files: list[Path]) -> dict[st
         "people": people,
         "focal_px": round(float(motion.camera.K[0, 0]), 1),
         "focal_source": motion.camera.source,
+        **_ground(motion),
         "stages": stages,
         "files": [str(path) for path in files],
         **({"notes": list(motion.clip.notes)} if motion.clip.notes else {}),
+    }
+
+
+def _ground(motion: Motion) -> dict[str, Any]:
+    """What is known of the ground, if anything."""
+    if motion.world is None:
+        return {}
+    pitch, roll = (round(float(np.rad2deg(a)), 1) for a in pitch_and_roll(motion.world.up))
+    return {
+        "ground": {
+            "camera_pitch_deg": pitch,
+            "camera_roll_deg": roll,
+            "up_sigma_deg": round(motion.world.up_sigma_deg, 1),
+            "made_from": motion.world.made_from,
+        }
     }
 
 

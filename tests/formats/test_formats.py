@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from hpsvid.body.model import Body
+from hpsvid.body.world import in_world
 from hpsvid.errors import InputError
 from hpsvid.formats import FORMATS, check_options
 from hpsvid.formats.amass import write_amass
 from hpsvid.formats.npz import read_motion, write_motion
 from hpsvid.mocap.amass import read_mocap
-from hpsvid.options import ExportOptions, FormatName
+from hpsvid.motion.world import find_world
+from hpsvid.options import ExportOptions, FormatName, Options
 from hpsvid.types import BodyParams, Provenance
 from tests.factories import make_motion, make_params, make_person
 
@@ -61,6 +63,32 @@ def test_a_motion_comes_back_from_its_npz_as_it_was(
     motion = make_motion(body, people=people)
     write_motion(motion, tmp_path / "a.npz")
     assert_same(read_motion(tmp_path / "a.npz"), motion)
+
+
+def test_the_ground_and_contacts_come_back_and_files_without_them_are_read(
+    tmp_path: Path, body: Body
+) -> None:
+    motion = make_motion(body)
+    contacts = np.random.default_rng(0).random((len(motion.people[0].track), 4)).astype(np.float32)
+    world = find_world(motion.people, len(motion.pts_s), Options())
+    people = (dataclasses.replace(motion.people[0], contacts=contacts), *motion.people[1:])
+    motion = dataclasses.replace(motion, world=world, people=people)
+    write_motion(motion, tmp_path / "a.npz")
+    assert_same(read_motion(tmp_path / "a.npz"), motion)
+    with np.load(tmp_path / "a.npz") as data:
+        arrays = dict(data)
+    for person in motion.people:
+        placed = arrays[f"{person.track.id}/transl_world"]
+        np.testing.assert_array_equal(placed, in_world(person, world).transl)
+    for key, value, said in (
+        ("world/R", np.zeros_like(world.R), "expected rotations"),
+        ("world/t", np.full_like(world.t, np.nan), "a place on earth"),
+        ("world/up", np.array([0.0, 2, 0]), "a direction"),
+        ("0/contacts", contacts + 1, "numbers from 0 to 1"),
+    ):
+        np.savez(tmp_path / "wrong.npz", allow_pickle=False, **(arrays | {key: value}))
+        with pytest.raises(InputError, match=said):
+            read_motion(tmp_path / "wrong.npz")
 
 
 @pytest.mark.parametrize("own", [{}, {"solver": "niki", "seed": None, "lifter": None}])

@@ -1,0 +1,109 @@
+"""The ground: which way is up, where it is, and people in its axes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from hpsvid.body.model import Body
+from hpsvid.body.world import in_world, to_world
+from hpsvid.errors import InputError
+from hpsvid.motion.person import of_height
+from hpsvid.motion.world import find_world, pitch_and_roll, up_of, upright
+from hpsvid.options import Options
+from hpsvid.types import BodyParams, Person
+from tests.factories import make_motion, make_person
+
+FRAMES = 20
+
+
+def standing(body: Body, up: np.ndarray, *, person_id: int = 0, at_m: float = 0.0) -> Person:
+    """A person in rest pose on a camera's ground, whose up is this, beside the view's middle."""
+    axis = np.cross([0.0, 1, 0], up)
+    turn = np.linalg.norm(axis)
+    K = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]]) / turn
+    angle = np.arccos(up[1])
+    R = np.eye(3) + np.sin(angle) * K + (1 - np.cos(angle)) * K @ K
+    rotmats = np.tile(np.eye(3, dtype=np.float32), (FRAMES, 24, 1, 1))
+    rotmats[:, 0] = R
+    sideways = np.cross(up, [0.0, 0, 1])
+    transl = np.tile([0, 0, 4] + at_m * sideways, (FRAMES, 1)).astype(np.float32)
+    params = BodyParams(rotmats=rotmats, betas=np.zeros(10, np.float32), transl=transl)
+    return make_person(body, params, person_id=person_id)
+
+
+@pytest.mark.parametrize(("pitch", "roll"), [(0.0, 0.01), (25.0, 0.0), (-8.0, 15.0), (20.0, -20.0)])
+def test_people_who_stand_say_which_way_is_up(body: Body, pitch: float, roll: float) -> None:
+    up = up_of(np.deg2rad(pitch), np.deg2rad(roll))
+    people = [standing(body, up, person_id=i, at_m=i) for i in range(2)]
+    world = find_world(people, FRAMES, Options())
+    assert np.rad2deg(np.arccos(world.up @ up)) < 3
+    for person in people:
+        soles = to_world(body.vertices_of(person.body), world, person.track.frame_index)
+        assert abs(soles[..., 1].min()) < 0.06  # on the ground
+    assert np.allclose(np.rad2deg(pitch_and_roll(up)), (pitch, roll))
+
+
+def test_the_first_person_begins_above_the_origin_and_the_camera_looks_forward(body: Body) -> None:
+    person = standing(body, up_of(0.3, 0.1))
+    world = find_world([person], FRAMES, Options())
+    pelvis = to_world(person.joints[:1, :1], world, person.track.frame_index[:1])[0, 0]
+    assert np.allclose(pelvis[[0, 2]], 0, atol=1e-6)
+    assert world.t[0, 2] > 3  # the camera: before the person
+    assert (world.R[0] @ [0, 0, 1])[2] < 0  # and looks along -z
+
+
+def test_those_who_lie_are_outvoted() -> None:
+    rng = np.random.default_rng(0)
+    stand = np.array([0.0, -1, 0]) + rng.normal(0, 0.05, (60, 3))
+    lie = np.array([1.0, 0, 0]) + rng.normal(0, 0.05, (40, 3))
+    axes = np.concatenate([stand, lie])
+    up, sigma = upright(axes / np.linalg.norm(axes, axis=1, keepdims=True))
+    assert np.rad2deg(np.arccos(-up[1])) < 2
+    assert 2 < sigma < 8
+
+
+def test_what_the_user_says_of_the_camera_holds(body: Body) -> None:
+    person = standing(body, up_of(0.4, 0.2))
+    level = find_world([person], FRAMES, Options(up="camera"))
+    assert np.allclose(level.up, [0, -1, 0])
+    given = find_world([person], FRAMES, Options(pitch=10, roll=-5))
+    assert np.allclose(given.up, up_of(np.deg2rad(10), np.deg2rad(-5)))
+    one = find_world([person], FRAMES, Options(pitch=10))
+    assert np.allclose(np.rad2deg(pitch_and_roll(one.up))[0], 10)
+
+
+def test_a_person_in_the_world_has_its_joints_there(body: Body) -> None:
+    motion = make_motion(body, people=2)
+    world = find_world(motion.people, len(motion.pts_s), Options())
+    rng = np.random.default_rng(3)  # a camera that moves
+    turned, _ = np.linalg.qr(rng.normal(size=(len(motion.pts_s), 3, 3)))
+    world = replace(world, R=turned * np.linalg.det(turned)[:, None, None])
+    for person in motion.people:
+        expected = to_world(person.joints, world, person.track.frame_index)
+        found = body.joints_of(in_world(person, world))
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_person_is_as_tall_as_the_user_says(body: Body) -> None:
+    betas = np.random.default_rng(0).normal(0, 0.5, 10).astype(np.float32)
+    options = Options(height="0:1.90,2:1.55")
+
+    def stature(betas: np.ndarray) -> float:
+        shaped = body.template + torch.from_numpy(body.shape_dirs.numpy() @ betas)
+        return float(np.ptp(shaped.numpy()[:, 1]))
+
+    assert abs(stature(of_height(betas, 0, options, body)) - 1.90) < 2e-3
+    assert abs(stature(of_height(betas, 2, options, body)) - 1.55) < 2e-3
+    assert (of_height(betas, 1, options, body) == betas).all()
+    before, after = (body.rest_joints(torch.from_numpy(b)).numpy()
+                     for b in (betas, of_height(betas, 0, options, body)))  # fmt: skip
+    bones = [np.linalg.norm(rest[1] - rest[4]) / np.ptp(rest[:, 1]) for rest in (before, after)]
+    assert abs(bones[0] / bones[1] - 1) < 0.04  # its proportions kept
+
+
+@pytest.mark.parametrize("text", ["tall", "0:", "9", "0:1.7,1.8m", ""])
+def test_heights_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"expected metres from 0\.5 to 2\.5"):
+        Options(height=text)
