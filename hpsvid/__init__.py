@@ -13,6 +13,7 @@ Importing it loads nothing heavy: each function loads what it needs when it is c
 """
 
 import os
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -132,7 +133,7 @@ def save(motion: "Motion", path: StrPath, *, force: bool = False) -> None:
 
 def export(
     motion: "Motion",
-    format: "FormatName",
+    format: "FormatName | Sequence[FormatName]",
     out: StrPath,
     *,
     options: "ExportOptions | None" = None,
@@ -141,25 +142,28 @@ def export(
 ) -> list[Path]:
     """Write a motion as files for other programs; the files written.
 
-    format: "npz", "bvh" or "amass". out: a folder, where files are named after the motion's clip;
-    or the name of the file, when one person is written. body: that the motion was made with; None
-    takes $HPSVID_SMPL or the free body. force: overwrite even files that hpsvid did not write.
+    format: "bvh", "glb" or another of `hpsvid export`, or several. out: a folder, where files are
+    named after the motion's clip; or the name of the file, when one is written. body: that the
+    motion was made with; None takes $HPSVID_SMPL or the free body. force: overwrite even files
+    that hpsvid did not write.
     Raises InputError when the format is unknown, an option has no part in it, the motion was made
     with another body, the folder cannot be written, or another's file has such a name.
 
     >>> hpsvid.export(motion, "bvh", "out", options=hpsvid.ExportOptions(fps=30, rig="mixamo"))
     [PosixPath('out/clip_person00.bvh')]
     """
-    from hpsvid.formats import check_options
+    from hpsvid.formats import check_formats
     from hpsvid.formats.ownership import refuse_foreign
     from hpsvid.formats.target import target_for
     from hpsvid.options import ExportOptions
 
     options = options or ExportOptions()
-    chosen = check_options(format, options)
-    target = target_for(Path(out), motion.clip.path.stem, chosen)
-    refuse_foreign(target.existing(chosen), force=force)
-    return target.write(chosen, motion, _body_of(motion, body), options)
+    rows = check_formats([format] if isinstance(format, str) else format, options)
+    target = target_for(Path(out), motion.clip.path.stem, rows)
+    for row in rows:
+        refuse_foreign(target.existing(row, options), force=force)
+    body = _body_of(motion, body)
+    return [file for row in rows for file in target.write(row, motion, body, options)]
 
 
 def draw(

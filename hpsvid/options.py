@@ -23,10 +23,12 @@ PartName = Literal["ind", "bnd", "bidirectional", "analytic"]
 SizeName = Literal["small", "full"]
 RendererName = Literal["auto", "raster", "pyrender"]
 UpName = Literal["auto", "camera"]
-FormatName = Literal["npz", "bvh", "amass"]
+FormatName = Literal["npz", "bvh", "amass", "glb"]
+FrameName = Literal["camera", "world", "in-place"]
+AxisName = Literal["y", "z"]
 RigName = Literal["smpl", "hik", "mixamo", "cmu"]
 EngineName = Literal["processes", "ray"]
-PLANNED = ("glb", "fbx", "usd", "trc", "c3d", "csv")  # formats that users ask for
+PLANNED = ("fbx", "usd", "trc", "c3d", "csv")  # formats that users ask for
 MAX_FPS = 1000
 MIN_INPUT_FPS = 1e-3  # a time lapse of four frames an hour
 ALPHA = 0.85  # weight of a mesh against the picture
@@ -50,6 +52,11 @@ def known_format(text: str) -> FormatName:
     found = f"{name} is not written yet" if name in PLANNED else f"{text!r} is not known"
     *most, last = get_args(FormatName)
     raise InputError(f"{found}; choose {', '.join(most)} or {last}")
+
+
+def known_formats(text: str) -> tuple[FormatName, ...]:
+    """The formats in `text`, separated by commas, each once. Raises as `known_format`."""
+    return tuple(dict.fromkeys(known_format(name.strip()) for name in text.split(",")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,7 +274,7 @@ class ExportOptions(_Checked):
     """What a file of another program holds. Raises InputError when a value cannot be used."""
 
     fps: Annotated[
-        int | None,
+        float | None,
         Flag(
             help="Resample to this many frames a second; most programs take 30 or 60.",
             panel=OUTPUT,
@@ -275,7 +282,39 @@ class ExportOptions(_Checked):
             most=MAX_FPS,
         ),
     ] = None  # None: the clip's own rate
-    rig: Annotated[RigName, Flag(help="Joint names of a .bvh.", panel=OUTPUT)] = "smpl"
+    rig: Annotated[RigName, Flag(help="Names of the joints.", panel=OUTPUT)] = "smpl"
+    frame: Annotated[
+        FrameName,
+        Flag(
+            help="Where people are: before the camera, on the ground, or on the spot.",
+            panel=OUTPUT,
+        ),
+    ] = "camera"
+    up_axis: Annotated[
+        AxisName | None,
+        Flag(help="The axis that points up (each format has its own default).", panel=OUTPUT),
+    ] = None
+    scale: Annotated[
+        float,
+        Flag(help="Multiply all lengths by this.", panel=OUTPUT, least=1e-4, most=1e4),
+    ] = 1.0
+    pad_to_clip: Annotated[
+        bool,
+        Flag(
+            help="From the clip's first frame to its last; poses held where a person is away.",
+            panel=OUTPUT,
+        ),
+    ] = False
+    together: Annotated[
+        bool, Flag(help="Everyone in one file, not a file a person.", panel=OUTPUT)
+    ] = False
+    licensed_mesh: Annotated[
+        bool,
+        Flag(
+            help="Write the mesh of your own SMPL file, whose licence forbids passing it on.",
+            panel=OUTPUT,
+        ),
+    ] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from hpsvid.cli.shell import (
     JsonOpt,
     QuietOpt,
     bounded,
-    format_in,
+    formats_in,
     one_line_errors,
     progress_bars,
     refuse_idle,
@@ -20,7 +20,7 @@ from hpsvid.cli.shell import (
     takes,
 )
 from hpsvid.errors import InputError
-from hpsvid.options import OUTPUT, ExportOptions, FormatName, Options
+from hpsvid.options import OUTPUT, ExportOptions, FormatName, Options, choices
 
 if TYPE_CHECKING:
     from hpsvid.pipeline.stages import StageClock
@@ -40,11 +40,11 @@ def export(
     options: Options,
     wanted: ExportOptions,
     format: Annotated[
-        str,
+        Any,  # a parser's result: names of formats
         typer.Option(
-            help="File format.",
+            help="File format; several with commas: glb,bvh.",
             rich_help_panel=OUTPUT,
-            parser=format_in,
+            parser=formats_in,
             metavar="|".join(get_args(FormatName)),
         ),
     ] = "bvh",
@@ -64,29 +64,31 @@ def export(
     """Write the motion of a video, or of a saved result, as files for other programs."""
     with one_line_errors():
         from hpsvid.body.smpl import load_chosen_body
-        from hpsvid.formats import check_options
+        from hpsvid.formats import check_formats
         from hpsvid.formats.ownership import refuse_foreign
         from hpsvid.formats.target import target_for
         from hpsvid.pipeline.stages import StageClock
         from hpsvid.pipeline.summary import summarise
 
-        chosen = check_options(format_in(format), wanted)
-        if "rig" not in chosen.heeds:
-            refuse_idle(context, f"on --format {format}", "rig")
+        rows = check_formats(format, wanted)
+        heeded = frozenset().union(*(row.heeds for row in rows))
+        idle = {choice.name for choice in choices(ExportOptions)} - heeded
+        refuse_idle(context, f"on --format {','.join(format)}", *idle)
         if input.suffix.lower() == ".npz":
             refuse_idle(context, "on a saved result, whose motion is made already", *MAKING)
         refuse_idle_choices(context, options)
-        target = target_for(out, stem_of(input), chosen)
-        result = target.file or target.folder / f"{target.stem}{chosen.suffix}"
-        if result.exists() and input.exists() and result.samefile(input):
-            raise InputError(f"{result}: is the input itself; give another place with --out")
-        refuse_foreign(target.existing(chosen), force=force)
+        target = target_for(out, stem_of(input), rows)
+        for row in rows:
+            result = target.file or target.folder / f"{target.stem}{row.suffix}"
+            if result.exists() and input.exists() and result.samefile(input):
+                raise InputError(f"{result}: is the input itself; give another place with --out")
+            refuse_foreign(target.existing(row, wanted), force=force)
         options = bounded(options, quiet=quiet)
         body = load_chosen_body(options.smpl)
         with progress_bars(shown=not quiet and not as_json) as progress:
             clock = StageClock(progress)
             motion = _motion_of(input, body, options, clock)
-        files = target.write(chosen, motion, body, wanted)
+        files = [file for row in rows for file in target.write(row, motion, body, wanted)]
         show_facts(summarise(motion, clock, files), quiet=quiet, as_json=as_json)
 
 

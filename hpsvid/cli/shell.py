@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from hpsvid.errors import HpsvidError, InputError, one_line
-from hpsvid.options import OUTPUT, Choice, FormatName, Options, choices, known_format
+from hpsvid.options import OUTPUT, Choice, FormatName, Options, choices, known_formats
 
 InputArg = Annotated[Path, typer.Argument(help="Video, picture or folder of pictures.")]
 QuietOpt = Annotated[
@@ -82,10 +82,10 @@ def _as_parameter(choice: Choice, defaults: dict[str, Any]) -> inspect.Parameter
     )  # fmt: skip
 
 
-def format_in(text: str) -> FormatName:
-    """The format called `text`, in upper or lower case; a usage error when there is none."""
+def formats_in(text: str) -> tuple[FormatName, ...]:
+    """The formats in `text`, in upper or lower case; a usage error when one is not known."""
     try:
-        return known_format(text)
+        return known_formats(text)
     except InputError as error:
         raise typer.BadParameter(str(error)) from error
 

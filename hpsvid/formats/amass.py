@@ -14,12 +14,10 @@ from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT
 from hpsvid.common.files import write_npz
 from hpsvid.common.geometry import matrix_to_axis_angle
-from hpsvid.formats.rig import evenly_timed, in_world_axes
+from hpsvid.formats.figure import figures
 from hpsvid.options import ExportOptions
 from hpsvid.types import Motion
 
-# camera x right, y down, z forward -> world x right, y forward, z up
-CAMERA_TO_Z_UP = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
 _SMPLH_JOINTS = 52  # 22 of the body, 30 of the fingers
 _BODY_JOINTS = 22  # SMPL's two hand joints have no counterpart in SMPL-H
 _SMPLH_BETAS = 16
@@ -31,31 +29,35 @@ def write_amass(
     """Write `STEM_personNN.npz` for each person at the clip's rate or `options.fps`.
 
     The file starts with the person's first frame, `start_s` seconds into the clip. Readers
-    differ in the keys that they look for, hence the aliases `poses_root`, `poses_body`, `fps`.
+    differ in the keys that they look for: `poses_root` or `root_orient`, `poses_body` or
+    `pose_body`, `mocap_framerate`, `mocap_frame_rate` or `fps`.
     """
     paths = []
-    for person in motion.people:
-        params, fps = evenly_timed(motion, person, options.fps)
-        rotmats, pelvis, rest = in_world_axes(params, body, CAMERA_TO_Z_UP)
-        poses = np.zeros((len(rotmats), _SMPLH_JOINTS, 3))
+    for figure in figures(motion, body, options, "z"):
+        poses = np.zeros((len(figure.rotmats), _SMPLH_JOINTS, 3))
         poses[:, :_BODY_JOINTS] = matrix_to_axis_angle(
-            torch.from_numpy(rotmats[:, :_BODY_JOINTS])
+            torch.from_numpy(figure.rotmats[:, :_BODY_JOINTS])
         ).numpy()
+        pose_body = poses[:, 1:_BODY_JOINTS].reshape(len(poses), -1)
+        rate = np.array(figure.fps)
         betas = np.zeros(_SMPLH_BETAS)
-        betas[: len(params.betas)] = params.betas
-        path = out_dir / f"{stem}_person{person.track.id:02d}.npz"
+        betas[: len(figure.betas)] = figure.betas
+        path = out_dir / f"{stem}_person{figure.id:02d}.npz"
         write_npz(
             path,
             {
                 "poses": poses.reshape(len(poses), -1),
                 "poses_root": poses[:, 0],
-                "poses_body": poses[:, 1:_BODY_JOINTS].reshape(len(poses), -1),
-                "trans": pelvis - rest[JOINT["pelvis"]],
+                "root_orient": poses[:, 0],
+                "poses_body": pose_body,
+                "pose_body": pose_body,
+                "trans": figure.pelvis - figure.rest[JOINT["pelvis"]],
                 "betas": betas,
                 "gender": np.array(body.gender),
-                "mocap_framerate": np.array(fps),
-                "fps": np.array(fps),
-                "start_s": np.array(motion.pts_s[person.track.frame_index[0]]),
+                "mocap_framerate": rate,
+                "mocap_frame_rate": rate,
+                "fps": rate,
+                "start_s": np.array(figure.start_s),
                 "body_model": np.array(body.name),
             },
         )

@@ -13,11 +13,11 @@ import numpy as np
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import SMPL
 from hpsvid.common.files import written_whole
-from hpsvid.formats.rig import RIGS, evenly_timed, in_world_axes
+from hpsvid.formats.figure import figures
+from hpsvid.formats.rig import RIGS
 from hpsvid.options import ExportOptions
 from hpsvid.types import Array, Motion
 
-CAMERA_TO_Y_UP = np.diag([1.0, -1.0, -1.0])
 _CM_PER_M = 100
 # R = Rz Rx Ry, the order of Biovision's own files
 _ROTATION_CHANNELS = "Zrotation Xrotation Yrotation"
@@ -33,17 +33,15 @@ def write_bvh(
     Bones have the lengths of the person's own betas; joints are named after `options.rig`.
     """
     paths = []
-    for person in motion.people:
-        params, fps = evenly_timed(motion, person, options.fps)
-        rotmats, pelvis, rest = in_world_axes(params, body, CAMERA_TO_Y_UP)
-        hierarchy, order = _hierarchy(rest * _CM_PER_M, RIGS[options.rig])
-        angles = np.rad2deg(euler_zxy(rotmats))[:, order]
-        values = np.concatenate([pelvis * _CM_PER_M, angles.reshape(len(angles), -1)], 1)
+    for figure in figures(motion, body, options):
+        hierarchy, order = _hierarchy(figure.rest * _CM_PER_M, RIGS[options.rig])
+        angles = np.rad2deg(euler_zxy(figure.rotmats))[:, order]
+        values = np.concatenate([figure.pelvis * _CM_PER_M, angles.reshape(len(angles), -1)], 1)
         row = " ".join(["%.5f"] * values.shape[1])
         # adding 0 turns a rounded -0 into 0
         frames = [row % tuple(v) for v in (values.round(5) + 0.0).tolist()]
-        head = [*hierarchy, "MOTION", f"Frames: {len(frames)}", f"Frame Time: {1 / fps:.9f}"]
-        path = out_dir / f"{stem}_person{person.track.id:02d}.bvh"
+        head = [*hierarchy, "MOTION", f"Frames: {len(frames)}", f"Frame Time: {1 / figure.fps:.9f}"]
+        path = out_dir / f"{stem}_person{figure.id:02d}.bvh"
         with written_whole(path) as stream:
             stream.write(("\n".join([*head, *frames]) + "\n").encode("ascii"))
         paths.append(path)

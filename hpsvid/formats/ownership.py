@@ -18,6 +18,12 @@ _BVH_ROOT = re.compile(
 )
 _BVH_TIME = re.compile(r"\nFrame Time: \d+\.\d{9}\n")
 _BVH_HEAD = 65_536  # bytes; the hierarchy takes 5 kB
+_HEAD = 65_536  # bytes of other files in which their maker is named
+_MAKERS = {  # how the files of a suffix name hpsvid
+    ".glb": re.compile(
+        rb"^glTF.{16}\{\"asset\":\{\"version\":\"2.0\",\"generator\":\"hpsvid\"", re.DOTALL
+    ),
+}
 _AMASS_KEYS = {"poses_root", "poses_body", "start_s", "body_model"}  # of `hpsvid.formats.amass`
 
 
@@ -36,6 +42,9 @@ def written_by_hpsvid(path: Path) -> bool:
             with regular_file(path).open("rb") as stream:
                 head = stream.read(_BVH_HEAD).decode("ascii")
             return bool(_BVH_ROOT.match(head) and _BVH_TIME.search(head))
+        if maker := _MAKERS.get(path.suffix.lower()):
+            with regular_file(path).open("rb") as stream:
+                return bool(maker.search(stream.read(_HEAD)))
         return comment_of(path).startswith(MARK)
     return False
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from hpsvid.body.model import Body
-from hpsvid.body.skeleton import JOINT
+from hpsvid.body.skeleton import JOINT, SMPL
 from hpsvid.common.series import interpolate, interpolate_rotations
 from hpsvid.errors import InputError
 from hpsvid.options import RigName
@@ -18,22 +18,28 @@ _CLOCK_TICK_S = 1e-3
 _MOST_ROWS = 300_000
 
 
-def evenly_timed(motion: Motion, person: Person, fps: int | None) -> tuple[BodyParams, float]:
+def evenly_timed(
+    motion: Motion, person: Person, fps: float | None, *, padded: bool = False
+) -> tuple[BodyParams, float]:
     """A person's motion at one constant rate, and that rate in Hz.
 
     fps: wanted rate; None keeps the clip's nominal one. A clip of variable rate is resampled
     through its time stamps (rotations by slerp, translation linearly); frames that lie on the
     wanted grid already are passed on untouched. The first frame is the track's first; the last
     is the grid's nearest to the track's last, held where it lies past it by half a frame.
+    padded: from the clip's first frame to its last instead, the first and last pose held.
+    Raises InputError when that makes too many rows.
     """
     rate = float(motion.clip.fps) if fps is None else float(fps)
     times = motion.pts_s[person.track.frame_index]
-    times = times - times[0]
-    rows = round(float(times[-1]) * rate) + 1
+    first, last = (motion.pts_s if padded else times)[[0, -1]]
+    times = times - first
+    rows = round(float(last - first) * rate) + 1
     if rows > max(_MOST_ROWS, len(times)):
         raise InputError(
-            f"{motion.clip.path}: {len(times)} frames over {times[-1] / 3600:.1f} h would make "
-            f"{rows} frames at {rate:g} Hz, expected at most {_MOST_ROWS}; choose a lower --fps"
+            f"{motion.clip.path}: {len(times)} frames over {(last - first) / 3600:.1f} h would "
+            f"make {rows} frames at {rate:g} Hz, expected at most "
+            f"{_MOST_ROWS}; choose a lower --fps"
         )
     grid = np.arange(rows) / rate
     if len(grid) == len(times) and np.abs(grid - times).max() <= _CLOCK_TICK_S:
@@ -82,3 +88,10 @@ RIGS: dict[RigName, tuple[str, ...]] = {
         "RightForeArm", "LeftHand", "RightHand", "LeftFingerBase", "RightFingerBase",
     ),
 }  # fmt: skip
+
+
+def bone_names(rig: RigName) -> tuple[str, ...]:
+    """Names of all 29 joints: the rig's 24, and the leaves after the joints they end."""
+    names = RIGS[rig]
+    leaves = (f"{names[parent]}_end" for parent in SMPL.parents[SMPL.n_rotations :])
+    return (*names, *leaves)

@@ -1,6 +1,7 @@
 """Where the files of an export go."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +21,10 @@ class Target:
     stem: str
     file: Path | None = None  # the name of the file when only one is written
 
-    def existing(self, row: Format) -> list[Path]:
+    def existing(self, row: Format, options: ExportOptions) -> list[Path]:
         """The files that are there already under a name that an output may take."""
         files = [self.folder / f"{self.stem}{row.suffix}"] if self.file is None else [self.file]
-        if row.a_person:
+        if row.each(options):
             name = re.compile(rf"{re.escape(self.stem)}_person\d+{re.escape(row.suffix)}")
             files = [] if self.file is None else files
             files += self.folder.iterdir() if self.folder.is_dir() else []
@@ -33,7 +34,7 @@ class Target:
     def write(self, row: Format, motion: Motion, body: Body, options: ExportOptions) -> list[Path]:
         """Write the motion in the format `row`; the files, each whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        if self.file is None or (row.a_person and len(motion.people) > 1):
+        if self.file is None or (row.each(options) and len(motion.people) > 1):
             return row.write(motion, body, self.folder, self.stem, options)
         stage = Stage(self.file)  # a folder, in which the file has the name that it would have
         try:
@@ -45,7 +46,7 @@ class Target:
         return [self.file]
 
 
-def target_for(out: Path, stem: str, row: Format) -> Target:
+def target_for(out: Path, stem: str, rows: Sequence[Format]) -> Target:
     """What the user means by `out`: a folder, or a file if it has the format's suffix.
 
     stem: of the files in a folder. Where several files are written they are called after the one
@@ -56,6 +57,9 @@ def target_for(out: Path, stem: str, row: Format) -> Target:
     if out.is_dir() or suffix not in {known.suffix for known in FORMATS.values()}:
         check_folder(out)
         return Target(folder=out, stem=stem)
+    if len(rows) > 1:
+        raise InputError(f"{out}: {len(rows)} formats are written; name a folder")
+    (row,) = rows
     if suffix != row.suffix:
         raise InputError(
             f"{out}: the format's files end in {row.suffix}; name such a file, or a folder"

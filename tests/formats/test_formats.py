@@ -13,9 +13,10 @@ import pytest
 from hpsvid.body.model import Body
 from hpsvid.body.world import in_world
 from hpsvid.errors import InputError
-from hpsvid.formats import FORMATS, check_options
+from hpsvid.formats import FORMATS, check_formats, check_options
 from hpsvid.formats.amass import write_amass
 from hpsvid.formats.npz import read_motion, write_motion
+from hpsvid.formats.ownership import written_by_hpsvid
 from hpsvid.mocap.amass import read_mocap
 from hpsvid.motion.world import find_world
 from hpsvid.options import ExportOptions, FormatName, Options
@@ -181,13 +182,12 @@ def test_files_written_twice_are_the_same_bytes(
         for row in FORMATS.values():
             row.write(make_motion(body), body, tmp_path / name, "clip", ExportOptions())
     first, second = (sorted((tmp_path / name).iterdir()) for name in "ab")
-    assert [path.name for path in first] == [
-        "clip.npz",
-        "clip_person00.bvh",
-        "clip_person00.npz",
-        "clip_person03.bvh",
-        "clip_person03.npz",
-    ]
+    assert [path.name for path in first] == sorted(
+        f"clip{which}{row.suffix}"
+        for row in FORMATS.values()
+        for which in (("_person00", "_person03") if row.a_person else ("",))
+    )
+    assert all(written_by_hpsvid(path) for path in first)  # and may be written again
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
@@ -388,10 +388,14 @@ def test_options_are_refused_before_any_work() -> None:
             ExportOptions(fps=fps)
     with pytest.raises(InputError, match="smpl, hik, mixamo, cmu"):
         ExportOptions(rig="unreal")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(InputError, match="npz, bvh or amass"):
-        check_options("fbx", ExportOptions())  # pyright: ignore[reportArgumentType]
-    with pytest.raises(InputError, match=r"--fps has no part in --format npz.*bvh or amass"):
+    with pytest.raises(InputError, match="choose npz, bvh"):
+        check_options("maya", ExportOptions())  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InputError, match=r"--fps has no part in --format npz.*bvh or amass or"):
         check_options("npz", ExportOptions(fps=30))
     with pytest.raises(InputError, match="--rig has no part"):
         check_options("amass", ExportOptions(rig="cmu"))
     assert check_options("bvh", ExportOptions(fps=30, rig="cmu")) is FORMATS["bvh"]
+    with pytest.raises(InputError, match="--pad-to-clip has no part in --format npz"):
+        check_options("npz", ExportOptions(pad_to_clip=True))
+    rows = check_formats(["amass", "bvh"], ExportOptions(rig="cmu"))  # one of them heeds it
+    assert rows == [FORMATS["amass"], FORMATS["bvh"]]
