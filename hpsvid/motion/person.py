@@ -31,7 +31,9 @@ from hpsvid.motion.smoothing import (
 from hpsvid.options import Options
 from hpsvid.types import Array, BodyParams, Camera, Observations, Person, Track
 
-SHAPE_RIDGE = 1e-3  # m^2: a joint's 3 cm count as much as one of a beta; bones keep their shares to 2 %
+SHAPE_RIDGE = (
+    1e-3  # m^2: a joint's 3 cm count as much as one of a beta; bones keep their shares to 2 %
+)
 
 
 def person_betas(obs: Observations) -> Array:

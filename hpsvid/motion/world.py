@@ -1,68 +1,88 @@
-"""Which way is up, and where the ground is: from people who stand upright and their feet.
+"""The ground that people stand on: its axes, its height, and the camera above it.
 
-One camera that stands still; the world's axes are those of `hpsvid.types.World`.
+The world's axes are those of `hpsvid.types.World`; which way is up, `hpsvid.motion.upright` says.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hpsvid.body.skeleton import JOINT
+from hpsvid.body.model import Body
+from hpsvid.common.series import runs, spaced_times
+from hpsvid.motion.feet import contact_points, contacts, standing_heights
+from hpsvid.motion.upright import LEVEL, Cue, balance_cue, forward_of, fused, tangents
 from hpsvid.options import Options
 from hpsvid.types import Array, Person, World
 
-LEVEL = np.array([0.0, -1.0, 0.0])  # up, of a camera that is level
-# Who stands or walks: trunk and legs point the same way within so many degrees, and make up at
-# least so much of the length that they have when stretched.
-IN_LINE_DEG = 25.0
-LEVEL_SIGMA_DEG = 15.0  # how far off level a camera usually is
-AXIS_SIGMA_DEG = 4.0  # how far off a standing person's axis is, however long it is watched
-SPREAD_DEG = 8.0  # of one frame's axis about the vertical; what is further off counts less
-ROUNDS = 20  # of reweighting
-FEET = [JOINT[f"{side}_{part}"] for side in ("left", "right") for part in ("ankle", "big_toe")]
-SOLE_M = 0.02  # from a toe's joint down to the ground
-STANDS_SHARE = 0.1  # of the frames in which the lowest foot is lowest: there it surely stands
+ROUNDS = 3  # of up, contacts, ground
+LOWEST_SHARE = 0.1  # of the frames, in which the lower foot stands where no contact is seen
+# A standing foot's place errs along the view: from one stance to the next, and from one person to
+# another, whose size is guessed; as shares of the distance. Its height errs by that and HEIGHT_M.
+STANCE_DEPTH, PERSON_DEPTH, HEIGHT_M = 0.03, 0.08, 0.03
+STANCE_S = 0.15  # a contact that is briefer is no stance
 
 
-def find_world(people: Sequence[Person], frames: int, options: Options) -> World:
-    """The ground that these people stand on; frames: F of the clip."""
-    up, sigma, made_from = _direction(people, options)
-    R = _axes(up)
-    feet = np.concatenate([_lowest(person, R) for person in people])
-    floor = float(np.quantile(feet, STANDS_SHARE)) - SOLE_M
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Feet:
+    """One person's contact points, as seen from the clip's first frame."""
+
+    person: Person
+    points: Array  # (T, 4, 3) m, axes of the first frame's camera
+    joints: Array  # (V, 29, 3) m of the valid frames, the same
+    times: Array  # (T,) s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Stance:
+    """A foot point that stands: where, and how far off its height may be."""
+
+    place: Array  # (3,) m
+    ray: Array  # (3,) unit, from the camera
+
+
+def find_world(
+    people: Sequence[Person], body: Body, pts_s: Array, options: Options, cues: Sequence[Cue] = ()
+) -> World:
+    """The ground that these people stand on.
+
+    pts_s: (F,) s of the clip's frames; cues: of up, beside the people's.
+    """
+    seen = [_feet(person, body, pts_s) for person in people]
+    offsets = standing_heights(body)
+    up, sigma, made_from = _direction(seen, offsets, options, cues)
+    R = axes_of(up)
+    floor = _floor(seen, R, offsets)
     first = min(people, key=lambda person: int(person.track.frame_index[0]))
     origin = R @ first.joints[0, 0].astype(np.float64)
     t = -np.array([origin[0], floor, origin[2]])
     return World(
         up=up,
         up_sigma_deg=sigma,
-        R=np.repeat(R[None], frames, 0),
-        t=np.repeat(t[None], frames, 0),
+        R=np.repeat(R[None], len(pts_s), 0),
+        t=np.repeat(t[None], len(pts_s), 0),
         made_from=made_from,
     )
 
 
-def _direction(people: Sequence[Person], options: Options) -> tuple[Array, float, str]:
-    """Up (3,) in the camera's axes, its standard deviation in degrees, and what says so."""
-    if options.up == "camera":
-        found, sigma, made_from = LEVEL, LEVEL_SIGMA_DEG, "the camera taken as level"
-    else:
-        axes = np.concatenate([upright_axes(person) for person in people])
-        found, sigma = upright(axes)
-        made_from = f"{len(axes)} frames of standing people" if len(axes) else "nobody who stands"
-    if options.pitch is None and options.roll is None:
-        return found, sigma, made_from
-    pitch, roll = pitch_and_roll(found)
-    pitch = pitch if options.pitch is None else np.deg2rad(options.pitch)
-    roll = roll if options.roll is None else np.deg2rad(options.roll)
-    both = options.pitch is not None and options.roll is not None
-    up = up_of(pitch, roll)
-    return up, 0.0 if both else sigma, "--pitch, --roll" if both else f"{made_from}; as given"
+def with_contacts(person: Person, body: Body, world: World, pts_s: Array) -> Person:
+    """The person with the probabilities that heels and balls touch the ground."""
+    at = person.track.frame_index
+    points = contact_points(body, person.body) @ world.R[at].mT + world.t[at][:, None]
+    points[..., 1] -= standing_heights(body)
+    return replace(person, contacts=contacts(points, 0.0, pts_s[at]))
+
+
+def axes_of(up: Array) -> Array:
+    """Rotation (3, 3) from camera axes to the world's: y up, the camera's view along -z."""
+    back = -forward_of(up)
+    return np.stack([np.cross(up, back), up, back])
 
 
 def up_of(pitch: float, roll: float) -> Array:
     """Up (3,) in camera axes of a camera that looks down by `pitch`, turned clockwise by `roll`."""
-    return np.array([-np.sin(roll) * np.cos(pitch), -np.cos(roll) * np.cos(pitch), -np.sin(pitch)])
+    flat = np.cos(pitch)
+    return np.array([-np.sin(roll) * flat, -np.cos(roll) * flat, -np.sin(pitch)])
 
 
 def pitch_and_roll(up: Array) -> tuple[float, float]:
@@ -70,49 +90,114 @@ def pitch_and_roll(up: Array) -> tuple[float, float]:
     return float(np.arcsin(np.clip(-up[2], -1, 1))), float(np.arctan2(-up[0], -up[1]))
 
 
-def upright_axes(person: Person) -> Array:
-    """From the ankles to the neck, unit (N, 3), in the frames where a person stands upright."""
-    joints = person.joints[person.valid].astype(np.float64)
-    ankles = (joints[:, JOINT["left_ankle"]] + joints[:, JOINT["right_ankle"]]) / 2
-    legs, trunk = joints[:, 0] - ankles, joints[:, JOINT["neck"]] - joints[:, 0]
-    cosine = (legs * trunk).sum(-1) / (
-        np.linalg.norm(legs, axis=-1) * np.linalg.norm(trunk, axis=-1)
+def _feet(person: Person, body: Body, pts_s: Array) -> Feet:
+    return Feet(
+        person=person,
+        points=contact_points(body, person.body),
+        joints=person.joints[person.valid].astype(np.float64),
+        times=pts_s[person.track.frame_index],
     )
-    axis = (legs + trunk)[cosine > np.cos(np.deg2rad(IN_LINE_DEG))]
-    return axis / np.linalg.norm(axis, axis=-1, keepdims=True)
 
 
-def upright(axes: Array) -> tuple[Array, float]:
-    """The direction (3,) that most axes (N, 3) agree with, and its standard deviation, degrees.
+def _direction(
+    seen: Sequence[Feet], offsets: Array, options: Options, cues: Sequence[Cue]
+) -> tuple[Array, float, str]:
+    """Up (3,) in the first camera's axes, its standard deviation in degrees, what says so."""
+    if options.up == "camera":
+        up, sigma, made_from = LEVEL, 0.0, "the camera taken as level"
+    else:
+        up, sigma, made_from = _found(seen, offsets, cues)
+    if options.pitch is None and options.roll is None:
+        return up, sigma, made_from
+    pitch, roll = pitch_and_roll(up)
+    pitch = pitch if options.pitch is None else np.deg2rad(options.pitch)
+    roll = roll if options.roll is None else np.deg2rad(options.roll)
+    if options.pitch is not None and options.roll is not None:
+        return up_of(pitch, roll), 0.0, "--pitch and --roll"
+    return up_of(pitch, roll), sigma, made_from + ", and as given"
 
-    Lying and leaning people are outvoted: an axis far from the others counts little. A camera is
-    usually about level, which counts as one more axis of LEVEL_SIGMA_DEG.
-    """
-    if not len(axes):
-        return LEVEL, LEVEL_SIGMA_DEG
-    up = np.median(axes, axis=0)
-    up /= np.linalg.norm(up)
+
+def _found(seen: Sequence[Feet], offsets: Array, cues: Sequence[Cue]) -> tuple[Array, float, str]:
+    """Up (3,), its standard deviation in degrees and what says so, from all there is."""
+    up = LEVEL
+    made_from: dict[str, None] = {}
     for _ in range(ROUNDS):
-        off = np.rad2deg(np.arccos(np.clip(axes @ up, -1, 1)))
-        weight = 1 / (1 + (off / SPREAD_DEG) ** 2) ** 2
-        seen = (weight[:, None] * axes).sum(0) / weight.sum()
-        level = (AXIS_SIGMA_DEG / LEVEL_SIGMA_DEG) ** 2
-        up = seen / np.linalg.norm(seen) + level * LEVEL
+        stand = [cue for feet in seen if (cue := balance_cue(feet.joints, up)) is not None]
+        made_from = {cue.made_from: None for cue in (*stand, *cues)}
+        up, information = fused([*stand, *cues])
+        plane, pull = _plane(seen, offsets, up)
+        if np.trace(plane) > np.trace(information) / 4:
+            made_from |= {"the ground under their feet": None}
+        information = information + plane
+        up = up + np.linalg.solve(information, pull) @ tangents(up)
         up /= np.linalg.norm(up)
-    spread = float(np.sqrt((weight * off**2).sum() / weight.sum() / len(axes)))
-    return up, float(np.hypot(AXIS_SIGMA_DEG, spread))
+    sigma = np.rad2deg(np.sqrt(np.trace(np.linalg.inv(information))))
+    return up, float(sigma), ", ".join(made_from) or "nothing: nobody stands"
 
 
-def _axes(up: Array) -> Array:
-    """Rotation (3, 3) from camera axes to the world's: y up, the camera's view along -z."""
-    forward = np.array([0.0, 0.0, 1.0])
-    if abs(up @ forward) > np.cos(np.deg2rad(5)):  # straight down: the picture's top is forward
-        forward = np.array([0.0, -1.0, 0.0])
-    back = -(forward - (forward @ up) * up)
-    back /= np.linalg.norm(back)
-    return np.stack([np.cross(up, back), up, back])
+def _plane(seen: Sequence[Feet], offsets: Array, up: Array) -> tuple[Array, Array]:
+    """What standing feet say of the ground's slope: information (2, 2) and pull (2,), 1/rad^2.
+
+    Feet that stand on one spot say nothing: there is nothing between them to slope.
+    """
+    matrix, pull = np.zeros((2, 2)), np.zeros(2)
+    R = axes_of(up)
+    middles = []
+    for feet in seen:
+        stances = _stances(feet, R, offsets)
+        if stances:
+            _add_slope(matrix, pull, stances, up, STANCE_DEPTH)
+            places = np.mean([stance.place for stance in stances], 0)
+            middles.append(Stance(place=places, ray=places / np.linalg.norm(places)))
+    if len(middles) > 1:
+        _add_slope(matrix, pull, middles, up, PERSON_DEPTH)
+    return matrix, pull
 
 
-def _lowest(person: Person, R: Array) -> Array:
-    """Height (T,) m, in R's axes, of the lower foot in each frame."""
-    return (person.joints[:, FEET].astype(np.float64) @ R.T)[..., 1].min(1)
+def _add_slope(
+    matrix: Array, pull: Array, stances: Sequence[Stance], up: Array, depth_share: float
+) -> None:
+    """Add the squares of the stances' heights about their mean; depth_share: how distance errs."""
+    places = np.stack([stance.place for stance in stances])
+    rays = np.stack([stance.ray for stance in stances])
+    sigma = HEIGHT_M + depth_share * np.linalg.norm(places, axis=1) * np.abs(rays @ up)
+    weight = 1 / sigma**2
+    place = places - np.average(places, 0, weight)
+    height, along = place @ up, place @ tangents(up).T
+    weight = weight / (1 + (height / sigma) ** 2 / 9) ** 2
+    matrix += (along * weight[:, None]).T @ along
+    pull -= along.T @ (weight * height)
+
+
+def _stances(feet: Feet, R: Array, offsets: Array) -> list[Stance]:
+    """Where a person's foot points stand, in the first camera's axes; R: to the world's."""
+    points = feet.points @ R.T
+    points[..., 1] -= offsets
+    touch = contacts(points, float(np.quantile(points[..., 1].min(1), LOWEST_SHARE)), feet.times)
+    times = spaced_times(feet.times)
+    found = []
+    for i in range(touch.shape[1]):
+        for stance in runs(touch[:, i] > 0.5):
+            if np.ptp(times[stance]) >= STANCE_S:
+                place = points[stance, i].mean(0) @ R
+                found.append(Stance(place=place, ray=place / np.linalg.norm(place)))
+    return found
+
+
+def _floor(seen: Sequence[Feet], R: Array, offsets: Array) -> float:
+    """The ground's height, m, in R's axes: the middle of what touches it, by probability."""
+    heights, weights, lows = [], [], []
+    for feet in seen:
+        points = feet.points @ R.T
+        points[..., 1] -= offsets
+        lowest = points[..., 1].min(1)
+        lows.append(lowest)
+        touch = contacts(points, float(np.quantile(lowest, LOWEST_SHARE)), feet.times)
+        heights.append(points[..., 1].ravel())
+        weights.append(np.where(touch > 0.5, touch, 0).ravel())
+    height, weight = np.concatenate(heights), np.concatenate(weights)
+    if not weight.any():  # nobody stands
+        return float(np.quantile(np.concatenate(lows), LOWEST_SHARE))
+    order = np.argsort(height)
+    mass = np.cumsum(weight[order])
+    return float(height[order][np.searchsorted(mass, mass[-1] / 2)])

@@ -14,7 +14,7 @@ from hpsvid.common.weights import imported_source, shipped_hashes
 from hpsvid.edit import select_tracks
 from hpsvid.errors import InputError, NoPersonError
 from hpsvid.ik import Solver
-from hpsvid.motion.world import find_world
+from hpsvid.motion.world import find_world, with_contacts
 from hpsvid.official.hybrik_evidence import check_official
 from hpsvid.official.niki_network import OFFICIAL
 from hpsvid.options import Options
@@ -60,7 +60,8 @@ def make_motion(clip: Clip, body: Body, options: Options, clock: StageClock) -> 
     if not people:
         raise NoPersonError(_nobody(clip, len(pts_s), options))
     with clock.stage("ground", len(pts_s)):
-        world = find_world(people, len(pts_s), options)
+        world = find_world(people, body, pts_s, options)
+        people = [with_contacts(person, body, world, pts_s) for person in people]
     return Motion(
         clip=clip,
         pts_s=pts_s,

@@ -71,7 +71,7 @@ def test_the_ground_and_contacts_come_back_and_files_without_them_are_read(
 ) -> None:
     motion = make_motion(body)
     contacts = np.random.default_rng(0).random((len(motion.people[0].track), 4)).astype(np.float32)
-    world = find_world(motion.people, len(motion.pts_s), Options())
+    world = find_world(motion.people, body, motion.pts_s, Options())
     people = (dataclasses.replace(motion.people[0], contacts=contacts), *motion.people[1:])
     motion = dataclasses.replace(motion, world=world, people=people)
     write_motion(motion, tmp_path / "a.npz")

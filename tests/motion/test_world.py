@@ -10,16 +10,23 @@ from hpsvid.body.model import Body
 from hpsvid.body.world import in_world, to_world
 from hpsvid.errors import InputError
 from hpsvid.motion.person import of_height
-from hpsvid.motion.world import find_world, pitch_and_roll, up_of, upright
+from hpsvid.motion.upright import LEAN_RAD, Cue, fused
+from hpsvid.motion.world import find_world, pitch_and_roll, up_of, with_contacts
 from hpsvid.options import Options
 from hpsvid.types import BodyParams, Person
 from tests.factories import make_motion, make_person
 
 FRAMES = 20
+TIMES = np.arange(FRAMES) / 30
 
 
 def standing(body: Body, up: np.ndarray, *, person_id: int = 0, at_m: float = 0.0) -> Person:
-    """A person in rest pose on a camera's ground, whose up is this, beside the view's middle."""
+    """A person in rest pose on a camera's ground, whose up is this, beside the view's middle.
+
+    Leans away from the camera as the engine sees those who stand upright.
+    """
+    away = np.array([0.0, 0, 1]) - up[2] * up
+    up = np.cos(LEAN_RAD) * up + np.sin(LEAN_RAD) * away / np.linalg.norm(away)
     axis = np.cross([0.0, 1, 0], up)
     turn = np.linalg.norm(axis)
     K = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]]) / turn
@@ -37,46 +44,50 @@ def standing(body: Body, up: np.ndarray, *, person_id: int = 0, at_m: float = 0.
 def test_people_who_stand_say_which_way_is_up(body: Body, pitch: float, roll: float) -> None:
     up = up_of(np.deg2rad(pitch), np.deg2rad(roll))
     people = [standing(body, up, person_id=i, at_m=i) for i in range(2)]
-    world = find_world(people, FRAMES, Options())
-    assert np.rad2deg(np.arccos(world.up @ up)) < 3
+    world = find_world(people, body, TIMES, Options())
+    assert np.rad2deg(np.arccos(world.up @ up)) < 4
     for person in people:
         soles = to_world(body.vertices_of(person.body), world, person.track.frame_index)
-        assert abs(soles[..., 1].min()) < 0.06  # on the ground
+        assert abs(soles[..., 1].min()) < 0.08  # on the ground
     assert np.allclose(np.rad2deg(pitch_and_roll(up)), (pitch, roll))
 
 
 def test_the_first_person_begins_above_the_origin_and_the_camera_looks_forward(body: Body) -> None:
     person = standing(body, up_of(0.3, 0.1))
-    world = find_world([person], FRAMES, Options())
+    world = find_world([person], body, TIMES, Options())
     pelvis = to_world(person.joints[:1, :1], world, person.track.frame_index[:1])[0, 0]
     assert np.allclose(pelvis[[0, 2]], 0, atol=1e-6)
     assert world.t[0, 2] > 3  # the camera: before the person
     assert (world.R[0] @ [0, 0, 1])[2] < 0  # and looks along -z
 
 
-def test_those_who_lie_are_outvoted() -> None:
-    rng = np.random.default_rng(0)
-    stand = np.array([0.0, -1, 0]) + rng.normal(0, 0.05, (60, 3))
-    lie = np.array([1.0, 0, 0]) + rng.normal(0, 0.05, (40, 3))
-    axes = np.concatenate([stand, lie])
-    up, sigma = upright(axes / np.linalg.norm(axes, axis=1, keepdims=True))
-    assert np.rad2deg(np.arccos(-up[1])) < 2
-    assert 2 < sigma < 8
+def test_a_cue_far_from_the_others_is_outvoted_and_sure_ones_count_more() -> None:
+    def cue(pitch: float, roll: float, sigma: float) -> Cue:
+        up = up_of(np.deg2rad(pitch), np.deg2rad(roll))
+        return Cue(up=up, pitch_deg=sigma, roll_deg=sigma, made_from="")
+
+    agreed = [cue(20, 3, 3), cue(22, 5, 3), cue(21, 4, 3)]
+    alone, _ = fused(agreed)
+    up, information = fused([*agreed, cue(-30, 60, 3)])
+    assert np.rad2deg(np.arccos(up @ alone)) < 1.5
+    assert np.rad2deg(np.sqrt(np.linalg.inv(information)[0, 0])) < 3
+    up, _ = fused([cue(20, 0, 5), cue(10, 0, 0.5)])
+    assert abs(np.rad2deg(pitch_and_roll(up)[0]) - 10) < 0.5
 
 
 def test_what_the_user_says_of_the_camera_holds(body: Body) -> None:
     person = standing(body, up_of(0.4, 0.2))
-    level = find_world([person], FRAMES, Options(up="camera"))
+    level = find_world([person], body, TIMES, Options(up="camera"))
     assert np.allclose(level.up, [0, -1, 0])
-    given = find_world([person], FRAMES, Options(pitch=10, roll=-5))
+    given = find_world([person], body, TIMES, Options(pitch=10, roll=-5))
     assert np.allclose(given.up, up_of(np.deg2rad(10), np.deg2rad(-5)))
-    one = find_world([person], FRAMES, Options(pitch=10))
+    one = find_world([person], body, TIMES, Options(pitch=10))
     assert np.allclose(np.rad2deg(pitch_and_roll(one.up))[0], 10)
 
 
 def test_a_person_in_the_world_has_its_joints_there(body: Body) -> None:
     motion = make_motion(body, people=2)
-    world = find_world(motion.people, len(motion.pts_s), Options())
+    world = find_world(motion.people, body, motion.pts_s, Options())
     rng = np.random.default_rng(3)  # a camera that moves
     turned, _ = np.linalg.qr(rng.normal(size=(len(motion.pts_s), 3, 3)))
     world = replace(world, R=turned * np.linalg.det(turned)[:, None, None])
@@ -107,3 +118,17 @@ def test_a_person_is_as_tall_as_the_user_says(body: Body) -> None:
 def test_heights_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"expected metres from 0\.5 to 2\.5"):
         Options(height=text)
+
+
+def test_heels_and_balls_touch_the_ground_where_they_rest_on_it(body: Body) -> None:
+    person = standing(body, up_of(0.2, 0.1))
+    lifted = person.body.rotmats.copy()
+    bend = np.deg2rad(80.0)
+    lifted[10:, 4] = [[1, 0, 0], [0, np.cos(bend), -np.sin(bend)], [0, np.sin(bend), np.cos(bend)]]
+    person = make_person(body, replace(person.body, rotmats=lifted))
+    world = find_world([person], body, TIMES, Options())
+    found = with_contacts(person, body, world, TIMES).contacts
+    assert found is not None
+    assert (found[:8] > 0.5).all()  # both feet
+    assert (found[12:, :2] < 0.1).all()  # the left one is in the air
+    assert (found[12:, 2:] > 0.5).all()
