@@ -284,12 +284,12 @@ class ExportOptions(_Checked):
     ] = None  # None: the clip's own rate
     rig: Annotated[RigName, Flag(help="Names of the joints.", panel=OUTPUT)] = "smpl"
     frame: Annotated[
-        FrameName,
+        FrameName | None,
         Flag(
-            help="Where people are: before the camera, on the ground, or on the spot.",
+            help="Where people are: on the ground (world), before the camera, or on the spot.",
             panel=OUTPUT,
         ),
-    ] = "camera"
+    ] = None  # None: the world; the camera where an old result does not say where the ground is
     up_axis: Annotated[
         AxisName | None,
         Flag(help="The axis that points up (each format has its own default).", panel=OUTPUT),

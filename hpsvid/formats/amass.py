@@ -1,8 +1,8 @@
 """AMASS's npz (Mahmood et al., ICCV 2019) in SMPL-H's layout, one file a person.
 
-z is up and the person is seen from -y: the camera's view direction becomes +y. The camera is
-taken as level: where it was pitched or rolled, the figure leans by that angle. `betas` are those
-of the body that hpsvid used (`body_model`): SMPL's own only when that was a SMPL file.
+z is up, the ground at 0, and the person is seen from -y: the camera looks along +y. In the camera's
+frame it is taken as level: where it was pitched or rolled, the figure leans by that angle. `betas`
+are those of the body that hpsvid used (`body_model`): SMPL's own only when that was a SMPL file.
 """
 
 from pathlib import Path

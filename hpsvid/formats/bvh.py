@@ -1,9 +1,10 @@
 """Biovision hierarchy files (.bvh), one a person: y up, centimetres, rest pose = T-pose.
 
-The world is the camera's, turned by half a circle about x: x right, y up, z towards the camera.
-The camera is taken as level: where it was pitched or rolled, the figure leans by that angle.
-A file starts with its person's first frame: BVH has no key for an offset in time. Blender takes
-a unit for a metre, so import with `global_scale=0.01`.
+People stand on the floor, y = 0, the camera looking along -z. In the camera's frame the world is
+the camera's, turned by half a circle about x, and the camera is taken as level: where it was
+pitched or rolled, the figure leans by that angle. A file starts with its person's first frame: BVH
+has no key for an offset in time. Blender takes a unit for a metre, so import with
+`global_scale=0.01`.
 """
 
 from pathlib import Path

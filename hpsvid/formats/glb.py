@@ -83,7 +83,7 @@ def glb_of(people: Sequence[Figure], motion: Motion, body: Body, options: Export
         scene.add_camera(motion, options, start_s, end_s)
     fps = people[0].fps if people else float(motion.clip.fps)
     return scene.file({
-        "fps": fps, "start_s": start_s, "frame": options.frame,
+        "fps": fps, "start_s": start_s, "frame": options.frame or "camera",
         "clip": motion.clip.path.name, "hpsvid_version": motion.provenance.hpsvid_version,
     })  # fmt: skip
 
@@ -144,7 +144,7 @@ class _Scene:
         })  # fmt: skip
         node = self._node({"name": "camera", "camera": 0})
         self.roots.append(node)
-        if options.frame == "camera":
+        if options.frame != "world":
             return
         world = world_of(motion)
         kept = np.flatnonzero((motion.pts_s >= start_s) & (motion.pts_s <= end_s))

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpsvid.body.model import Body
@@ -34,6 +34,8 @@ class Target:
     def write(self, row: Format, motion: Motion, body: Body, options: ExportOptions) -> list[Path]:
         """Write the motion in the format `row`; the files, each whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        if options.frame is None:
+            options = replace(options, frame="camera" if motion.world is None else "world")
         if self.file is None or (row.each(options) and len(motion.people) > 1):
             return row.write(motion, body, self.folder, self.stem, options)
         stage = Stage(self.file)  # a folder, in which the file has the name that it would have

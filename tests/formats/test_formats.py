@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from hpsvid.body.model import Body
 from hpsvid.body.world import in_world
@@ -17,10 +18,11 @@ from hpsvid.formats import FORMATS, check_formats, check_options
 from hpsvid.formats.amass import write_amass
 from hpsvid.formats.npz import read_motion, write_motion
 from hpsvid.formats.ownership import written_by_hpsvid
+from hpsvid.formats.target import target_for
 from hpsvid.mocap.amass import read_mocap
 from hpsvid.motion.world import find_world
-from hpsvid.options import ExportOptions, FormatName, Options
-from hpsvid.types import BodyParams, Provenance
+from hpsvid.options import ExportOptions, FormatName, FrameName, Options
+from hpsvid.types import BodyParams, Motion, Provenance
 from tests.factories import make_motion, make_params, make_person
 
 CAMERA_TO_Y_UP = np.diag([1.0, -1, -1])
@@ -90,6 +92,42 @@ def test_the_ground_and_contacts_come_back_and_files_without_them_are_read(
         np.savez(tmp_path / "wrong.npz", allow_pickle=False, **(arrays | {key: value}))
         with pytest.raises(InputError, match=said):
             read_motion(tmp_path / "wrong.npz")
+
+
+@pytest.mark.parametrize("name", ["bvh", "amass", "glb"])
+def test_people_stand_on_the_ground_unless_the_camera_is_asked_for(
+    tmp_path: Path, body: Body, name: FormatName
+) -> None:
+    motion = make_motion(body, people=1)
+    world = find_world(motion.people, body, motion.pts_s, Options())
+    grounded = dataclasses.replace(motion, world=world)
+
+    def written(motion: Motion, frame: FrameName | None) -> bytes:
+        target = target_for(tmp_path / str(len(list(tmp_path.iterdir()))), "x", [FORMATS[name]])
+        (path,) = target.write(FORMATS[name], motion, body, ExportOptions(frame=frame))
+        return path.read_bytes()
+
+    assert written(grounded, None) == written(grounded, "world")
+    assert written(grounded, "camera") == written(motion, None) == written(motion, "camera")
+    assert written(grounded, None) != written(grounded, "camera")
+
+
+def test_the_feet_of_amass_are_at_0_with_z_up(tmp_path: Path, body: Body) -> None:
+    upright = make_params(12, 0, turn=0.05)
+    motion = dataclasses.replace(make_motion(body, 0), people=(make_person(body, upright),))
+    world = find_world(motion.people, body, motion.pts_s, Options())
+    (path,) = write_amass(
+        dataclasses.replace(motion, world=world), body, tmp_path, "x", ExportOptions(frame="world")
+    )
+    with np.load(path) as data:
+        trans = data["trans"]
+        root = Rotation.from_rotvec(data["root_orient"]).as_matrix()
+    rotmats = upright.rotmats.copy()
+    rotmats[:, 0] = root
+    placed = BodyParams(rotmats=rotmats, betas=upright.betas, transl=trans.astype(np.float32))
+    height = body.vertices_of(placed)[..., 2]
+    assert abs(np.median(height.min(1))) < 0.05
+    assert (height.max(1) > 1.2).all()
 
 
 @pytest.mark.parametrize("own", [{}, {"solver": "niki", "seed": None, "lifter": None}])
