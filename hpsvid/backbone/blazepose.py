@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import expit
 
+from hpsvid.backbone import Network
 from hpsvid.backbone.crop import SIDE, Crop, crop_along_axis, crop_around_box
 from hpsvid.backbone.flips import unflip
 from hpsvid.backbone.landmarks import Landmarks
@@ -67,6 +68,7 @@ class BlazePose:
     ) -> None:
         self.name = "blazepose_full" if fast else "blazepose_heavy"
         self._session = load_onnx(self.name, threads)
+        self.network: Network = self._answer
         self._tracks = list(tracks)
         self._looks_hz = looks_hz
         self._last_s = self._last_look_s = -np.inf  # of the frames so far
@@ -163,15 +165,8 @@ class BlazePose:
         """Run the network on all crops at once."""
         if not crops:
             return []
-        pixels = np.stack([crop.cut(rgb) for crop in crops]).astype(np.float32) / 255
-        landmarks, score, world, heatmaps = self._session.run(
-            ["landmarks", "score", "world", "heatmaps"], {"crops": pixels}
-        )
-        landmarks = np.asarray(landmarks).reshape(-1, N_OUTPUTS, 5)
-        points = refine(landmarks[..., :2], np.asarray(heatmaps))
-        world = np.asarray(world).reshape(-1, N_OUTPUTS, 3)[:, :N_LANDMARKS]
-        score = np.asarray(score)[:, 0]
-        chance = expit(landmarks[:, :N_LANDMARKS, 3:])
+        pixels = np.stack([crop.cut(rgb) for crop in crops])
+        points, world, chance, score = self.network(pixels)
         return [
             Look(
                 image=crop.to_image(points[i]),
@@ -182,6 +177,22 @@ class BlazePose:
             )
             for i, crop in enumerate(crops)
         ]
+
+    def _answer(self, pixels: Array) -> tuple[Array, Array, Array, Array]:
+        """What the network says about crops (N, 256, 256, 3) uint8.
+
+        Landmarks (N, 39, 2) crop px, (N, 33, 3) m, chances (N, 33, 2) to be visible and present,
+        score (N,).
+        """
+        landmarks, score, world, heatmaps = self._session.run(
+            ["landmarks", "score", "world", "heatmaps"],
+            {"crops": pixels.astype(np.float32) / 255},
+        )
+        landmarks = np.asarray(landmarks).reshape(-1, N_OUTPUTS, 5)
+        points = refine(landmarks[..., :2], np.asarray(heatmaps))
+        world = np.asarray(world).reshape(-1, N_OUTPUTS, 3)[:, :N_LANDMARKS]
+        chance = expit(landmarks[:, :N_LANDMARKS, 3:])
+        return points, world, chance, np.asarray(score)[:, 0]
 
 
 def refine(points: Array, heatmaps: Array) -> Array:
