@@ -251,6 +251,11 @@ class Options(_Checked):
         return of
 
     @property
+    def lifter_in_use(self) -> LifterName:
+        """The lifter that works: the learned one reads the large network's inner maps."""
+        return "geometric" if self.small_network else self.lifter
+
+    @property
     def small_network(self) -> bool:
         """Whether the smaller image network looks.
 

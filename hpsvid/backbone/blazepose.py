@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import expit
 
-from hpsvid.backbone import Network
 from hpsvid.backbone.crop import SIDE, Crop, crop_along_axis, crop_around_box
 from hpsvid.backbone.flips import unflip
+from hpsvid.backbone.inner_maps import CHANNELS, READ, Reader, read_maps
 from hpsvid.backbone.landmarks import Landmarks
 from hpsvid.body.skeleton import LIMB_LANDMARKS
 from hpsvid.common.boxes import iou
@@ -41,6 +41,8 @@ class Look:
     visibility: Array  # (33,)
     presence: Array  # (33,)
     score: float
+    crop: Crop  # that was looked at
+    inner: Array | None = None  # (19, Q) what the reader keeps of the inner maps
 
     def next_crop(self) -> Crop:
         """The crop that the auxiliary landmarks ask for."""
@@ -55,6 +57,7 @@ class BlazePose:
     threads: on the CPU; None takes all cores (with two, heavy takes 13 ms a crop instead of 24).
     looks_hz: how often the network looks, and at each track's ends besides; None: at every frame.
     It goes by the frames' times: a clip whose frames come now fast, now slowly is seen as often.
+    reader: what to keep of the heavy network's inner maps; None: nothing.
     Raises WeightsError when the network's file is missing or damaged.
     """
 
@@ -65,17 +68,18 @@ class BlazePose:
         fast: bool = False,
         threads: int | None = None,
         looks_hz: float | None = None,
+        reader: Reader | None = None,
     ) -> None:
         self.name = "blazepose_full" if fast else "blazepose_heavy"
         self._session = load_onnx(self.name, threads)
-        self.network: Network = self._answer
         self._tracks = list(tracks)
         self._looks_hz = looks_hz
+        self.reader = reader
         self._last_s = self._last_look_s = -np.inf  # of the frames so far
         self._first = [int(track.frame_index[0]) for track in tracks]
         self._ends = {int(track.frame_index[end]) for track in tracks for end in (0, -1)}
         self._crops: list[Crop | None] = [None] * len(tracks)
-        self._landmarks = [_blank(track) for track in tracks]
+        self._landmarks = [self._blank(track) for track in tracks]
         self._looked = [np.zeros(len(track), bool) for track in tracks]
         self.pts_s = [np.zeros(len(track)) for track in tracks]  # of each track's frames, s
 
@@ -87,6 +91,12 @@ class BlazePose:
             "sha256": read_manifest()[self.name].sha256,
             "looks_hz": "all" if self._looks_hz is None else str(self._looks_hz),
         }
+
+    def blank_inner(self, *frames: int) -> Array | None:
+        """Zeros (*frames, 19, Q) where the reader's words go; None without a reader."""
+        if self.reader is None:
+            return None
+        return np.zeros((*frames, len(READ), self.reader.width), np.float16)
 
     def observe(self, frames: Frames) -> None:
         """Look at the next frames of the clip."""
@@ -101,6 +111,20 @@ class BlazePose:
                 self._landmarks, self._looked, self.pts_s, strict=True
             )
         ]
+
+    def _blank(self, track: Track) -> Landmarks:
+        n = len(track)
+        return Landmarks(
+            track_id=track.id,
+            frame_index=track.frame_index,
+            image=np.zeros((n, N_LANDMARKS, 2), np.float32),
+            world=np.zeros((n, N_LANDMARKS, 3), np.float32),
+            visibility=np.zeros((n, N_LANDMARKS), np.float32),
+            presence=np.zeros((n, N_LANDMARKS), np.float32),
+            score=np.zeros(n, np.float32),
+            lean=np.zeros(n, np.float32) if self.reader else None,
+            inner=self.blank_inner(n),
+        )
 
     def _observe(self, rgb: Array, index: int, pts: float) -> None:
         alive = [
@@ -125,6 +149,9 @@ class BlazePose:
                 landmarks.visibility[place] = look.visibility
                 landmarks.presence[place] = look.presence
                 landmarks.score[place] = look.score
+                if landmarks.lean is not None and landmarks.inner is not None:
+                    landmarks.lean[place] = look.crop.angle
+                    landmarks.inner[place] = look.inner
 
     def _is_due(self, pts: float) -> bool:
         """Whether a look at this frame comes nearer to the asked rate than one at the next."""
@@ -165,8 +192,20 @@ class BlazePose:
         """Run the network on all crops at once."""
         if not crops:
             return []
-        pixels = np.stack([crop.cut(rgb) for crop in crops])
-        points, world, chance, score = self.network(pixels)
+        pixels = np.stack([crop.cut(rgb) for crop in crops]).astype(np.float32) / 255
+        inner_names = list(CHANNELS) if self.reader else []
+        landmarks, score, world, heatmaps, *maps = self._session.run(
+            ["landmarks", "score", "world", "heatmaps", *inner_names], {"crops": pixels}
+        )
+        landmarks = np.asarray(landmarks).reshape(-1, N_OUTPUTS, 5)
+        points = refine(landmarks[..., :2], np.asarray(heatmaps))
+        world = np.asarray(world).reshape(-1, N_OUTPUTS, 3)[:, :N_LANDMARKS]
+        score = np.asarray(score)[:, 0]
+        chance = expit(landmarks[:, :N_LANDMARKS, 3:])
+        inner = None
+        if self.reader:
+            maps = [np.asarray(values) for values in maps]
+            inner = self.reader(read_maps(maps, points[:, :N_LANDMARKS]))
         return [
             Look(
                 image=crop.to_image(points[i]),
@@ -174,25 +213,11 @@ class BlazePose:
                 visibility=chance[i, :, 0],
                 presence=chance[i, :, 1],
                 score=float(score[i]),
+                crop=crop,
+                inner=None if inner is None else inner[i],
             )
             for i, crop in enumerate(crops)
         ]
-
-    def _answer(self, pixels: Array) -> tuple[Array, Array, Array, Array]:
-        """What the network says about crops (N, 256, 256, 3) uint8.
-
-        Landmarks (N, 39, 2) crop px, (N, 33, 3) m, chances (N, 33, 2) to be visible and present,
-        score (N,).
-        """
-        landmarks, score, world, heatmaps = self._session.run(
-            ["landmarks", "score", "world", "heatmaps"],
-            {"crops": pixels.astype(np.float32) / 255},
-        )
-        landmarks = np.asarray(landmarks).reshape(-1, N_OUTPUTS, 5)
-        points = refine(landmarks[..., :2], np.asarray(heatmaps))
-        world = np.asarray(world).reshape(-1, N_OUTPUTS, 3)[:, :N_LANDMARKS]
-        chance = expit(landmarks[:, :N_LANDMARKS, 3:])
-        return points, world, chance, np.asarray(score)[:, 0]
 
 
 def refine(points: Array, heatmaps: Array) -> Array:
@@ -220,19 +245,6 @@ def refine(points: Array, heatmaps: Array) -> Array:
     sure = mass.max((-2, -1)) >= 0.5
     on_map = ((cell >= 0) & (cell < side)).all(-1)
     return np.where((sure & on_map)[..., None], middle / total[..., None] * stride, points)
-
-
-def _blank(track: Track) -> Landmarks:
-    n = len(track)
-    return Landmarks(
-        track_id=track.id,
-        frame_index=track.frame_index,
-        image=np.zeros((n, N_LANDMARKS, 2), np.float32),
-        world=np.zeros((n, N_LANDMARKS, 3), np.float32),
-        visibility=np.zeros((n, N_LANDMARKS), np.float32),
-        presence=np.zeros((n, N_LANDMARKS), np.float32),
-        score=np.zeros(n, np.float32),
-    )
 
 
 def hull(look: Look, width: int, height: int) -> Array:
@@ -307,6 +319,10 @@ def fill_between_looks(landmarks: Landmarks, looked: Array, pts_s: Array) -> Lan
 
     score = landmarks.score.copy()
     score[between] = np.minimum(score[before], score[after])
+    if landmarks.lean is not None and landmarks.inner is not None:
+        lean = landmarks.lean.copy()
+        lean[between] = lean[before]  # an angle may jump by a whole turn
+        landmarks = replace(landmarks, lean=lean, inner=filled(landmarks.inner))
     return replace(
         landmarks,
         image=filled(landmarks.image),

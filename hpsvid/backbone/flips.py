@@ -1,7 +1,10 @@
 """Find frames in which the landmark network swapped left and right, and swap them back."""
 
+from dataclasses import replace
+
 import numpy as np
 
+from hpsvid.backbone.inner_maps import MIRROR as SWAP
 from hpsvid.backbone.landmarks import Landmarks
 from hpsvid.body.skeleton import BLAZEPOSE, LANDMARK, LIMB_LANDMARKS
 from hpsvid.types import N_LANDMARKS, Array
@@ -10,6 +13,7 @@ FLIP_MEMORY_S = 0.3  # nobody turns round faster, so older frames say nothing ab
 FLIP_RATIO = 0.5  # swapped landmarks must be twice as near to the past, in picture and in space
 
 MIRROR = np.array(BLAZEPOSE.mirror)
+BY_LANDMARK = ("image", "world", "visibility", "presence")  # what `Landmarks` has 33 of a frame
 TORSO = np.array(
     [LANDMARK[name] for name in ("left_shoulder", "right_shoulder", "left_hip", "right_hip")]
 )
@@ -26,14 +30,11 @@ def unflip(landmarks: Landmarks, pts_s: Array) -> Landmarks:
     swapped = find_flips(landmarks.image, landmarks.world, landmarks.score, pts_s)
     order = np.where(swapped[:, None], MIRROR, np.arange(N_LANDMARKS))
     rows = np.arange(len(landmarks))[:, None]
-    return Landmarks(
-        track_id=landmarks.track_id,
-        frame_index=landmarks.frame_index,
-        image=landmarks.image[rows, order],
-        world=landmarks.world[rows, order],
-        visibility=landmarks.visibility[rows, order],
-        presence=landmarks.presence[rows, order],
-        score=landmarks.score,
+    inner = landmarks.inner
+    return replace(
+        landmarks,
+        **{name: getattr(landmarks, name)[rows, order] for name in BY_LANDMARK},
+        inner=None if inner is None else np.where(swapped[:, None, None], inner[:, SWAP], inner),
     )
 
 

@@ -1,7 +1,7 @@
 """33 landmarks of a track to the evidence that a solver reads, by geometry alone.
 
 The seam for a learned lifter: Landmarks in, Observations out. The landmarks of the limbs lie
-within a centimetre of the body's joints; trunk, head, hands and feet are placed as rigid pieces
+within two centimetres of the body's joints; trunk, head, hands and feet are placed as rigid pieces
 of the rest body. What the landmarks do not show (how the trunk
 bends between hips and shoulders, how a turn spreads over spine, neck and forearm) follows the
 mean of motion capture (CMU and HDM05, 5,077 frames of the training split).

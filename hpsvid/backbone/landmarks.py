@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from hpsvid.backbone.inner_maps import READ
 from hpsvid.types import N_LANDMARKS, Array, check_array
 
 
@@ -20,6 +21,8 @@ class Landmarks:
     visibility: Array  # (T, 33) float32 in [0, 1]
     presence: Array  # (T, 33) float32 in [0, 1]
     score: Array  # (T,) float32: probability that the crop holds a person; 0 = not seen
+    lean: Array | None = None  # (T,) float32 rad, the crop's up direction, clockwise; see Crop
+    inner: Array | None = None  # (T, 19, Q) float16, what a lifter keeps of the inner maps
 
     def __post_init__(self) -> None:
         check_array(self, "frame_index", (None,), "i")
@@ -29,6 +32,9 @@ class Landmarks:
         check_array(self, "visibility", (n, N_LANDMARKS), "f")
         check_array(self, "presence", (n, N_LANDMARKS), "f")
         check_array(self, "score", (n,), "f")
+        if self.lean is not None and self.inner is not None:
+            check_array(self, "lean", (n,), "f")
+            check_array(self, "inner", (n, len(READ), None), "f")
 
     def __len__(self) -> int:
         return len(self.frame_index)

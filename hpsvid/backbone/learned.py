@@ -1,18 +1,19 @@
 """33 landmarks of a track to the evidence that a solver reads, by a network trained on renders.
 
-A temporal convolutional network in the person's own view: axes turned so that the optical axis
-runs through the hips, as the landmark network itself saw the crop. It reads landmarks in metres
-(the network's own 3D, and the 2D ones carried to the hips' depth) at a steady 30 Hz and answers
-for every frame. Trained by `hpsvid train lifter` on what the landmark network says of rendered
-motion capture; see weights/lifter.md.
+A temporal convolutional network in the upright crop's view: axes turned so that the optical axis
+runs through the hips and the body stands upright, as the landmark network itself saw it. It reads
+landmarks in metres (the network's own 3D, and the 2D ones carried to the hips' depth) and what was
+kept of the landmark network's inner maps, 15 times a second, and answers for every frame. Trained
+by `hpsvid train lifter` on what the landmark network sees of rendered, clothed people; see
+weights/lifter.md.
 """
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import torch
 from scipy.interpolate import CubicSpline
-from scipy.ndimage import uniform_filter1d
 from torch import Tensor
 
 from hpsvid.backbone.geometric import UNSEEN_SIGMA_M, fit_betas, place_in_camera
@@ -21,10 +22,10 @@ from hpsvid.backbone.lifter_network import (
     CHUNK,
     Lifted,
     Lifter,
+    crop_turn,
     load_lifter,
     make_view,
     run,
-    view_turn,
 )
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import LIMB_JOINTS, LIMB_LANDMARKS
@@ -41,7 +42,7 @@ from hpsvid.types import (
     Observations,
 )
 
-RATE_HZ = 30.0  # the network's own frame rate
+RATE_HZ = 15.0  # the network's own frame rate, which is how often the landmark network looks
 FAR_S = 0.3  # a moment further from any seen frame counts as not seen
 
 
@@ -72,20 +73,26 @@ def lift(
     valid = landmarks.score > 0
     if not valid.any():
         return _nothing(landmarks)
+    if landmarks.lean is None or landmarks.inner is None:
+        raise ValueError("landmarks without inner maps; the geometric lifter reads them")
     times = spaced_times(bridged(pts_s))
     grid = times[0] + np.arange(int(np.ceil((times[-1] - times[0]) * RATE_HZ)) + 1) / RATE_HZ
     rays = _rays(landmarks.image, camera)
     valid_times = times[valid]
-    points, slopes, visibility, presence = (
-        torch.from_numpy(_on_grid(series[valid], valid_times, grid))
-        for series in (landmarks.world, rays, landmarks.visibility, landmarks.presence)
-    )
-    gap = np.abs(valid_times[nearest(grid, valid_times)] - grid)
-    near = torch.from_numpy((gap <= FAR_S).astype(np.float32))
-    view = make_view(points, slopes, visibility, presence, near)
-    answer = _back(run(model, view, chunk), grid, times)
-    turn = view_turn(torch.from_numpy(fill_gaps(rays, valid, times)))
-    joints = answer.joints @ turn.mT
+    points, slopes, visibility, presence, inner = (
+        torch.from_numpy(interpolate(grid, valid_times, series[valid]).astype(np.float32))
+        for series in (
+            landmarks.world, rays, landmarks.visibility, landmarks.presence, landmarks.inner
+        )
+    )  # fmt: skip
+    near = nearest(grid, valid_times)
+    lean = torch.from_numpy(landmarks.lean[valid][near])
+    view = make_view(points, slopes, (visibility, presence), lean, inner)
+    gap = np.abs(valid_times[near] - grid)
+    view = replace(view, seen=torch.from_numpy((gap <= FAR_S).astype(np.float32)))
+    # of every answer's own view, as the crop's lean may jump from look to look
+    answer = _back(_in_camera(run(model, view, chunk), crop_turn(slopes, lean)), grid, times)
+    joints = answer.joints
     chance = torch.from_numpy(landmarks.visibility * landmarks.presence * valid[:, None])
     pelvis = place_in_camera(
         joints[:, LIMB_JOINTS],
@@ -112,18 +119,9 @@ def lift(
     )
 
 
-def _on_grid(series: Array, times: Array, grid: Array) -> Array:
-    """A series (T, ...) at times (T,) s, at the moments `grid` (G,) s, float32.
-
-    Linear in between; of faster clips, as many frames are averaged first as fall on one moment.
-    """
-    rows = series.reshape(len(series), -1).astype(np.float64)
-    spacing = np.median(np.diff(times)) if len(times) > 1 else 1 / RATE_HZ
-    together = max(1, round(1 / (RATE_HZ * spacing)))
-    if together > 1:  # times too, so that an even count shifts nothing
-        rows = uniform_filter1d(rows, together, axis=0, mode="nearest")
-        times = uniform_filter1d(times, together, mode="nearest")
-    return interpolate(grid, times, rows).reshape(len(grid), *series.shape[1:]).astype(np.float32)
+def _in_camera(lifted: Lifted, turn: Tensor) -> Lifted:
+    """The answer (T, ...) in camera axes; turn: (T, 3, 3)."""
+    return replace(lifted, joints=lifted.joints @ turn.mT)
 
 
 def _back(answer: Lifted, grid: Array, times: Array) -> Lifted:

@@ -8,15 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from hpsvid.backbone.geometric import place_in_camera
+from hpsvid.backbone.inner_maps import CLAMP, MIRROR, N_CHANNELS, READ, LinearReader
 from hpsvid.body.skeleton import BLAZEPOSE, LANDMARK, SMPL, mirror_points, mirror_twists
 from hpsvid.common.checkpoints import load_weights, read_config, save_weights
-from hpsvid.common.geometry import rotation_to_ray
+from hpsvid.common.geometry import axis_angle_to_matrix, rotation_to_ray
+from hpsvid.common.records import join, take
 from hpsvid.types import N_BETAS, N_JOINTS, N_LANDMARKS, N_TWISTS
 
 CHUNK = 4096  # grid frames at a time; the result does not depend on it
-FEATURES = N_LANDMARKS * 7 + 2  # own 3D, flat 2D, visibility, presence; nearness, seen
 SIGMA_RANGE_M = (0.005, 1.0)
 PER_METRE = 3.0  # brings metres to the network's scale
+DROPOUT = 0.2  # in training
 
 HIPS = (LANDMARK["left_hip"], LANDMARK["right_hip"])
 
@@ -26,23 +28,30 @@ class LifterConfig:
     """Size of the network; stored in the checkpoint's metadata."""
 
     width: int = 256
-    dilations: tuple[int, ...] = (1, 2, 4, 8, 1)
+    dilations: tuple[int, ...] = (1, 2, 4, 1)
+    kept: int = 24  # numbers that are kept of the inner maps, a landmark
 
     @property
     def reach(self) -> int:
         """Frames to each side that an answer depends on."""
         return sum(self.dilations)
 
+    @property
+    def features(self) -> int:
+        """Numbers a frame: own 3D, flat 2D, visibility, presence; nearness, lean; inner maps."""
+        return N_LANDMARKS * 7 + 3 + len(READ) * self.kept
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class View:
-    """Landmarks as the network reads them, in the person's own view; any leading dimensions."""
+    """Landmarks as the network reads them, in the upright crop's view; any leading dimensions."""
 
     points: Tensor  # (..., T, 33, 3) m, the landmark network's own, from the middle of the hips
-    flat: Tensor  # (..., T, 33, 2) m, the 2D landmarks at the hips' depth
+    slopes: Tensor  # (..., T, 33, 2) x/z and y/z; the optical axis runs through the hips
     visibility: Tensor  # (..., T, 33)
     presence: Tensor  # (..., T, 33)
-    nearness: Tensor  # (..., T) 1 / m
+    lean: Tensor  # (..., T) rad, of the crop against the picture
+    inner: Tensor  # (..., T, 19, Q) what is kept of the inner maps, or (..., T, 19, 352) samples
     seen: Tensor  # (..., T) 1.0 or 0.0
 
 
@@ -56,52 +65,50 @@ class Lifted:
     betas: Tensor  # (..., T, 10)
 
 
-def view_turn(rays: Tensor) -> Tensor:
-    """Rotations (..., 3, 3) from the person's view to camera axes.
+def crop_turn(rays: Tensor, lean: Tensor) -> Tensor:
+    """Rotations (..., 3, 3) from the upright crop's view to camera axes.
 
-    rays: (..., 33, 2) x/z and y/z of the landmarks.
+    rays: (..., 33, 2) x/z and y/z of the landmarks; lean: (...) rad. The view's optical axis runs
+    through the hips, its up is the crop's: axes in which the landmark network saw the person.
     """
     hips = rays[..., HIPS, :].mean(-2)
-    return rotation_to_ray(torch.cat([hips, torch.ones_like(hips[..., :1])], -1))
+    ahead = rotation_to_ray(torch.cat([hips, torch.ones_like(hips[..., :1])], -1))
+    zero = torch.zeros_like(lean)
+    return ahead @ axis_angle_to_matrix(torch.stack([zero, zero, lean], -1))
 
 
 def make_view(
-    points: Tensor, rays: Tensor, visibility: Tensor, presence: Tensor, seen: Tensor
+    points: Tensor, rays: Tensor, chances: tuple[Tensor, Tensor], lean: Tensor, inner: Tensor
 ) -> View:
-    """Put one or more sequences of landmarks into the person's view.
+    """Put one or more sequences of landmarks, all of them seen, into the upright crop's view.
 
-    points: (..., 33, 3) m; rays: (..., 33, 2) x/z and y/z in camera axes; visibility, presence:
-    (..., 33); seen: (...) 1.0 where these are the network's words, 0.0 where they are filled in.
+    points: (..., 33, 3) m; rays: (..., 33, 2) x/z and y/z in camera axes; chances: visibility and
+    presence (..., 33); lean: (...) rad; inner: (..., 19, Q or 352).
     """
-    shape = points.shape[:-2]
-    turn = view_turn(rays)
+    turn = crop_turn(rays, lean)
+    zero = torch.zeros_like(lean)
+    upright = axis_angle_to_matrix(torch.stack([zero, zero, lean], -1))
     local = torch.cat([rays, torch.ones_like(rays[..., :1])], -1) @ turn  # rows: R^T ray
-    local = local[..., :2] / local[..., 2:].clamp_min(0.1)
-    where = place_in_camera(
-        points.reshape(-1, N_LANDMARKS, 3),
-        local.reshape(-1, N_LANDMARKS, 2),
-        (visibility * presence).reshape(-1, N_LANDMARKS),
-        torch.eye(3, device=points.device),
-    ).reshape(*shape, 3)
-    depth = where[..., 2].clamp(0.5, 50)
     return View(
-        points=points,
-        flat=local * depth[..., None, None] - where[..., None, :2],
-        visibility=visibility,
-        presence=presence,
-        nearness=1 / depth,
-        seen=seen,
+        points=points @ upright,
+        slopes=local[..., :2] / local[..., 2:].clamp_min(0.1),
+        visibility=chances[0],
+        presence=chances[1],
+        lean=lean,
+        inner=inner,
+        seen=torch.ones_like(lean),
     )
 
 
 def mirror_view(view: View) -> View:
-    """The same person in a mirror: left and right exchanged."""
+    """The same person in a mirror: left and right exchanged; inner maps as those of the mirror."""
     return View(
         points=mirror_points(view.points, BLAZEPOSE),
-        flat=mirror_points(view.flat, BLAZEPOSE),
+        slopes=mirror_points(view.slopes, BLAZEPOSE),
         visibility=view.visibility[..., BLAZEPOSE.mirror],
         presence=view.presence[..., BLAZEPOSE.mirror],
-        nearness=view.nearness,
+        lean=-view.lean,
+        inner=view.inner[..., MIRROR, :],
         seen=view.seen,
     )
 
@@ -116,6 +123,18 @@ def mirror_lifted(lifted: Lifted) -> Lifted:
     )
 
 
+def flattened(view: View) -> tuple[Tensor, Tensor]:
+    """2D landmarks (..., 33, 2) m at the hips' depth, from the hips, and that depth (...) m."""
+    where = place_in_camera(
+        view.points.reshape(-1, N_LANDMARKS, 3),
+        view.slopes.reshape(-1, N_LANDMARKS, 2),
+        (view.visibility * view.presence).reshape(-1, N_LANDMARKS),
+        torch.eye(3, device=view.points.device),
+    ).reshape(*view.lean.shape, 3)
+    depth = where[..., 2].clamp(0.5, 50)
+    return view.slopes * depth[..., None, None] - where[..., None, :2], depth
+
+
 class _Block(nn.Module):
     """Residual: a dilated convolution over three frames, then a mix of the channels."""
 
@@ -123,50 +142,72 @@ class _Block(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.over_time = nn.Conv1d(width, width, 3, dilation=dilation, padding=dilation)
+        self.drop = nn.Dropout(DROPOUT)
         self.mix = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.over_time(self.norm(x).mT).mT
-        return x + self.mix(nn.functional.gelu(y))
+        return x + self.mix(self.drop(nn.functional.gelu(y)))
 
 
 class Lifter(nn.Module):
     """The network: sequences of any length; an answer reads `config.reach` frames to each side."""
 
     joints_of_landmarks: Tensor  # (29, 33) the linear answer that the network corrects
+    inner_mean: Tensor  # (352,) of the inner maps' samples in training
+    inner_spread: Tensor  # (352,)
 
     def __init__(self, config: LifterConfig) -> None:
         super().__init__()
         self.config = config
         width = config.width
         self.register_buffer("joints_of_landmarks", torch.zeros(N_JOINTS, N_LANDMARKS))
-        self.enter = nn.Linear(FEATURES, width)
+        self.register_buffer("inner_mean", torch.zeros(N_CHANNELS))
+        self.register_buffer("inner_spread", torch.ones(N_CHANNELS))
+        self.keep = nn.Linear(N_CHANNELS, config.kept)
+        self.inner_place = nn.Parameter(torch.zeros(len(READ), config.kept))
+        self.enter = nn.Linear(config.features, width)
         self.deepen = nn.Linear(width, width)
+        self.drop = nn.Dropout(DROPOUT)
         self.blocks = nn.ModuleList(_Block(width, dilation) for dilation in config.dilations)
         self.norm = nn.LayerNorm(width)
         self.last = nn.Linear(width, width)
         self.leave = nn.Linear(width, N_JOINTS * 4 + N_TWISTS * 2 + N_BETAS)
 
+    def reader(self) -> LinearReader:
+        """What the landmark network's looks are to keep of the inner maps."""
+        return LinearReader(
+            mean=self.inner_mean.numpy(),
+            spread=self.inner_spread.numpy(),
+            weight=self.keep.weight.detach().T.numpy(),
+            bias=self.keep.bias.detach().numpy(),
+        )
+
+    def usual(self, samples: Tensor) -> Tensor:
+        """Samples (..., 19, 352) of the inner maps, each channel brought to its usual range."""
+        usual = (samples.float() - self.inner_mean) / self.inner_spread
+        return usual.clamp(-CLAMP, CLAMP)
+
     def forward(self, view: View) -> Lifted:
-        """Lift sequences (B, T, ...)."""
+        """Lift sequences (B, T, ...); the view's inner maps as kept."""
+        flat, depth = flattened(view)
         features = torch.cat(
             [
                 view.points.flatten(-2) * PER_METRE,
-                view.flat.flatten(-2) * PER_METRE,
+                flat.flatten(-2) * PER_METRE,
                 view.visibility,
                 view.presence,
-                view.nearness[..., None],
-                torch.ones_like(view.seen)[..., None],
+                torch.stack([1 / depth, view.lean.sin(), view.lean.cos()], -1),
+                nn.functional.gelu(view.inner + self.inner_place).flatten(-2),
             ],
             -1,
         )
-        features = features * view.seen[..., None]
-        x = self.enter(features)
-        x = x + self.deepen(nn.functional.gelu(x))
+        x = self.enter(features * view.seen[..., None])
+        x = x + self.deepen(self.drop(nn.functional.gelu(x)))
         for block in self.blocks:
             x = block(x)
         x = x + self.last(nn.functional.gelu(self.norm(x)))
-        out = self.leave(nn.functional.gelu(x)).float()
+        out = self.leave(self.drop(nn.functional.gelu(x))).float()
         joints, sigma, twist, betas = out.split([N_JOINTS * 3, N_JOINTS, N_TWISTS * 2, N_BETAS], -1)
         joints = joints.unflatten(-1, (N_JOINTS, 3)) / PER_METRE
         with torch.autocast(out.device.type, enabled=False):  # half precision is 2 mm off
@@ -191,27 +232,22 @@ def load_lifter(path: Path) -> Lifter:
 
     Raises WeightsError when the file is missing, damaged or holds another network.
     """
-    config = read_config(path, "hpsvid's lifter", ("width", "dilations"))
-    model = Lifter(LifterConfig(width=config["width"], dilations=tuple(config["dilations"])))
+    config = read_config(path, "hpsvid's lifter", ("width", "dilations", "kept"))
+    config["dilations"] = tuple(config["dilations"])
+    model = Lifter(LifterConfig(**{f.name: config[f.name] for f in fields(LifterConfig)}))
     load_weights(model, path)
     return model.eval().requires_grad_(False)
 
 
 @torch.inference_mode()
 def run(model: Lifter, view: View, chunk: int = CHUNK) -> Lifted:
-    """The network's answer for one sequence (T, ...), averaged with that for its mirror image."""
+    """The network's answer for one sequence (T, ...)."""
     total, reach = len(view.seen), model.config.reach
     parts = []
     for start in range(0, total, chunk):
         stop = min(start + chunk, total)
         first, last = max(0, start - reach), min(total, stop + reach)
-        piece = View(**{f.name: getattr(view, f.name)[None, first:last] for f in fields(View)})
-        answers = (model(piece), mirror_lifted(model(mirror_view(piece))))
-        parts.append(
-            [
-                sum(getattr(a, f.name)[0, start - first : stop - first] for a in answers) / 2
-                for f in fields(Lifted)
-            ]
-        )
-    joints, sigma, twist, betas = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
-    return Lifted(joints=joints, sigma=sigma, twist=twist, betas=betas)
+        piece = take(view, slice(first, last))
+        answer = take(model(take(piece, None)), 0)
+        parts.append(take(answer, slice(start - first, stop - first)))
+    return join(*parts)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from hpsvid.backbone import Network
 from hpsvid.backbone.blazepose import BlazePose
+from hpsvid.backbone.inner_maps import Reader
 from hpsvid.backbone.landmarks import Landmarks
 from hpsvid.body.model import Body
 from hpsvid.common.records import take_frames
@@ -38,6 +38,15 @@ def _geometric(landmarks: Landmarks, pts_s: Array, camera: Camera, body: Body) -
 LIFTERS: dict[LifterName, Lift] = {"learned": _learned, "geometric": _geometric}
 
 
+def reader_for(lifter: LifterName) -> Reader | None:
+    """What the landmark network's looks are to keep for a lifter beside the landmarks."""
+    if lifter == "geometric":
+        return None
+    from hpsvid.backbone.learned import default_lifter
+
+    return default_lifter().reader()
+
+
 class BlazePoseBackbone:
     """`hpsvid.backbone.Backbone` by the BlazePose landmark network and a lifter.
 
@@ -49,19 +58,14 @@ class BlazePoseBackbone:
     ) -> None:
         looks_hz = FAST_LOOKS_HZ if options.fast else LOOKS_HZ
         self._network = BlazePose(
-            tracks, fast=options.small_network, threads=options.threads, looks_hz=looks_hz
+            tracks,
+            fast=options.small_network,
+            threads=options.threads,
+            looks_hz=looks_hz,
+            reader=reader_for(options.lifter_in_use),
         )
-        self._lift = LIFTERS[options.lifter]
+        self._lift = LIFTERS[options.lifter_in_use]
         self._camera, self._body = camera, body
-
-    @property
-    def network(self) -> Network:
-        """The landmark network: crops (N, 256, 256, 3) uint8 in."""
-        return self._network.network
-
-    @network.setter
-    def network(self, network: Network) -> None:
-        self._network.network = network
 
     @property
     def provenance(self) -> Source:

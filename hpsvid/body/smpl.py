@@ -55,8 +55,8 @@ SMPL_POINTS = {
     "right_big_toe_tip": 6617,
 }
 # Landmarks without a published id, as weighted means of points and joints on the same rigid
-# part. Weights measured on the free body, where the landmarks are known: residual 5-10 mm, mouth
-# below 1 mm. {s} is the landmark's own side, {o} the other.
+# part. Weights measured on the free body, where the landmarks are known: residual 3-10 mm, mouth
+# below 1 mm, hips and elbows 13 mm. {s} is the landmark's own side, {o} the other.
 BLENDS = {
     "{s}_eye_inner": {"{s}_eye": 0.8, "{o}_eye": 0.2},
     "{s}_eye_outer": {"{s}_eye": 1.27, "{o}_eye": -0.27},
@@ -67,6 +67,11 @@ BLENDS = {
     "{s}_pinky": {"{s}_wrist": 0.39, "{s}_hand": 0.08, "{s}_pinky_tip": 0.53},
     "{s}_thumb": {"{s}_wrist": 0.35, "{s}_thumb_tip": 0.65},
     "{s}_foot_index": {"{s}_big_toe_tip": 1.0},
+    # not at the joints but where the landmark network sees them (tools/build_body/landmarks.py)
+    "{s}_shoulder": {"{s}_shoulder": 0.76, "{s}_collar": 0.31, "neck": -0.07},
+    "{s}_hip": {"{s}_hip": 0.99, "{o}_hip": -0.06, "spine1": 0.07},
+    "{s}_ankle": {"{s}_ankle": 0.88, "{s}_knee": 0.05, "{s}_foot": 0.07},
+    "{s}_wrist": {"{s}_wrist": 1.02, "{s}_elbow": -0.02},
 }  # fmt: skip
 
 

@@ -9,7 +9,6 @@ from hpsvid.cli.shell import (
     ForceOpt,
     JsonOpt,
     QuietOpt,
-    ResumeOpt,
     bounded,
     formats_in,
     one_line_errors,
@@ -25,12 +24,11 @@ from hpsvid.options import OUTPUT, ExportOptions, FormatName, Options, choices
 
 if TYPE_CHECKING:
     from hpsvid.pipeline.stages import StageClock
-    from hpsvid.pipeline.store import Store
     from hpsvid.types import Motion
 
 MAKING = (
     "input_fps", "photos", "detector", "backbone", "network", "lifter", "solver", "weights", "fast",
-    "focal_px", "threads", "resume", "up", "pitch", "roll", "height",
+    "focal_px", "threads", "up", "pitch", "roll", "height",
 )  # fmt: skip
 
 
@@ -60,18 +58,16 @@ def export(
         ),
     ] = Path(),
     force: ForceOpt = False,
-    resume: ResumeOpt = True,
     quiet: QuietOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
     """Write the motion of a video, or of a saved result, as files for other programs."""
-    with one_line_errors(resumes=resume):
+    with one_line_errors():
         from hpsvid.body.smpl import load_chosen_body
         from hpsvid.formats import check_formats
         from hpsvid.formats.ownership import refuse_foreign
         from hpsvid.formats.target import target_for
         from hpsvid.pipeline.stages import StageClock
-        from hpsvid.pipeline.store import opened_store
         from hpsvid.pipeline.summary import summarise
 
         rows = check_formats(format, wanted)
@@ -89,18 +85,14 @@ def export(
             refuse_foreign(target.existing(row, wanted), force=force)
         options = bounded(options, quiet=quiet)
         body = load_chosen_body(options.smpl)
-        with opened_store(target.folder / target.stem, resume=resume) as store:
-            with progress_bars(shown=not quiet and not as_json) as progress:
-                clock = StageClock(progress)
-                motion = _motion_of(input, body, options, clock, store)
-            files = [file for row in rows for file in target.write(row, motion, body, wanted)]
-        facts = summarise(motion, clock, files, store.notes)
-        show_facts(facts, quiet=quiet, as_json=as_json)
+        with progress_bars(shown=not quiet and not as_json) as progress:
+            clock = StageClock(progress)
+            motion = _motion_of(input, body, options, clock)
+        files = [file for row in rows for file in target.write(row, motion, body, wanted)]
+        show_facts(summarise(motion, clock, files), quiet=quiet, as_json=as_json)
 
 
-def _motion_of(
-    path: Path, body: Any, options: Options, clock: "StageClock", store: "Store"
-) -> "Motion":
+def _motion_of(path: Path, body: Any, options: Options, clock: "StageClock") -> "Motion":
     from hpsvid.edit import check_body, keep_people
     from hpsvid.formats.npz import read_motion
     from hpsvid.pipeline.make import make_motion
@@ -111,4 +103,4 @@ def _motion_of(
         check_body(saved, body)
         return keep_people(saved, options)
     clip = probe(path, input_fps=options.input_fps, photos=options.photos)
-    return make_motion(clip, body, options, clock, store)
+    return make_motion(clip, body, options, clock)

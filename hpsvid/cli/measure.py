@@ -201,7 +201,7 @@ def bench(
         for file in files:
             file.parent.mkdir(parents=True, exist_ok=True)
         settings = {
-            "fast": options.fast, "network": options.network, "lifter": options.lifter,
+            "fast": options.fast, "network": options.network, "lifter": options.lifter_in_use,
             "detector": options.detector,
             "overlay": overlay, "max_people": options.max_people, "threads": options.threads,
             "body": body.name,

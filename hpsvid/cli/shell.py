@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from hpsvid.errors import HpsvidError, InputError, ending, one_line
+from hpsvid.errors import HpsvidError, InputError, one_line
 from hpsvid.options import OUTPUT, Choice, FormatName, Options, choices, known_formats
 
 InputArg = Annotated[Path, typer.Argument(help="Video, picture or folder of pictures.")]
@@ -28,14 +28,6 @@ ForceOpt = Annotated[
     bool,
     typer.Option(
         "--force", help="Overwrite files that hpsvid did not write.", rich_help_panel=OUTPUT
-    ),
-]
-ResumeOpt = Annotated[
-    bool,
-    typer.Option(
-        help="Go on where a run of the same command was ended, and keep what that takes beside "
-        "the output (.NAME.hpsvid) until it is there.",
-        rich_help_panel=OUTPUT,
     ),
 ]
 Command = Callable[..., None]
@@ -157,12 +149,8 @@ def stem_of(path: Path) -> str:
 
 
 @contextmanager
-def one_line_errors(*, resumes: bool = False) -> Iterator[None]:
-    """Turn errors raised on purpose, or by the machine, into one line on stderr and exit code 1.
-
-    An interrupt, or another signal that asks for the end, gives one line and 128 + its number.
-    resumes: whether the same command goes on where this one was ended.
-    """
+def one_line_errors() -> Iterator[None]:
+    """Turn errors raised on purpose, or by the machine, into one line on stderr and exit code 1."""
     try:
         yield
     except HpsvidError as error:
@@ -178,13 +166,10 @@ def one_line_errors(*, resumes: bool = False) -> Iterator[None]:
         raise typer.Exit(1) from error
     except (KeyboardInterrupt, ImportError) as error:
         # Ctrl-C while a C++ extension starts comes out as an ImportError
-        cause = error.__cause__ or error
-        if not isinstance(cause, KeyboardInterrupt):
+        if not isinstance(error.__cause__ or error, KeyboardInterrupt):
             raise
-        what, code = ending(cause)
-        then = "; the same command goes on from there" if resumes else ""
-        print(f"hpsvid: {what}; nothing was written{then}", file=sys.stderr)
-        raise typer.Exit(code) from None
+        print("hpsvid: interrupted; nothing was written", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 @contextmanager
@@ -238,6 +223,8 @@ def refuse_idle_choices(context: typer.Context, options: Options) -> None:
     """Options of `run` and `export` that others make idle."""
     if options.backbone == "hybrik":
         refuse_idle(context, "with --backbone hybrik, which sees joints itself", "lifter")
+    elif options.small_network:
+        refuse_idle(context, "with --network small, which geometry lifts", "lifter")
     if options.person is not None:
         refuse_idle(context, "with --person, who is one", "max_people")
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from hpsvid.backbone.blazepose import BlazePose, Look, hull
 from hpsvid.backbone.crop import Crop
+from hpsvid.backbone.lifting import reader_for
 from hpsvid.common.boxes import areas
 from hpsvid.options import Options
 from hpsvid.tracking import load_detector
@@ -44,7 +45,12 @@ class Looker:
         """Raises as `load_detector` and `BlazePose` do."""
         self.clip = clip
         self.detector = load_detector(options.detector, threads=options.threads)
-        self.network = BlazePose([], fast=options.small_network, threads=options.threads)
+        self.network = BlazePose(
+            [],
+            fast=options.small_network,
+            threads=options.threads,
+            reader=reader_for(options.lifter_in_use),
+        )
         self._max_people = options.max_people
         self._every = max(1, round(float(clip.fps) / DETECTIONS_HZ))
         self._tracker = Tracker(

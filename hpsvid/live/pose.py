@@ -76,7 +76,7 @@ class Poser:
         self.clip = looker.clip
         self.body = body
         self.camera = guess_camera(looker.clip, options.focal_px)
-        self._lift = LIFTERS[options.lifter]
+        self._lift = LIFTERS[options.lifter_in_use]
         self._solver = load_chosen_solver(body, options)
         self._past: dict[int, _Past] = {}
         self.provenance = provenance(
@@ -211,4 +211,6 @@ def _landmarks(track: Track, look: Look) -> Landmarks:
         visibility=look.visibility[None].astype(np.float32),
         presence=look.presence[None].astype(np.float32),
         score=np.array([look.score], np.float32),
+        lean=None if look.inner is None else np.array([look.crop.angle], np.float32),
+        inner=None if look.inner is None else look.inner[None].astype(np.float16),
     )

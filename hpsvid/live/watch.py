@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from hpsvid.backbone.blazepose import Look
+from hpsvid.backbone.crop import crop_around_box
 from hpsvid.body.skeleton import SMPL
 from hpsvid.common.geometry import project
 from hpsvid.common.threads import Newest, ahead, one_torch_thread
@@ -135,6 +136,7 @@ def _warm_up(looker: Looker, poser: Poser, drawing: Drawing) -> None:
     look = Look(
         image=project(points, torch.from_numpy(poser.camera.K).float()).numpy(),
         world=(points - ahead_m).numpy(), visibility=sure, presence=sure, score=1.0,
+        crop=crop_around_box(box[0]), inner=looker.network.blank_inner(),
     )  # fmt: skip
     nobody = track_in_one_frame(-1, 0, box[0])
     sights = poser.pose([Spot(track=nobody, look=look, shown=True)], 0.0)

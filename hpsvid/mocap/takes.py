@@ -1,7 +1,6 @@
 """Takes: captured motion, as performed or recombined, before a random camera.
 
-What `tools/people/render_pairs.py` films for the landmark network to read, and what simulated
-landmarks are drawn on without a picture.
+Simulated landmarks are drawn on them without a picture.
 """
 
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from hpsvid.mocap.amass import MotionCapture, seen_by_camera
 from hpsvid.mocap.sources import ARMS, MotionSource
 from hpsvid.types import N_BETAS, Array, BodyParams
 
-SIZE = 448  # px, width and height of a picture; the landmark network's crop is 256
+SIZE = 448  # px, width and height of the picture
 NEAREST_M = 0.6  # of a joint to the camera
 TRIES = 50  # of a motion and a camera, before the captures must be at fault
 BETAS_SPREAD = 0.9

@@ -1,88 +1,86 @@
-"""Train the lifter on what the landmark network says of rendered motion."""
+"""Train the lifter on what the landmark network sees of rendered people."""
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hpsvid.backbone.learned import RATE_HZ
 from hpsvid.backbone.lifter_network import Lifted, Lifter, LifterConfig, run, save_lifter
 from hpsvid.body.model import Body, load_body
 from hpsvid.body.skeleton import LIMB_JOINTS, SMPL
+from hpsvid.common.checkpoints import load_state
 from hpsvid.common.geometry import unit
 from hpsvid.common.records import join, take, to_device
 from hpsvid.common.weights import weights_path
 from hpsvid.evaluation.metrics import mpjpe, pa_mpjpe
 from hpsvid.evaluation.truth import ROOTS
 from hpsvid.mocap.amass import read_mocap_folder
-from hpsvid.mocap.sources import FPS, MotionSource
+from hpsvid.mocap.sources import MotionSource
 from hpsvid.options import SizeName
-from hpsvid.training.augment import as_on_video, augment
-from hpsvid.training.loop import FitConfig, TrainingFiles, fit
-from hpsvid.training.pairs import (
-    LandmarkErrors,
-    Pairs,
-    SimulatedTruth,
-    errors_of,
-    linear_start,
-    read_shards,
-    simulate,
-    view_of,
-    with_errors,
-)
+from hpsvid.training.augment import augment
+from hpsvid.training.loop import LAST, FitConfig, TrainingFiles, fit
+from hpsvid.training.pairs import Pairs, linear_start, mirror_pairs, read_shards, usual_samples
+from hpsvid.training.simulated import STEP, SimulatedTruth, errors_of, simulate, with_errors
 
 BATCH = 32  # sequences
-SIMULATED = 0.6  # of a batch, where there is motion to simulate landmarks for
-POOL = (100, 4000)  # simulated sequences at first and at most; one is added with every batch
+SIMULATED = 0.5  # of a batch, where there is motion to simulate landmarks for
+POOL = (300, 3000)  # simulated sequences at first and at most; one is added with every batch
+MAPLESS = 0.1  # of the rendered sequences are read without the inner maps
 WIDTHS: dict[SizeName, int] = {"small": 256, "full": 512}
-WEIGHTS = {"nll": 1.0, "joints": 20.0, "bones": 20.0, "pace": 30.0, "twist": 1.0, "betas": 0.05}
+WEIGHTS = {"nll": 1.0, "joints": 20.0, "bones": 20.0, "pace": 15.0, "twist": 1.0, "betas": 0.05}
+LIMB_WEIGHT = 1.5  # of the limbs' joints in "joints", against 1 of the others
 
 
 def lifter_loss(model: Lifter, pairs: Pairs) -> dict[str, Tensor]:
     """Weighted terms; their sum is what training lowers.
 
-    nll: a 3D Laplace distribution of a joint's error, whose scale is half of sigma (variance per
-    axis 4 scale^2). pace: error of the joints' steps from frame to frame.
+    pairs: with samples in their `usual` range. nll: a 3D Laplace distribution of a joint's error,
+    whose scale is half of sigma (variance per axis 4 scale^2). pace: error of the joints' steps
+    from frame to frame.
     """
-    view = view_of(pairs)
-    with torch.autocast(view.points.device.type, torch.bfloat16):
-        lifted = model(view)
-    valid = pairs.valid[..., None]
+    lifted = model(replace(pairs.view, inner=model.keep(pairs.view.inner.float())))
     miss = lifted.joints - pairs.joints
     distance = miss.norm(dim=-1)
     scale = lifted.sigma / 2
     bones = miss[..., 1:, :] - miss[..., SMPL.parents[1:], :]
+    weight = torch.ones(distance.shape[-1], device=distance.device)
+    weight[LIMB_JOINTS] = LIMB_WEIGHT
     terms = {
-        "nll": (distance / scale + 3 * scale.log()) * valid,
-        "joints": distance * valid,
-        "bones": bones.norm(dim=-1) * valid,
-        "pace": (miss[:, 1:] - miss[:, :-1]).norm(dim=-1) * valid[:, 1:],
-        "twist": (lifted.twist - pairs.twist).norm(dim=-1) * valid,
-        "betas": (lifted.betas - pairs.betas[:, None]).abs() * valid,
+        "nll": distance / scale + 3 * scale.log(),
+        "joints": distance * weight,
+        "bones": bones.norm(dim=-1),
+        "pace": (miss[:, 1:] - miss[:, :-1]).norm(dim=-1),
+        "twist": (lifted.twist - pairs.twist).norm(dim=-1),
+        "betas": (lifted.betas - pairs.betas[:, None]).abs(),
     }
     return {name: WEIGHTS[name] * value.mean() for name, value in terms.items()}
 
 
 def validate_lifter(model: Lifter, pairs: Pairs) -> dict[str, float]:
-    """What `scores` says of a model's answers."""
+    """What `scores` says of a model's answers; pairs: with samples in their `usual` range."""
     model.eval()
     device = model.joints_of_landmarks.device
     rows = []
-    for row in range(len(pairs)):
-        view = view_of(to_device(take(pairs, torch.tensor([row])), device))
-        rows.append(take(run(model, take(view, 0)), None))
+    with torch.no_grad():
+        for row in range(len(pairs)):
+            view = to_device(take(pairs.view, row), device)
+            view = replace(view, inner=model.keep(view.inner.float()))
+            rows.append(take(run(model, view), None))
     return scores(to_device(join(*rows), torch.device("cpu")), pairs)
 
 
 def scores(lifted: Lifted, pairs: Pairs) -> dict[str, float]:
     """Errors of the 12 limb joints and of all 29 (mm), of twists (degrees); sigma's calibration."""
-    seen = pairs.seen.bool()
+    seen = pairs.view.seen.bool()
     joints, truth = lifted.joints[seen].numpy(), pairs.joints[seen].numpy()
     cosine = (unit(lifted.twist) * pairs.twist).sum(-1)[seen].clamp(-1, 1)
     relative = (lifted.joints - pairs.joints)[seen] / lifted.sigma[seen][..., None]
-    second = torch.diff(lifted.joints - pairs.joints, n=2, dim=1) * FPS**2
+    second = torch.diff(lifted.joints - pairs.joints, n=2, dim=1) * RATE_HZ**2
     thrice = seen[:, 2:] & seen[:, 1:-1] & seen[:, :-2]
     limbs = joints[:, LIMB_JOINTS], truth[:, LIMB_JOINTS]
     errors = {
@@ -99,26 +97,40 @@ def scores(lifted: Lifted, pairs: Pairs) -> dict[str, float]:
 
 
 def draw_batches(
-    pairs: Pairs, errors: LandmarkErrors, source: MotionSource | None, body: Body, seed: int
+    seen: tuple[Pairs, Pairs], source: MotionSource | None, body: Body, seed: int
 ) -> Iterator[Pairs]:
-    """Endless augmented batches of rendered pairs and, with a source, of simulated ones."""
+    """Endless augmented batches of rendered pairs, half of them people in a mirror, and, with a
+    source, of simulated ones.
+
+    seen: the rendered pairs as seen and in a mirror, with samples in their `usual` range.
+    """
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-    pool: list[SimulatedTruth] = []
+    plain, mirrored = seen
+    errors = errors_of(plain)
     count = 0 if source is None else round(BATCH * SIMULATED)
+    pool: list[SimulatedTruth] = []
     step = 0
     while True:
-        donors = torch.randint(len(pairs), (BATCH,), generator=generator)
-        parts = [take(pairs, donors[count:])]
+        rows = torch.randint(len(plain), (BATCH,), generator=generator)
+        donors, own, reflected = rows.split([count, *_halves(BATCH - count)])
+        parts = [take(plain, own), take(mirrored, reflected)]
+        for part in parts:
+            mapless = torch.rand(len(part), generator=generator) < MAPLESS
+            part.view.inner[mapless] = 0
         if source is not None:
             while len(pool) < POOL[0]:
                 pool.append(simulate(rng, source, body))
             place = (POOL[0] + step) % POOL[1]
             pool[place : place + 1] = [simulate(rng, source, body)]
             chosen = torch.randint(len(pool), (count,), generator=generator)
-            truth = join(*(pool[int(i)] for i in chosen))
-            parts.append(with_errors(truth, errors, donors[:count]))
+            made = with_errors(join(*(pool[int(i)] for i in chosen)), errors, donors)
+            parts.append(mirror_pairs(made) if step % 2 else made)
         yield augment(join(*parts), generator)
         step += 1
+
+
+def _halves(count: int) -> tuple[int, int]:
+    return count - count // 2, count // 2
 
 
 def train_lifter(
@@ -127,11 +139,10 @@ def train_lifter(
     mocap: Path | None = None,
     size: SizeName = "small",
     seed: int = 0,
-    steps: int = 10_000,
+    steps: int = 5_000,
     minutes: float | None = None,
 ) -> dict[str, float]:
-    """Train on the `train` shards of tools.people.render_pairs, stop by the `val` shards, whose 3D
-    is made as the landmark network gives it on video.
+    """Train on the `train` shards of tools.people.pairs, stop by the `val` shards.
 
     mocap: motion whose limbs are recombined and get simulated landmarks, for a part of each batch.
     minutes: of wall clock, after which training ends even before `steps`.
@@ -139,28 +150,39 @@ def train_lifter(
     Returns the `scores` on val. Raises InputError when there are no shards or no motion.
     """
     body = load_body(weights_path("free_body"))
-    shards, held_back = (read_shards(files.data / part, body) for part in ("train", "val"))
-    like_video = as_on_video(held_back.pairs)
-    errors, source = errors_of(shards.pairs, shards.marks), None
+    (plain, mirrored), (held_back, _) = (
+        read_shards(files.data / part, body) for part in ("train", "val")
+    )
+    source = None
     if mocap is not None:
-        source = MotionSource(tuple(read_mocap_folder(mocap, body)), shards.pairs.seen.shape[1])
+        length = plain.view.lean.shape[1] * STEP
+        source = MotionSource(tuple(read_mocap_folder(mocap, body)), length)
     rank = int(os.environ.get("RANK", "0"))
     torch.manual_seed(seed)
     model = Lifter(LifterConfig(width=WIDTHS[size]))
-    model.joints_of_landmarks.copy_(linear_start(shards.pairs))
+    model.joints_of_landmarks.copy_(linear_start(plain))
+    mean, spread = usual_samples(plain)
+    if (files.folder / LAST).exists():  # its weights go with the range that it began with
+        begun = load_state(files.folder / LAST, torch.device("cpu"))["model"]
+        mean, spread = begun["inner_mean"], begun["inner_spread"]
+    model.inner_mean.copy_(mean)
+    model.inner_spread.copy_(spread)
+    for pairs in (plain, mirrored, held_back):
+        for row in range(len(pairs)):  # in place: there are gigabytes of them
+            pairs.view.inner[row] = model.usual(pairs.view.inner[row]).half()
 
     def loss(pairs: Pairs) -> tuple[Tensor, dict[str, float]]:
         terms = lifter_loss(model, pairs)
         return torch.stack(list(terms.values())).sum(), {k: v.item() for k, v in terms.items()}
 
     def validate() -> float:
-        errors = validate_lifter(model, like_video)
+        errors = validate_lifter(model, held_back)
         # a mean of three: the best of a single one would be chance
         return (errors["pa12_mm"] + errors["pa29_mm"] + errors["mpjpe29_mm"]) / 3
 
     fit(
         model,
-        draw_batches(shards.pairs, errors, source, body, seed + 1000 * rank),
+        draw_batches((plain, mirrored), source, body, seed + 1000 * rank),
         loss,
         validate,
         files.folder,
@@ -169,7 +191,7 @@ def train_lifter(
             minutes=minutes,
             rate=1e-3,
             warm_up=100,
-            weight_decay=0.02,
+            weight_decay=0.03,
             clip=5.0,
             every=100,
             patience=50,
@@ -177,4 +199,4 @@ def train_lifter(
     )
     if rank == 0:
         save_lifter(model, files.out)
-    return validate_lifter(model, held_back.pairs)
+    return validate_lifter(model, held_back)

@@ -264,7 +264,14 @@ def figure(x: float, y: float = 100.0, height: float = 200.0) -> Look:
         image[place] = x + side, y + height * level / len(parts)
     image[33], image[34] = (x, y + height / 2), (x, y)
     sure = np.ones(33)
-    return Look(image=image, world=np.zeros((33, 3)), visibility=sure, presence=sure, score=0.99)
+    return Look(
+        image=image,
+        world=np.zeros((33, 3)),
+        visibility=sure,
+        presence=sure,
+        score=0.99,
+        crop=crop_along_axis(image[33], image[34]),
+    )
 
 
 def test_a_look_belongs_to_the_box_that_it_fits():

@@ -9,8 +9,9 @@ import torch
 
 from hpsvid.backbone.blazepose import BlazePose
 from hpsvid.backbone.geometric import lift_geometrically
+from hpsvid.backbone.inner_maps import READ
 from hpsvid.backbone.landmarks import Landmarks
-from hpsvid.backbone.learned import lift
+from hpsvid.backbone.learned import RATE_HZ, default_lifter, lift
 from hpsvid.backbone.lifter_network import (
     Lifter,
     LifterConfig,
@@ -20,8 +21,8 @@ from hpsvid.backbone.lifter_network import (
     save_lifter,
 )
 from hpsvid.body.model import Body
-from hpsvid.body.skeleton import BLAZEPOSE, JOINT, LANDMARK, LIMB_JOINTS
-from hpsvid.common.geometry import project
+from hpsvid.body.skeleton import JOINT, LANDMARK, LIMB_JOINTS
+from hpsvid.common.geometry import axis_angle_to_matrix, project
 from hpsvid.errors import WeightsError
 from hpsvid.evaluation.metrics import pa_mpjpe
 from hpsvid.formats.npz import read_motion
@@ -38,7 +39,7 @@ SAMPLE = SAMPLES / "studio_walk"
 def model() -> Lifter:
     """Random weights: promises about time and symmetry hold for any."""
     torch.manual_seed(0)
-    net = Lifter(LifterConfig(width=32, dilations=(1, 2, 4)))
+    net = Lifter(LifterConfig(width=32, dilations=(1, 2, 4), kept=6))
     net.joints_of_landmarks.copy_(torch.randn(29, 33) * 0.1)
     return net.eval().requires_grad_(False)
 
@@ -57,12 +58,14 @@ def landmarks_of(body: Body, frames: int, seed: int = 0) -> Landmarks:
         visibility=ones * 0.9,
         presence=ones,
         score=ones[:, 0],
+        lean=np.full(frames, 0.3, np.float32),
+        inner=np.random.default_rng(1).normal(size=(frames, len(READ), 6)).astype(np.float16),
     )
 
 
 def keep(landmarks: Landmarks, rows: Array) -> Landmarks:
     """Only some frames of a track, as a clip of a lower rate would have."""
-    names = ("image", "world", "visibility", "presence", "score")
+    names = ("image", "world", "visibility", "presence", "score", "lean", "inner")
     return replace(
         landmarks,
         frame_index=np.arange(len(rows)),
@@ -91,7 +94,7 @@ def test_does_not_depend_on_the_chunk_size(body: Body, model: Lifter) -> None:
 
 
 def test_far_frames_do_not_change_the_answer(body: Body, model: Lifter) -> None:
-    seen, pts_s = landmarks_of(body, 60), np.arange(60) / 30
+    seen, pts_s = landmarks_of(body, 60), np.arange(60) / RATE_HZ
     other = seen.world.copy()
     other[: 30 - model.config.reach] += 0.5
     changed = lift(replace(seen, world=other), pts_s, CAMERA, body, model=model)
@@ -115,22 +118,28 @@ def test_tracks_of_one_frame_and_of_repeated_times(body: Body, model: Lifter) ->
             assert np.isfinite(getattr(obs, name)).all(), name
 
 
-def test_the_shape_of_a_mirrored_person_is_mirrored(body: Body, model: Lifter) -> None:
-    """The network answers for left as for right, whatever it has learned."""
-    seen = landmarks_of(body, 15)
+def test_a_leaning_crop_and_picture_lean_the_answer(body: Body, model: Lifter) -> None:
+    """What the network reads is the same, however camera and crop are rolled together."""
+    seen = replace(landmarks_of(body, 15), lean=np.zeros(15, np.float32))
     centred = Camera(K=np.diag([900.0, 900.0, 1.0]), source="given")
-    flipped = replace(
+    turn = axis_angle_to_matrix(torch.tensor([0.0, 0, 0.4])).numpy()
+    rolled = replace(
         seen,
-        image=seen.image[:, BLAZEPOSE.mirror] * np.array([-1, 1], np.float32),
-        world=seen.world[:, BLAZEPOSE.mirror] * np.array([-1, 1, 1], np.float32),
+        image=seen.image @ turn[:2, :2].T,
+        world=seen.world @ turn.T,
+        lean=np.full(15, 0.4, np.float32),
     )
-    pts_s = np.arange(15) / 30
-    one, two = (lift(x, pts_s, centred, body, model=model) for x in (seen, flipped))
-    left, right = JOINT["left_wrist"], JOINT["right_wrist"]
-    np.testing.assert_allclose(
-        two.joints[:, left], one.joints[:, right] * np.array([-1, 1, 1]), atol=1e-4
-    )
-    np.testing.assert_allclose(two.betas, one.betas, atol=1e-4)
+    pts_s = np.arange(15) / RATE_HZ
+    straight, leaning = (lift(x, pts_s, centred, body, model=model) for x in (seen, rolled))
+    gap = np.linalg.norm(leaning.joints - straight.joints @ turn.T, axis=-1)
+    size = np.linalg.norm(straight.joints, axis=-1).max()
+    assert np.median(gap) < 0.1 * size
+
+
+def test_landmarks_without_inner_maps_are_refused(body: Body, model: Lifter) -> None:
+    bare = replace(landmarks_of(body, 4), lean=None, inner=None)
+    with pytest.raises(ValueError, match="inner maps"):
+        lift(bare, np.arange(4) / 30, CAMERA, body, model=model)
 
 
 def test_unseen_frames_are_filled_in_and_not_valid(body: Body, model: Lifter) -> None:
@@ -173,15 +182,18 @@ def test_mirroring_a_view_twice_gives_it_back() -> None:
     torch.manual_seed(1)
     view = View(
         points=torch.randn(5, 33, 3),
-        flat=torch.randn(5, 33, 2),
+        slopes=torch.randn(5, 33, 2),
         visibility=torch.rand(5, 33),
         presence=torch.rand(5, 33),
-        nearness=torch.rand(5),
+        lean=torch.rand(5),
+        inner=torch.randn(5, 19, 6),
         seen=torch.ones(5),
     )
     again = mirror_view(mirror_view(view))
     torch.testing.assert_close(again.points, view.points)
-    torch.testing.assert_close(again.flat, view.flat)
+    torch.testing.assert_close(again.slopes, view.slopes)
+    torch.testing.assert_close(again.lean, view.lean)
+    torch.testing.assert_close(again.inner, view.inner)
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +209,7 @@ def sample() -> tuple[Landmarks, Array, Camera, Array]:
         scores=track.scores[span],
         detected=track.detected[span],
     )
-    network = BlazePose([part], fast=True, threads=1)
+    network = BlazePose([part], threads=1, looks_hz=15, reader=default_lifter().reader())
     for frames in read_frames(probe(SAMPLE.with_suffix(".mp4"))):
         network.observe(frames)
         if frames.index[-1] >= part.frame_index[-1]:

@@ -69,8 +69,10 @@ def test_an_smpl_file_is_not_free_and_has_every_landmark(smpl_folder: Path):
     points = body.landmarks(rest, zero, torch.ones(3))
     joints = body.joints(rest, zero, torch.ones(3))
     assert points.shape == (33, 3)
-    for name in ("left_shoulder", "right_wrist", "left_hip", "right_ankle"):
+    for name in ("left_elbow", "right_knee"):
         assert torch.allclose(points[LANDMARK[name]], joints[JOINT[name]], atol=1e-6)
+    for name in ("left_shoulder", "right_wrist", "left_hip", "right_ankle"):
+        assert 0 < (points[LANDMARK[name]] - joints[JOINT[name]]).norm() < 0.05
     tip = body.template[SMPL_LEAVES[3]] + 1
     assert torch.allclose(points[LANDMARK["left_foot_index"]], tip, atol=1e-6)
 
@@ -86,7 +88,7 @@ def test_the_landmark_table_for_smpl_meshes_finds_the_free_bodys_landmarks():
     surface = torch.from_numpy(table["landmark_regressor"])
     found = surface @ body.template[: surface.shape[1]]
     found = found + torch.from_numpy(table["landmark_joints"]) @ body.rest_joints(zero)
-    assert (found - truth).norm(dim=-1).max() < 0.012
+    assert (found - truth).norm(dim=-1).max() < 0.015
     total = surface.sum(1) + torch.from_numpy(table["landmark_joints"]).sum(1)
     assert torch.allclose(total, torch.ones(33), atol=1e-6)
 

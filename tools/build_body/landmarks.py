@@ -98,7 +98,8 @@ def landmark_regressor(
     template: (V, 3) m; skin: (V, 24); joints: (24, 3) m; points: vertex of each named point;
     mirror: (V,). Face, heels and toes are vertices; knuckles lie between back and palm;
     shoulders, elbows, wrists, hips, knees and ankles are means of a band of skin around the
-    joint, which follow a posed mesh better than the sparse joint regressor.
+    joint, which follow a posed mesh better than the sparse joint regressor, and lie where the
+    landmark network sees them.
     """
 
     def vertices(*ids: int) -> np.ndarray:
@@ -136,20 +137,26 @@ class Band(NamedTuple):
     parts: tuple[str, ...]  # joints whose skin counts
     half_height: float  # m, along the axis
     radius: float  # m
+    seen: tuple[float, float, float]  # m, from the joint: left, up, ahead on the rest body
 
 
+# `seen` is where blazepose_heavy sees a joint on clothed, rendered people (tools.people.landmarks):
+# shoulders inside the joint, hips and ankles above it. Knees are seen where they are.
 BANDS = {
-    "shoulder": Band((1, 0.3, 0), ("left_shoulder", "left_collar", "spine3"), 0.03, 0.12),
-    "elbow": Band((1, 0, 0), ("left_shoulder", "left_elbow"), 0.02, 0.2),
-    "wrist": Band((1, 0, 0), ("left_elbow", "left_wrist"), 0.015, 0.2),
-    "hip": Band((0.2, 1, 0), ("left_hip", "pelvis"), 0.05, 0.18),
-    "knee": Band((0, 1, 0), ("left_hip", "left_knee"), 0.03, 0.2),
-    "ankle": Band((0, 1, 0), ("left_knee", "left_ankle"), 0.02, 0.2),
+    "shoulder": Band(
+        (1, 0.3, 0), ("left_shoulder", "left_collar", "spine3"), 0.03, 0.12, (-0.019, -0.003, 0.006)
+    ),
+    "elbow": Band((1, 0, 0), ("left_shoulder", "left_elbow"), 0.02, 0.2, (0, -0.001, 0.012)),
+    "wrist": Band((1, 0, 0), ("left_elbow", "left_wrist"), 0.015, 0.2, (0.005, -0.001, 0.003)),
+    "hip": Band((0.2, 1, 0), ("left_hip", "pelvis"), 0.05, 0.18, (0.006, 0.017, 0.008)),
+    "knee": Band((0, 1, 0), ("left_hip", "left_knee"), 0.03, 0.2, (0, 0, 0)),
+    "ankle": Band((0, 1, 0), ("left_knee", "left_ankle"), 0.02, 0.2, (0, 0.020, 0.011)),
 }
 
 
 def _band_row(template: np.ndarray, skin: np.ndarray, centre: np.ndarray, band: Band) -> np.ndarray:
-    """Nearly even weights on a band of skin whose mean is `centre`."""
+    """Nearly even weights on a band of skin whose mean lies where `centre`, a joint, is seen."""
+    goal_point = centre + band.seen
     away = template - centre
     inside = np.abs(away @ (np.array(band.axis) / np.linalg.norm(band.axis))) < band.half_height
     inside &= np.linalg.norm(away, axis=1) < band.radius
@@ -158,7 +165,7 @@ def _band_row(template: np.ndarray, skin: np.ndarray, centre: np.ndarray, band: 
     count = len(ids)
     even = 0.02 * np.sqrt(count)  # pull towards equal weights, against 30 for the mean
     matrix = np.concatenate([template[ids].T * 30, np.full((1, count), 100), even * np.eye(count)])
-    goal = np.concatenate([centre * 30, [100], np.full(count, even / count)])
+    goal = np.concatenate([goal_point * 30, [100], np.full(count, even / count)])
     weights = nnls(matrix, goal, maxiter=50_000)[0]
     row = np.zeros(len(template))
     row[ids] = weights / weights.sum()

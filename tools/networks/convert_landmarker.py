@@ -32,6 +32,9 @@ PACKAGE_SHA256 = "8bb349a7b3a3ba699df23be804ddd3b3eab810b50b15406894be257859388a
 VARIANTS = ("heavy", "full")
 # the source's output number -> the name here; output 2, the person mask, is dropped
 OUTPUTS = {0: "landmarks", 1: "score", 3: "heatmaps", 4: "world"}
+# tensors inside the heavy network that hpsvid's lifter reads: (number, channels) -> the name here;
+# the last one of the first encoder and the deepest one of that size, 16 x 16 cells of the crop
+INNER = {(499, 160): "map_160", (614, 192): "map_192"}
 INPUT = "crops"
 OPSET, IR_VERSION = 17, 8
 TOLERANCE = 2e-4  # of an output's largest value; what float32 summing in another order costs
@@ -107,7 +110,11 @@ class _Conversion:
             else:
                 self._node("Identity", [_name(tensor)], name)
             outputs.append(_value(name, shape))
-        self._drop_unused()
+        for (tensor, channels), name in INNER.items():
+            if self._holds(tensor, channels):
+                self._node("Identity", [_name(tensor)], name)
+                outputs.append(_value(name, [1, channels, 16, 16]))
+        self._drop_unused({output.name for output in outputs})
         model = helper.make_model(
             helper.make_graph(
                 self.nodes,
@@ -124,6 +131,11 @@ class _Conversion:
         return model
 
     # -- reading ------------------------------------------------------------------------------
+
+    def _holds(self, tensor: int, channels: int) -> bool:
+        """Whether the network has this tensor, of 16 x 16 cells."""
+        present = tensor < self.graph.TensorsLength()
+        return present and self._shape(tensor) == [1, 16, 16, channels]
 
     def _buffer(self, tensor: int) -> np.ndarray | None:
         stored = self.graph.Tensors(tensor)
@@ -258,8 +270,7 @@ class _Conversion:
     def _sigmoid(self, _table: Any, ins: list[int], out: int) -> None:
         self._node("Sigmoid", [_name(ins[0])], _name(out))
 
-    def _drop_unused(self) -> None:
-        needed = set(OUTPUTS.values())
+    def _drop_unused(self, needed: set[str]) -> None:
         kept = []
         for node in reversed(self.nodes):
             if needed.intersection(node.output):

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from hpsvid.types import Array
 from tools.people.room import View
 
-SIZES = ((512, 512), (640, 448), (448, 640), (592, 448))  # width, height px
+SIZES = ((384, 384), (480, 336), (336, 480), (448, 336))  # width, height px
 SIZE_SHARES = (0.25, 0.3, 0.25, 0.2)
 PITCH_RANGE_DEG = (-10, 45)  # positive looks down
 LEVEL_PITCH_DEG = (8, 9)  # mean and spread of the half of the cameras that stand as usual

@@ -60,7 +60,7 @@ def draw_sensor(rng: np.random.Generator) -> Sensor:
     return Sensor(
         gain=(rng.uniform(0.8, 1.4) * rng.uniform(0.92, 1.08, 3)).astype(np.float32),
         contrast=float(rng.uniform(0.8, 1.25)),
-        blur_px=float(rng.uniform(0, 1.3) ** 2),
+        blur_px=float(rng.uniform(0, 1.1) ** 2),
         grain=float(rng.uniform(0, 2.6) ** 2),
         shutter=float(rng.uniform(0.15, 0.6)) if rng.random() < 0.45 else 0.0,
         codec=list(CODECS)[rng.choice(len(CODECS), p=list(CODECS.values()))],

@@ -2,9 +2,9 @@
 
     python -m tools.people.lift_pairs --pairs DIR --out FILE.npz [--lifter FILE.safetensors]
 
-DIR holds the shards of `tools.people.render_pairs`. Every sequence enters twice, as lifted and as
-`smoothing.steady` hands it to a solver, its 3D made as deep and as leaning as on one video or
-another (`hpsvid.training.augment`). Nothing made here is committed.
+DIR holds the shards of `tools.people.pairs`. Every sequence enters twice, as lifted and as
+`smoothing.steady` hands it to a solver, at the solvers' own frame rate. Nothing made here is
+committed.
 """
 
 import argparse
@@ -19,54 +19,52 @@ from hpsvid.backbone.landmarks import Landmarks
 from hpsvid.backbone.learned import lift
 from hpsvid.backbone.lifter_network import Lifter, load_lifter
 from hpsvid.body.model import Body, load_body
+from hpsvid.common.files import read_npz
 from hpsvid.common.geometry import axis_angle_to_matrix
+from hpsvid.common.series import RATE_HZ, at_times, interpolate_rotations
 from hpsvid.common.weights import weights_path
-from hpsvid.mocap.sources import FPS
 from hpsvid.motion.person import person_betas
 from hpsvid.motion.smoothing import steady
-from hpsvid.training.augment import TILT_RAD, deepened, lean, turned
 from hpsvid.training.batches import LiftedPairs
+from hpsvid.training.pairs import KEYS
 from hpsvid.types import Array, Camera, Observations
+from tools.people.pairs import FILM_FPS
 
 MIN_SEEN = 0.5  # of a sequence's frames
-# of the depth that the network gives a render: on the mean right, and as varied as on real clips
-RIGHT_GAIN, GAIN_SPREAD = 1.5, 0.15
 
 
-def as_on_some_video(world: Array, image: Array, K: Array, rng: torch.Generator) -> Array:
-    """World landmarks (T, 33, 3) m of a render, as the network might give them of real video."""
-    rays = torch.from_numpy((image - K[:2, 2]) / [K[0, 0], K[1, 1]])[None].float()
-    gain = torch.exp(np.log(RIGHT_GAIN) + GAIN_SPREAD * torch.randn(1, 1, 1, 1, generator=rng))
-    tilt = lean(rays) + TILT_RAD * torch.randn(1, 3, generator=rng)
-    points = deepened(torch.from_numpy(world)[None], gain) @ turned(tilt)
-    return points[0].numpy()
+def landmarks_of(shard: dict[str, Array], row: int, lifter: Lifter | None) -> Landmarks:
+    """What the landmark network saw of one sequence; whoever else it saw counts as not seen."""
+    own = shard["shows"][row] == shard["person"][row]
+    names = ("image", "world", "visibility", "presence")
+    return Landmarks(
+        track_id=row,
+        frame_index=np.arange(len(own)),
+        score=(shard["score"][row] * own).astype(np.float32),
+        lean=shard["crop"][row, :, 3].astype(np.float32),
+        inner=None if lifter is None else lifter.reader()(shard["inner"][row].astype(np.float32)),
+        **{name: shard[name][row].astype(np.float32) for name in names},
+    )
 
 
-def read_shard(
-    path: Path, body: Body, lifter: Lifter | None, rng: torch.Generator
-) -> list[tuple[Observations, Array]]:
+def lifted_shard(path: Path, body: Body, lifter: Lifter | None) -> list[tuple[Observations, Array]]:
     """Observations of a shard's sequences and their true rotations (T, 24, 3, 3)."""
-    with np.load(path) as archive:
-        data = {key: archive[key] for key in archive.files}
+    shard = read_npz(path, "a shard of tools.people.pairs", KEYS)
     found = []
-    for i, score in enumerate(data["score"]):
-        if (score > 0).mean() < MIN_SEEN:
+    for row in range(len(shard["score"])):
+        seen = landmarks_of(shard, row, lifter)
+        if (seen.score > 0).mean() < MIN_SEEN:
             continue
-        names = ("image", "visibility", "presence", "score")
-        seen = Landmarks(
-            track_id=i,
-            frame_index=np.arange(len(score)),
-            world=as_on_some_video(data["world"][i], data["image"][i], data["K"][i], rng),
-            **{name: data[name][i].astype(np.float32) for name in names},
-        )
-        camera = Camera(K=data["K"][i].astype(np.float64), source="given")
-        times = np.arange(len(score)) / FPS
+        camera = Camera(K=shard["K"][row].astype(np.float64), source="given")
+        times = np.arange(len(seen)) / FILM_FPS
         if lifter is None:
             obs = lift_geometrically(seen, camera, body)
         else:
             obs = lift(seen, times, camera, body, model=lifter)
-        rotmats = axis_angle_to_matrix(torch.from_numpy(data["rotvec"][i])).float().numpy()
-        found += [(obs, rotmats), (steady(obs, times), rotmats)]
+        truth = axis_angle_to_matrix(torch.from_numpy(shard["rotvec"][row])).float().numpy()
+        steps = np.arange(int(times[-1] * RATE_HZ) + 1) / RATE_HZ
+        rotmats = interpolate_rotations(steps, times, truth)
+        found += [(at_times(o, times, steps), rotmats) for o in (obs, steady(obs, times))]
     return found
 
 
@@ -80,11 +78,10 @@ def main() -> None:
     torch.set_num_threads(1)
     body = load_body(weights_path("free_body"))
     lifter = None if options.lifter is None else load_lifter(options.lifter)
-    rng = torch.Generator().manual_seed(0)
     rows: dict[str, list[Array]] = {field.name: [] for field in fields(LiftedPairs)}
     with torch.inference_mode():
-        for path in sorted(options.pairs.glob("shard_*.npz")):
-            for obs, rotmats in read_shard(path, body, lifter, rng):
+        for path in sorted(options.pairs.rglob("shard_*.npz")):
+            for obs, rotmats in lifted_shard(path, body, lifter):
                 rows["joints"].append(obs.joints)
                 rows["sigma"].append(obs.sigma)
                 rows["twist"].append(obs.twist)

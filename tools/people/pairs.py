@@ -2,16 +2,16 @@
 
     python -m tools.people.pairs --mocap DIR --out DIR --shards N --seed S
 
-A shard holds SCENES scenes of LENGTH frames at 30 fps, a row for each of their people. It is a
+A shard holds SCENES scenes of LENGTH frames at 15 fps, a row for each of their people. It is a
 function of the seed and its number, written whole or not at all; shards that exist are skipped,
 so a stopped run goes on where it was. Nothing made here is committed.
 
-Keys that `render_pairs.py` has mean the same here: image, world, visibility, presence, score,
-rotvec, betas, transl, K. The others are in `row_of`.
+What the keys mean is in `row_of`.
 """
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -22,7 +22,7 @@ from hpsvid.common.files import write_npz
 from hpsvid.common.geometry import matrix_to_axis_angle
 from hpsvid.errors import InputError
 from hpsvid.mocap.amass import read_mocap_folder
-from hpsvid.mocap.sources import MotionSource
+from hpsvid.mocap.sources import FPS, MotionSource
 from hpsvid.types import Array
 from tools.people.assets import find_assets
 from tools.people.character import Wardrobe
@@ -31,14 +31,16 @@ from tools.people.lens import draw_sensor
 from tools.people.mix import arms_of, posture_of
 from tools.people.staging import Scene, draw_scene
 from tools.people.truth import PersonTruth, truth_of
-from tools.people.watch import Sight, TappedBlazePose, watched
+from tools.people.watch import Sight, Watcher, watched
 
-LENGTH = 48  # frames a scene
+STEP = 2  # of a scene's frames one is filmed: 15 a second, as often as hpsvid looks
+FILM_FPS = FPS / STEP
+LENGTH = 32  # frames of a film
 SCENES = 6  # a shard; a stopped run loses at most one
 
 
 def row_of(scene: Scene, which: int, truth: PersonTruth, sight: Sight) -> dict[str, Array]:
-    """One person of one scene: arrays over T frames, and single facts."""
+    """One person of one scene: arrays over the film's T frames, and single facts."""
     actor, shot = scene.actors[which], scene.shot
     rotvec = matrix_to_axis_angle(torch.from_numpy(truth.params.rotmats)).numpy()
     row = {
@@ -48,6 +50,7 @@ def row_of(scene: Scene, which: int, truth: PersonTruth, sight: Sight) -> dict[s
         "visibility": sight.visibility.astype(np.float16),  # (T, 33)
         "presence": sight.presence.astype(np.float16),  # (T, 33)
         "score": sight.score.astype(np.float16),  # (T,) 0: nothing seen
+        "inner": sight.inner,  # (T, 19, 352) samples of the inner maps
         "crop": sight.crop,  # (T, 4) centre x, y, side px; angle rad
         "boxes": sight.boxes,  # (T, 4) px
         "shows": sight.shows,  # (T,) int8, person of the scene whom the landmarks lie on, -1 none
@@ -61,8 +64,9 @@ def row_of(scene: Scene, which: int, truth: PersonTruth, sight: Sight) -> dict[s
         "landmark_state": truth.landmark_state,  # (T, 33) uint8
         "K": shot.K.astype(np.float32),  # (3, 3) px
         "size": np.array([shot.width, shot.height], np.int32),  # px
-        "camera_rotation": shot.rotation.astype(np.float32),  # (T, 3, 3) world (y up) to camera
-        "camera_translation": shot.translation.astype(np.float32),  # (T, 3) m
+        # world (y up) to camera: (T, 3, 3) and (T, 3) m
+        "camera_rotation": shot.rotation[::STEP].astype(np.float32),
+        "camera_translation": shot.translation[::STEP].astype(np.float32),
         "person": np.array(which, np.int8),  # its number in the scene
         "kind": np.array(actor.motion.kind),
         "posture": np.array(posture_of(actor.joints)),
@@ -71,11 +75,14 @@ def row_of(scene: Scene, which: int, truth: PersonTruth, sight: Sight) -> dict[s
         "camera_move": np.array(shot.move),
         "sex": np.array(actor.character.outfit.sex),
     }
-    return row | {f"inner_{name}": values for name, values in sight.inner.items()}
+    for name, values in sight.mirrored.items():
+        short = values.ndim == 2  # chances
+        row[f"mirror_{name}"] = values.astype(np.float16) if short else values
+    return row
 
 
 def make_shard(
-    seed: tuple[int, int], source: MotionSource, wardrobe: Wardrobe, network: TappedBlazePose
+    seed: tuple[int, int], source: MotionSource, wardrobe: Wardrobe, network: Watcher
 ) -> dict[str, Array]:
     """All arrays of one shard: rows (N, ...), and `scene` (N,), the number of a row's scene.
 
@@ -84,12 +91,14 @@ def make_shard(
     rows, scenes = [], []
     for number in range(SCENES):
         rng = np.random.default_rng([*seed, number])
-        scene = draw_scene(rng, source, wardrobe)
-        pictures, frames = filmed(scene, draw_sensor(rng), rng)
+        whole = draw_scene(rng, source, wardrobe)
+        scene, sensor = whole.every(STEP), draw_sensor(rng)
+        sensor = replace(sensor, shutter=sensor.shutter / STEP)  # is open as long as it was
+        pictures, frames = filmed(scene, sensor, rng)
         truths = truth_of(scene, frames, wardrobe.body)
-        sights = watched(network, pictures, truths, rng)
+        sights = watched(network, pictures, truths, rng, FILM_FPS)
         for which, (truth, sight) in enumerate(zip(truths, sights, strict=True)):
-            rows.append(row_of(scene, which, truth, sight))
+            rows.append(row_of(whole, which, truth, sight))
             scenes.append(number)
     return {key: np.stack([row[key] for row in rows]) for key in rows[0]} | {
         "scene": np.array(scenes, np.int16)
@@ -121,8 +130,8 @@ def main() -> None:
         clips = tuple(read_mocap_folder(options.mocap, wardrobe.body))
     except InputError as error:
         raise SystemExit(str(error)) from None
-    source = MotionSource(clips, LENGTH)
-    network = TappedBlazePose(threads=1)
+    source = MotionSource(clips, LENGTH * STEP)
+    network = Watcher()
     options.out.mkdir(parents=True, exist_ok=True)
     for number in missing_shards(options.out, options.shards):
         started = time.perf_counter()

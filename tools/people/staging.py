@@ -61,6 +61,29 @@ class Scene:
     props: tuple[Prop, ...]
     backdrop: Backdrop
 
+    def every(self, step: int) -> "Scene":
+        """Its first frame and every `step`-th after that, as fewer frames a second show it."""
+        actors = [
+            replace(
+                actor,
+                motion=replace(
+                    actor.motion,
+                    rotmats=actor.motion.rotmats[::step],
+                    transl=actor.motion.transl[::step],
+                ),
+                joints=actor.joints[::step],
+                vertices=actor.vertices[::step],
+            )
+            for actor in self.actors
+        ]
+        shot = replace(
+            self.shot,
+            rotation=self.shot.rotation[::step],
+            translation=self.shot.translation[::step],
+        )
+        props = [replace(prop, pace=prop.pace * step) for prop in self.props]
+        return replace(self, actors=tuple(actors), shot=shot, props=tuple(props))
+
 
 def draw_scene(rng: np.random.Generator, source: MotionSource, wardrobe: Wardrobe) -> Scene:
     """A random scene of the source's length."""

@@ -1,22 +1,19 @@
 """What the real crop-and-track code and landmark network see of a film, inner maps included."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 
 import numpy as np
-import onnx
-import onnxruntime
 
 from hpsvid.backbone.blazepose import BlazePose, Look
 from hpsvid.backbone.crop import SIDE, Crop
 from hpsvid.backbone.flips import MIRROR, find_flips
+from hpsvid.backbone.inner_maps import MIRROR as SWAP
+from hpsvid.backbone.inner_maps import N_CHANNELS, READ
 from hpsvid.body.skeleton import LIMB_LANDMARKS
-from hpsvid.common.weights import weights_path
 from hpsvid.types import N_LANDMARKS, Array
 from tools.people.truth import HIDDEN, OUTSIDE, PersonTruth
 
-INNER = {"t499": 160, "t614": 192}  # the network's 16 x 16 maps and their channels
-MAP_SIDE = 16
+FACTS = ("image", "world", "visibility", "presence")  # of a look, by landmark
 LARGEST = 6e4  # of a map's values; float16 ends at 65504
 BOX_PAD = 0.06  # of a detector's boxes about the joints, share of the longer side
 BOX_UNREST = 0.012  # deviation from frame to frame, share of the longer side
@@ -25,74 +22,58 @@ DETECTED = 0.3  # share of the joints that must show for a detector to see a per
 ON_SOMEBODY = 0.25  # of a person's height: landmarks farther away on the mean show nobody
 
 
+class Everything:
+    """The reader that keeps the inner maps' samples as they are."""
+
+    width = N_CHANNELS
+
+    def __call__(self, samples: Array) -> Array:
+        """Samples (N, 19, 352) float16."""
+        return samples.clip(-LARGEST, LARGEST).astype(np.float16)
+
+
+class Watcher(BlazePose):
+    """`hpsvid`'s landmark network and tracking, on one thread; its looks keep the inner maps."""
+
+    def __init__(self) -> None:
+        super().__init__([], threads=1, reader=Everything())
+
+    def mirrored(self, rgb: Array, look: Look) -> Look:
+        """What the network says of the look's crop in a mirror, told of the crop itself.
+
+        Image and world are turned back and every landmark has the name of the same point of the
+        body; only the inner maps are those of the mirror image.
+        """
+        (seen,) = self._look(rgb, [MirroredCrop.of(look.crop)])
+        assert seen.inner is not None
+        facts = {name: getattr(seen, name)[:N_LANDMARKS][MIRROR] for name in FACTS}
+        return replace(seen, **facts, inner=seen.inner[SWAP])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TappedLook(Look):
-    """A look with the crop it was made from and the inner maps at its landmarks."""
+class MirroredCrop(Crop):
+    """A crop read from right to left; what is found in it is told of the picture all the same."""
 
-    crop: Crop
-    inner: dict[str, Array]  # name -> (33, C) float16
+    @classmethod
+    def of(cls, crop: Crop) -> "MirroredCrop":
+        """The mirror image of a crop."""
+        return cls(x=crop.x, y=crop.y, side=crop.side, angle=crop.angle)
 
+    def cut(self, rgb: Array) -> Array:
+        """The crop's pixels (256, 256, 3) uint8, right and left exchanged."""
+        return Crop.cut(self, rgb)[:, ::-1]
 
-class _TappedSession:
-    """The landmark network that also keeps its inner maps of the last run."""
+    def to_image(self, points: Array) -> Array:
+        """Mirrored crop pixels (..., 2) -> picture pixels (..., 2)."""
+        return Crop.to_image(self, points * [-1, 1] + [SIDE, 0])
 
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
-        self._session = session
-        self.maps: dict[str, Array] = {}
+    def from_image(self, points: Array) -> Array:
+        """Picture pixels (..., 2) -> mirrored crop pixels (..., 2)."""
+        return Crop.from_image(self, points) * [-1, 1] + [SIDE, 0]
 
-    def run(self, names: Sequence[str], feeds: dict[str, Array]) -> list[Array]:
-        found = [np.asarray(a) for a in self._session.run([*names, *INNER], feeds)]
-        self.maps = dict(zip(INNER, found[len(names) :], strict=True))
-        return found[: len(names)]
-
-
-class TappedBlazePose(BlazePose):
-    """`hpsvid`'s landmark network and tracking, whose looks carry the inner maps."""
-
-    def __init__(self, threads: int = 1) -> None:
-        super().__init__([], threads=threads)
-        model = onnx.load(weights_path(self.name))
-        for name in INNER:
-            model.graph.output.append(
-                onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-            )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3  # errors only
-        options.use_deterministic_compute = True
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        self._tapped = _TappedSession(session)
-        self._session = self._tapped  # type: ignore[assignment]
-
-    def _look(self, rgb: Array, crops: Sequence[Crop]) -> list[Look]:
-        looks = super()._look(rgb, crops)
-        found: list[Look] = []
-        for k, (look, crop) in enumerate(zip(looks, crops, strict=True)):
-            points = crop.from_image(look.image[:N_LANDMARKS])
-            found.append(
-                TappedLook(
-                    **{f.name: getattr(look, f.name) for f in fields(Look)},
-                    crop=crop,
-                    inner={
-                        name: sampled(maps[k], points).clip(-LARGEST, LARGEST).astype(np.float16)
-                        for name, maps in self._tapped.maps.items()
-                    },
-                )
-            )
-        return found
-
-
-def sampled(maps: Array, points: Array) -> Array:
-    """Maps (C, 16, 16) bilinearly at crop pixels (P, 2), edges repeated: (P, C)."""
-    place = (points / (SIDE / MAP_SIDE) - 0.5).clip(0, MAP_SIDE - 1)
-    low = np.minimum(place.astype(int), MAP_SIDE - 2)
-    across, down = (place - low).T
-    x, y = low.T
-    upper = (1 - across) * maps[:, y, x] + across * maps[:, y, x + 1]
-    lower = (1 - across) * maps[:, y + 1, x] + across * maps[:, y + 1, x + 1]
-    return ((1 - down) * upper + down * lower).T
+    def turn_back(self, points: Array) -> Array:
+        """Turn points (..., 3) from the mirrored crop's axes into the picture's."""
+        return Crop.turn_back(self, points * [-1, 1, 1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -105,13 +86,18 @@ class Sight:
     presence: Array  # (T, 33)
     score: Array  # (T,)
     crop: Array  # (T, 4) float32: centre x, y and side, px of the picture; angle, rad
-    inner: dict[str, Array]  # name -> (T, 33, C) float16
+    inner: Array  # (T, 19, 352) float16, samples of the inner maps
+    mirrored: dict[str, Array]  # FACTS and inner of the crops in a mirror
     boxes: Array  # (T, 4) float32 px
     shows: Array  # (T,) int8: the scene's person whom the landmarks lie on; -1 for nobody
 
 
 def watched(
-    network: TappedBlazePose, pictures: Array, people: list[PersonTruth], rng: np.random.Generator
+    network: Watcher,
+    pictures: Array,
+    people: list[PersonTruth],
+    rng: np.random.Generator,
+    fps: float,
 ) -> list[Sight]:
     """Follow everybody of a film (T, H, W, 3) from the boxes that a detector would give."""
     frames, height, width = pictures.shape[:3]
@@ -122,10 +108,10 @@ def watched(
         looks = network.follow(picture, np.stack([b[t] for b in boxes]), crops)
         crops = [look.next_crop() if look else None for look in looks]
         for sight, look in zip(sights, looks, strict=True):
-            if isinstance(look, TappedLook):
-                _note(sight, t, look)
+            if look is not None:
+                _note(sight, t, look, network.mirrored(picture, look))
                 sight.shows[t] = shown(look.image[:N_LANDMARKS], people, t)
-    times = np.arange(frames) / 30.0
+    times = np.arange(frames) / fps
     return [_unflipped(sight, times) for sight in sights]
 
 
@@ -170,6 +156,9 @@ def _blank(frames: int, boxes: Array) -> Sight:
     def zeros(*shape: int) -> Array:
         return np.zeros((frames, *shape), np.float32)
 
+    inner = np.zeros((frames, len(READ), N_CHANNELS), np.float16)
+    widths = {"image": (2,), "world": (3,), "visibility": (), "presence": ()}
+
     return Sight(
         image=zeros(N_LANDMARKS, 2),
         world=zeros(N_LANDMARKS, 3),
@@ -177,31 +166,31 @@ def _blank(frames: int, boxes: Array) -> Sight:
         presence=zeros(N_LANDMARKS),
         score=zeros(),
         crop=zeros(4),
-        inner={n: np.zeros((frames, N_LANDMARKS, c), np.float16) for n, c in INNER.items()},
+        inner=inner,
+        mirrored={name: zeros(N_LANDMARKS, *widths[name]) for name in FACTS}
+        | {"inner": inner.copy()},
         boxes=boxes,
         shows=np.full(frames, -1, np.int8),
     )
 
 
-def _note(sight: Sight, t: int, look: TappedLook) -> None:
+def _note(sight: Sight, t: int, look: Look, mirrored: Look) -> None:
     sight.image[t] = look.image[:N_LANDMARKS]
     sight.world[t] = look.world
     sight.visibility[t] = look.visibility
     sight.presence[t] = look.presence
     sight.score[t] = look.score
     sight.crop[t] = (look.crop.x, look.crop.y, look.crop.side, look.crop.angle)
-    for name, values in look.inner.items():
-        sight.inner[name][t] = values
+    sight.inner[t] = look.inner
+    for name in (*FACTS, "inner"):
+        sight.mirrored[name][t] = getattr(mirrored, name)
 
 
 def _unflipped(sight: Sight, times: Array) -> Sight:
     """The sight with the network's swaps of left and right undone, as hpsvid does it."""
-    swapped = find_flips(sight.image, sight.world, sight.score, times)
-    order = np.where(swapped[:, None], MIRROR, np.arange(N_LANDMARKS))
-    rows = np.arange(len(times))[:, None]
-    for name in ("image", "world", "visibility", "presence"):
-        values = getattr(sight, name)
-        values[:] = values[rows, order]
-    for values in sight.inner.values():
-        values[:] = values[rows, order]
+    facts = {name: getattr(sight, name) for name in FACTS}
+    for seen in (facts | {"inner": sight.inner}, sight.mirrored):
+        swapped = find_flips(seen["image"], seen["world"], sight.score, times)
+        for name, values in seen.items():
+            values[swapped] = values[swapped][:, SWAP if name == "inner" else MIRROR]
     return sight
