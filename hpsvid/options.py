@@ -23,12 +23,13 @@ PartName = Literal["ind", "bnd", "bidirectional", "analytic"]
 SizeName = Literal["small", "full"]
 RendererName = Literal["auto", "raster", "pyrender"]
 UpName = Literal["auto", "camera"]
-FormatName = Literal["npz", "bvh", "amass", "glb"]
+FormatName = Literal[
+    "npz", "bvh", "amass", "glb", "fbx", "usd", "usdz", "csv", "json", "coco", "trc", "mot", "c3d"
+]
 FrameName = Literal["camera", "world", "in-place"]
 AxisName = Literal["y", "z"]
-RigName = Literal["smpl", "hik", "mixamo", "cmu"]
+RigName = Literal["smpl", "hik", "mixamo", "cmu", "rigify", "ue5", "vrm"]
 EngineName = Literal["processes", "ray"]
-PLANNED = ("fbx", "usd", "trc", "c3d", "csv")  # formats that users ask for
 MAX_FPS = 1000
 MIN_INPUT_FPS = 1e-3  # a time lapse of four frames an hour
 ALPHA = 0.85  # weight of a mesh against the picture
@@ -49,9 +50,8 @@ def known_format(text: str) -> FormatName:
     for known in get_args(FormatName):
         if name == known:
             return known
-    found = f"{name} is not written yet" if name in PLANNED else f"{text!r} is not known"
     *most, last = get_args(FormatName)
-    raise InputError(f"{found}; choose {', '.join(most)} or {last}")
+    raise InputError(f"{text!r} is not a known format; choose {', '.join(most)} or {last}")
 
 
 def known_formats(text: str) -> tuple[FormatName, ...]:
@@ -313,6 +313,13 @@ class ExportOptions(_Checked):
     together: Annotated[
         bool, Flag(help="Everyone in one file, not a file a person.", panel=OUTPUT)
     ] = False
+    rest_frame: Annotated[
+        bool, Flag(help="A frame in the rest pose before the motion.", panel=OUTPUT)
+    ] = False
+    blender: Annotated[
+        Path | None,
+        Flag(help="Blender, or a Python that has bpy (default: whichever is found).", panel=OUTPUT),
+    ] = None
     licensed_mesh: Annotated[
         bool,
         Flag(

@@ -64,7 +64,7 @@ def export(
     """Write the motion of a video, or of a saved result, as files for other programs."""
     with one_line_errors():
         from hpsvid.body.smpl import load_chosen_body
-        from hpsvid.formats import check_formats
+        from hpsvid.formats import check_body_of, check_formats
         from hpsvid.formats.ownership import refuse_foreign
         from hpsvid.formats.target import target_for
         from hpsvid.pipeline.stages import StageClock
@@ -85,6 +85,7 @@ def export(
             refuse_foreign(target.existing(row, wanted), force=force)
         options = bounded(options, quiet=quiet)
         body = load_chosen_body(options.smpl)
+        check_body_of(rows, body, wanted)
         with progress_bars(shown=not quiet and not as_json) as progress:
             clock = StageClock(progress)
             motion = _motion_of(input, body, options, clock)

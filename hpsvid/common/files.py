@@ -174,6 +174,21 @@ def staged(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def staged_apart(path: Path) -> Iterator[Path]:
+    """As `staged`, for writers that go by the suffix: the same name in a hidden folder."""
+    stage = Stage(path)
+    try:
+        stage.beside.mkdir()
+        inside = stage.beside / path.name
+        yield inside
+        inside.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        stage.discard()
+
+
+@contextmanager
 def written_whole(path: Path) -> Iterator[IO[bytes]]:
     """A stream whose bytes become `path` when the block ends well, and are removed when it fails.
 

@@ -8,8 +8,14 @@ from hpsvid.body.model import Body
 from hpsvid.errors import InputError
 from hpsvid.formats.amass import write_amass
 from hpsvid.formats.bvh import write_bvh
+from hpsvid.formats.c3d import check_c3d, write_c3d
+from hpsvid.formats.fbx import check_fbx, write_fbx
 from hpsvid.formats.glb import write_glb
 from hpsvid.formats.npz import read_motion, write_motion, write_result
+from hpsvid.formats.opensim import write_mot, write_trc
+from hpsvid.formats.skin import check_mesh
+from hpsvid.formats.tables import write_coco, write_csv, write_json
+from hpsvid.formats.usd import check_usd, write_usd, write_usdz
 from hpsvid.options import ExportOptions, FormatName, choices, known_format
 from hpsvid.types import Motion
 
@@ -17,11 +23,16 @@ __all__ = [
     "FORMATS",
     "ExportOptions",
     "Format",
+    "check_body_of",
     "check_formats",
     "check_options",
     "read_motion",
     "write_motion",
 ]
+
+
+# (motion, body, out_dir, stem, options) -> the files written, each whole or not at all
+Writer = Callable[[Motion, Body, Path, str, ExportOptions], list[Path]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +43,8 @@ class Format:
     suffix: str
     a_person: bool  # a file for each person, STEM_personNN; else one file STEM
     heeds: frozenset[str]  # the options that change what is written
-    # (motion, body, out_dir, stem, options) -> the files written, each whole or not at all
-    write: Callable[[Motion, Body, Path, str, ExportOptions], list[Path]]
+    write: Writer
+    check: Callable[[ExportOptions], None] | None  # raises when what it needs is not installed
 
     def each(self, options: ExportOptions) -> bool:
         """Whether there is a file for each person."""
@@ -41,20 +52,40 @@ class Format:
 
 
 _PLACED = {"fps", "frame", "pad_to_clip"}  # what every file of motion can heed
+_TABLE = _PLACED | {"up_axis"}
+_MESH = _PLACED | {"rig", "scale", "together", "licensed_mesh"}
+
+
+def _row(
+    name: FormatName,
+    write: Writer,
+    heeds: set[str],
+    *,
+    suffix: str = "",
+    a_person: bool = True,
+    check: Callable[[ExportOptions], None] | None = None,
+) -> Format:
+    return Format(
+        name=name, suffix=suffix or f".{name}", a_person=a_person, heeds=frozenset(heeds),
+        write=write, check=check,
+    )  # fmt: skip
+
+
 _ROWS = (
-    Format(name="npz", suffix=".npz", a_person=False, heeds=frozenset(), write=write_result),
-    Format(
-        name="bvh", suffix=".bvh", a_person=True, write=write_bvh,
-        heeds=frozenset(_PLACED | {"rig", "up_axis", "scale"}),
-    ),
-    Format(
-        name="amass", suffix=".npz", a_person=True, write=write_amass, heeds=frozenset(_PLACED)
-    ),
-    Format(
-        name="glb", suffix=".glb", a_person=True, write=write_glb,
-        heeds=frozenset(_PLACED | {"rig", "scale", "together", "licensed_mesh"}),
-    ),
-)  # fmt: skip
+    _row("npz", write_result, set(), a_person=False),
+    _row("bvh", write_bvh, _PLACED | {"rig", "up_axis", "scale", "rest_frame"}),
+    _row("amass", write_amass, _PLACED, suffix=".npz"),
+    _row("glb", write_glb, _MESH),
+    _row("fbx", write_fbx, _MESH | {"blender"}, check=check_fbx),
+    _row("usd", write_usd, _MESH | {"up_axis"}, suffix=".usdc", check=check_usd),
+    _row("usdz", write_usdz, _MESH | {"up_axis"}, check=check_usd),
+    _row("csv", write_csv, _TABLE | {"together"}),
+    _row("json", write_json, _TABLE, a_person=False),
+    _row("coco", write_coco, set(), suffix=".coco.json", a_person=False),
+    _row("trc", write_trc, _PLACED),
+    _row("mot", write_mot, _PLACED),
+    _row("c3d", write_c3d, _TABLE, check=check_c3d),
+)
 FORMATS: dict[FormatName, Format] = {row.name: row for row in _ROWS}
 
 
@@ -67,7 +98,10 @@ def check_options(name: FormatName, options: ExportOptions) -> Format:
 
 
 def check_formats(names: Sequence[str], options: ExportOptions) -> list[Format]:
-    """The rows of several formats. Raises as `check_options`, when none heeds a set option."""
+    """The rows of several formats.
+
+    Raises as `check_options`, when none heeds a set option, or when what one needs is missing.
+    """
     rows = [FORMATS[known_format(name)] for name in names]
     for option in choices(ExportOptions):
         changed = getattr(options, option.name) != option.default
@@ -77,4 +111,13 @@ def check_formats(names: Sequence[str], options: ExportOptions) -> list[Format]:
                 f"{option.option} has no part in --format {','.join(names)}; leave it out, or use "
                 f"--format {' or '.join(able)}"
             )
+    for row in rows:
+        if row.check is not None:
+            row.check(options)
     return rows
+
+
+def check_body_of(rows: Sequence[Format], body: Body, options: ExportOptions) -> None:
+    """Raise InputError when one of the formats holds a mesh and the body's may not be written."""
+    if any("licensed_mesh" in row.heeds for row in rows):
+        check_mesh(body, options)

@@ -16,7 +16,7 @@ from hpsvid.common.series import nearest
 from hpsvid.errors import InputError
 from hpsvid.formats.rig import evenly_timed, in_world_axes
 from hpsvid.options import AxisName, ExportOptions
-from hpsvid.types import Array, Motion, Person, World
+from hpsvid.types import Array, BodyParams, Motion, Person, World
 
 # camera x right, y down, z forward -> world x right, y up, z towards the camera
 CAMERA_TO_Y_UP = np.diag([1.0, -1.0, -1.0])
@@ -40,6 +40,7 @@ class Figure:
     rotmats: Array  # (T, 24, 3, 3) float64, parent-relative; the pelvis's in the file's axes
     pelvis: Array  # (T, 3) float64, place of the pelvis
     rest: Array  # (29, 3) float64, joints of the rest pose, y up, facing +z
+    up: AxisName  # the file's upward axis
     scale: float  # file units per metre
     fps: float  # Hz
     start_s: float  # of the first row, on the clip's clock
@@ -62,6 +63,15 @@ class Figure:
         rest = torch.from_numpy(self.rest - self.rest[0])
         joints, turned = forward_kinematics(torch.from_numpy(self.rotmats), rest)
         return joints.numpy() + self.pelvis[:, None], turned.numpy()
+
+    def landmarks(self, body: Body) -> Array:
+        """The 33 BlazePose landmarks (T, 33, 3) on the surface, in the file's axes and unit."""
+        at = BodyParams(
+            rotmats=self.rotmats.astype(np.float32),
+            betas=self.betas,
+            transl=((self.pelvis - self.rest[0]) / self.scale).astype(np.float32),
+        )
+        return body.landmarks_of(at) * self.scale
 
 
 def figures(
@@ -99,7 +109,8 @@ def _figure(
     moments = start_s + np.arange(len(params)) / fps
     slack = 0.5 / fps
     figure = Figure(
-        person=person, betas=params.betas, rotmats=rotmats, pelvis=pelvis, rest=rest, scale=1.0,
+        person=person, betas=params.betas, rotmats=rotmats, pelvis=pelvis, rest=rest, up=up,
+        scale=1.0,
         fps=fps, start_s=start_s, rows=nearest(moments, times),
         present=(moments > times[0] - slack) & (moments < times[-1] + slack),
     )  # fmt: skip

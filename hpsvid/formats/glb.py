@@ -15,16 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from scipy.spatial.transform import Rotation
 
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import SMPL
 from hpsvid.common.files import written_whole
-from hpsvid.common.raster import vertex_normals
-from hpsvid.errors import InputError
 from hpsvid.formats.figure import CAMERA_TO_Y_UP, Figure, figures, refuse_overlap, world_of
 from hpsvid.formats.rig import bone_names
+from hpsvid.formats.skin import check_mesh, continuous_quaternions, linear_colours, skin_of
 from hpsvid.options import ExportOptions, RigName
 from hpsvid.types import Array, Motion
 
@@ -36,9 +33,7 @@ _FLOAT, _UNSIGNED_INT, _UNSIGNED_SHORT, _UNSIGNED_BYTE = 5126, 5125, 5123, 5121
 _VERTICES, _INDICES = 34962, 34963  # what a buffer view is for
 _TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
 _COMPONENTS = {"f4": _FLOAT, "u4": _UNSIGNED_INT, "u2": _UNSIGNED_SHORT, "u1": _UNSIGNED_BYTE}
-_INFLUENCES = 4  # joints that move a vertex: one set, which every reader knows
 _NEAR_M = 0.05  # of the camera; the nearest that a body is drawn
-_SUIT = (150, 166, 186)  # sRGB, of bodies without a look of their own
 _ABSENT, _PRESENT = 0.0, 1.0  # scale of a person's node
 
 
@@ -61,15 +56,6 @@ def write_glb(
         with written_whole(path) as stream:
             stream.write(glb_of(people, motion, body, options))
     return list(files)
-
-
-def check_mesh(body: Body, options: ExportOptions) -> None:
-    """Raise InputError when the body's mesh may not be written."""
-    if not body.free and not options.licensed_mesh:
-        raise InputError(
-            f"body {body.name}: its licence forbids passing the mesh on; use the free body, or "
-            "write it for yourself alone with --licensed-mesh"
-        )
 
 
 def glb_of(people: Sequence[Figure], motion: Motion, body: Body, options: ExportOptions) -> bytes:
@@ -241,27 +227,20 @@ class _Scene:
 
     def _mesh(self, figure: Figure, name: str) -> int:
         """The body in its own shape, in the T-pose."""
-        betas = torch.from_numpy(figure.betas).float()
-        shaped = self.body.template + torch.einsum("k,vck->vc", betas, self.body.shape_dirs)
-        vertices = shaped.numpy() * np.float32(figure.scale)
-        weights = self.body.skin_weights.numpy().astype(np.float64)
-        joints = np.argsort(-weights, axis=1, kind="stable")[:, :_INFLUENCES]
-        share = np.take_along_axis(weights, joints, 1)
-        share = (share / share.sum(1, keepdims=True)).astype(np.float32)
-        faces = self.body.faces
+        skin, faces = skin_of(figure, self.body), self.body.faces
+        vertices = skin.vertices
+        colours = np.c_[linear_colours(self.body), np.ones(len(vertices))]
         indices = "u2" if len(vertices) < 1 << 16 else "u4"
         self.meshes.append({
             "name": name,
             "primitives": [{
                 "attributes": {
                     "POSITION": self._bounded(vertices, use=_VERTICES),
-                    "NORMAL": self._store(vertex_normals(vertices, faces), "f4", use=_VERTICES),
+                    "NORMAL": self._store(skin.normals, "f4", use=_VERTICES),
                     "COLOR_0": self._store(
-                        _linear_colours(self.body), "u2", use=_VERTICES, normalized=True
-                    ),
-                    # a joint without weight must be joint 0
-                    "JOINTS_0": self._store(np.where(share > 0, joints, 0), "u1", use=_VERTICES),
-                    "WEIGHTS_0": self._store(share, "f4", use=_VERTICES),
+ np.round(colours * 65535), "u2", use=_VERTICES, normalized=True),
+                    "JOINTS_0": self._store(skin.joints, "u1", use=_VERTICES),
+                    "WEIGHTS_0": self._store(skin.weights, "f4", use=_VERTICES),
                 },
                 "indices": self._store(faces.reshape(-1), indices, use=_INDICES),
                 "material": 0,
@@ -307,26 +286,3 @@ _MATERIAL = {
         "baseColorFactor": [1, 1, 1, 1], "metallicFactor": 0, "roughnessFactor": 0.75,
     },
 }  # fmt: skip
-
-
-def continuous_quaternions(rotmats: Array) -> Array:
-    """Quaternions (T, J, 4) x, y, z, w of rotations (T, J, 3, 3), each nearest to the one before.
-
-    Of the two that say one rotation, interpolation needs the pair on the same side.
-    """
-    flat = Rotation.from_matrix(rotmats.reshape(-1, 3, 3)).as_quat()
-    quaternions = flat.reshape(*rotmats.shape[:2], 4)
-    turned = (quaternions[1:] * quaternions[:-1]).sum(-1) < 0
-    sign = np.where(np.cumsum(turned, axis=0) % 2 == 1, -1.0, 1.0)
-    quaternions[1:] *= sign[..., None]
-    return quaternions
-
-
-def _linear_colours(body: Body) -> Array:
-    """Colours (V, 4) uint16 of the body's look in linear light, opaque."""
-    if body.colours is None:
-        srgb = np.tile(np.array(_SUIT), (len(body.template), 1)) / 255
-    else:
-        srgb = body.colours / 255
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    return np.round(np.c_[linear, np.ones(len(linear))] * 65535)

@@ -1,6 +1,7 @@
 """Whose a file is: hpsvid overwrites what it wrote itself, and nothing else unless it is forced."""
 
 import json
+import mmap
 import re
 from collections.abc import Iterable
 from contextlib import suppress
@@ -18,11 +19,19 @@ _BVH_ROOT = re.compile(
 )
 _BVH_TIME = re.compile(r"\nFrame Time: \d+\.\d{9}\n")
 _BVH_HEAD = 65_536  # bytes; the hierarchy takes 5 kB
-_HEAD = 65_536  # bytes of other files in which their maker is named
 _MAKERS = {  # how the files of a suffix name hpsvid
     ".glb": re.compile(
         rb"^glTF.{16}\{\"asset\":\{\"version\":\"2.0\",\"generator\":\"hpsvid\"", re.DOTALL
     ),
+    ".csv": re.compile(rb"^person,frame,time_s,seen,pelvis_x_m,"),
+    ".json": re.compile(rb'^\{("made_by":"hpsvid"|"info":\{"description":"hpsvid: )'),
+    ".trc": re.compile(rb"^PathFileType\t4\t\(X/Y/Z\)\t[^\n]* by hpsvid\n"),
+    ".mot": re.compile(rb"^[^\n]* by hpsvid\nversion=1\n"),
+    ".c3d": re.compile(rb"^.P.{0,65536}COMPANY.{0,64}hpsvid", re.DOTALL),
+    # what is made for a library of others says so in a property, wherever it lies
+    ".fbx": re.compile(rb"made_by.{0,64}hpsvid", re.DOTALL),
+    ".usdc": re.compile(rb"hpsvid.{0,4096}made_by|made_by.{0,4096}hpsvid", re.DOTALL),
+    ".usdz": re.compile(rb"hpsvid.{0,4096}made_by|made_by.{0,4096}hpsvid", re.DOTALL),
 }
 _AMASS_KEYS = {"poses_root", "poses_body", "start_s", "body_model"}  # of `hpsvid.formats.amass`
 
@@ -43,8 +52,11 @@ def written_by_hpsvid(path: Path) -> bool:
                 head = stream.read(_BVH_HEAD).decode("ascii")
             return bool(_BVH_ROOT.match(head) and _BVH_TIME.search(head))
         if maker := _MAKERS.get(path.suffix.lower()):
-            with regular_file(path).open("rb") as stream:
-                return bool(maker.search(stream.read(_HEAD)))
+            with (
+                regular_file(path).open("rb") as stream,
+                mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content,
+            ):
+                return bool(maker.search(content))
         return comment_of(path).startswith(MARK)
     return False
 

@@ -87,6 +87,25 @@ RIGS: dict[RigName, tuple[str, ...]] = {
         "LeftShoulder", "RightShoulder", "Head", "LeftArm", "RightArm", "LeftForeArm",
         "RightForeArm", "LeftHand", "RightHand", "LeftFingerBase", "RightFingerBase",
     ),
+    "rigify": (  # Blender's human meta-rig
+        "spine", "thigh.L", "thigh.R", "spine.001", "shin.L", "shin.R", "spine.002", "foot.L",
+        "foot.R", "spine.003", "toe.L", "toe.R", "spine.004", "shoulder.L", "shoulder.R",
+        "spine.006", "upper_arm.L", "upper_arm.R", "forearm.L", "forearm.R", "hand.L", "hand.R",
+        "f_middle.01.L", "f_middle.01.R",
+    ),
+    "ue5": (  # Unreal Engine's mannequin, which has five bones between pelvis and neck
+        "pelvis", "thigh_l", "thigh_r", "spine_01", "calf_l", "calf_r", "spine_03", "foot_l",
+        "foot_r", "spine_05", "ball_l", "ball_r", "neck_01", "clavicle_l", "clavicle_r", "head",
+        "upperarm_l", "upperarm_r", "lowerarm_l", "lowerarm_r", "hand_l", "hand_r",
+        "middle_01_l", "middle_01_r",
+    ),
+    "vrm": (  # VRM 1.0's humanoid bones
+        "hips", "leftUpperLeg", "rightUpperLeg", "spine", "leftLowerLeg", "rightLowerLeg",
+        "chest", "leftFoot", "rightFoot", "upperChest", "leftToes", "rightToes", "neck",
+        "leftShoulder", "rightShoulder", "head", "leftUpperArm", "rightUpperArm",
+        "leftLowerArm", "rightLowerArm", "leftHand", "rightHand", "leftMiddleProximal",
+        "rightMiddleProximal",
+    ),
 }  # fmt: skip
 
 

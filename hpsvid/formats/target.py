@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpsvid.body.model import Body
-from hpsvid.common.files import Stage, check_file, check_folder
+from hpsvid.common.files import check_file, check_folder, staged_apart
 from hpsvid.errors import InputError
 from hpsvid.formats import FORMATS, Format
 from hpsvid.options import ExportOptions
@@ -38,13 +38,9 @@ class Target:
             options = replace(options, frame="camera" if motion.world is None else "world")
         if self.file is None or (row.each(options) and len(motion.people) > 1):
             return row.write(motion, body, self.folder, self.stem, options)
-        stage = Stage(self.file)  # a folder, in which the file has the name that it would have
-        try:
-            stage.beside.mkdir()
-            (file,) = row.write(motion, body, stage.beside, self.stem, options)
-            file.replace(self.file)
-        finally:
-            stage.discard()
+        with staged_apart(self.file) as inside:
+            (file,) = row.write(motion, body, inside.parent, self.stem, options)
+            file.rename(inside)
         return [self.file]
 
 
@@ -55,14 +51,14 @@ def target_for(out: Path, stem: str, rows: Sequence[Format]) -> Target:
     named. Changes nothing on disk. Raises InputError when `out` has the suffix of another format,
     or cannot be written.
     """
-    suffix = out.suffix.lower()
-    if out.is_dir() or suffix not in {known.suffix for known in FORMATS.values()}:
+    known = {Path(f"a{row.suffix}").suffix for row in FORMATS.values()}
+    if out.is_dir() or out.suffix.lower() not in known:
         check_folder(out)
         return Target(folder=out, stem=stem)
     if len(rows) > 1:
         raise InputError(f"{out}: {len(rows)} formats are written; name a folder")
     (row,) = rows
-    if suffix != row.suffix:
+    if not out.name.lower().endswith(row.suffix):
         raise InputError(
             f"{out}: the format's files end in {row.suffix}; name such a file, or a folder"
         )

@@ -113,7 +113,7 @@ def test_several_formats_are_written_at_once(result: Path, tmp_path: Path) -> No
     assert ran.exit_code == 1 and "not written by hpsvid" in ran.stderr
 
 
-@pytest.mark.parametrize("name", get_args(FormatName))
+@pytest.mark.parametrize("name", sorted({*get_args(FormatName)} - {"fbx"}))
 def test_export_from_a_saved_result(result: Path, tmp_path: Path, name: str) -> None:
     ran = call("export", result / "walk.npz", "--format", name, "--out", tmp_path / name, "--json")
     assert ran.exit_code == 0, ran.output
@@ -423,12 +423,10 @@ def test_the_shell_completes_commands_and_options() -> None:
     assert ran.stdout.split() == ["export"]
 
 
-@pytest.mark.parametrize("name", ["FBX", ".usd", "trc", "bvh,c3d", "csv"])
-def test_a_format_that_is_not_written_yet_is_named_as_such(name: str) -> None:
-    ran = call("export", "a.mp4", "--format", name)
-    assert ran.exit_code == 2
+def test_a_format_that_is_not_known_is_named_with_those_that_are() -> None:
+    ran = call("export", "a.mp4", "--format", "bvh,blend")
     said = " ".join(ran.stderr.replace("│", " ").split())
-    assert "is not written yet; choose npz, bvh" in said
+    assert ran.exit_code == 2 and "'blend' is not a known format; choose npz, bvh" in said
 
 
 def test_out_may_name_the_file_of_one_person(result: Path, tmp_path: Path) -> None:
@@ -470,7 +468,7 @@ def test_more_threads_than_cores_are_not_started(capsys: pytest.CaptureFixture[s
 def test_wrong_use_is_exit_2() -> None:
     assert call("run").exit_code == 2
     assert call("run", "a.mp4", "--ik", "guess").exit_code == 2
-    assert call("export", "a.mp4", "--format", "fbx").exit_code == 2
+    assert call("export", "a.mp4", "--format", "blend").exit_code == 2
 
 
 def test_doctor_finds_a_sound_installation() -> None:

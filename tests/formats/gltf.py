@@ -41,8 +41,7 @@ class Glb:
         """World matrices (N, 4, 4) of all nodes at a time of the animation."""
         nodes = self.content["nodes"]
         local = [
-            {"translation": node.get("translation", [0, 0, 0]),
-             "rotation": node.get("rotation", [0, 0, 0, 1]), "scale": [1, 1, 1]}
+            {"translation": [0, 0, 0], "rotation": [0, 0, 0, 1], "scale": [1, 1, 1], **node}
             for node in nodes
         ]  # fmt: skip
         (animation,) = self.content["animations"]

@@ -28,6 +28,10 @@ from tests.factories import make_motion, make_params, make_person
 CAMERA_TO_Y_UP = np.diag([1.0, -1, -1])
 
 
+# Blender takes many seconds: tests/formats/test_readers.py has it
+ROWS = [row for row in FORMATS.values() if row.name != "fbx"]
+
+
 def test_the_focal_length_that_the_clip_states_is_kept(body, tmp_path):
     motion = make_motion(body, people=1, frames=4)
     stated = dataclasses.replace(motion, clip=dataclasses.replace(motion.clip, focal_35mm=26.0))
@@ -217,25 +221,25 @@ def test_files_written_twice_are_the_same_bytes(
     for name, clock in (("a", 0), ("b", 2e9)):
         monkeypatch.setattr("time.time", lambda clock=clock: clock)
         (tmp_path / name).mkdir()
-        for row in FORMATS.values():
+        for row in ROWS:
             row.write(make_motion(body), body, tmp_path / name, "clip", ExportOptions())
     first, second = (sorted((tmp_path / name).iterdir()) for name in "ab")
     assert [path.name for path in first] == sorted(
         f"clip{which}{row.suffix}"
-        for row in FORMATS.values()
+        for row in ROWS
         for which in (("_person00", "_person03") if row.a_person else ("",))
     )
     assert all(written_by_hpsvid(path) for path in first)  # and may be written again
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", [row.name for row in ROWS])
 def test_a_writer_names_what_it_wrote_and_leaves_nothing_else(
     tmp_path: Path, body: Body, name: FormatName
 ) -> None:
     paths = FORMATS[name].write(make_motion(body), body, tmp_path, "clip", ExportOptions())
     assert sorted(paths) == sorted(tmp_path.iterdir())
-    assert all(path.suffix == FORMATS[name].suffix for path in paths)
+    assert all(path.name.endswith(FORMATS[name].suffix) for path in paths)
     with pytest.raises(InputError, match="cannot be written"):
         FORMATS[name].write(make_motion(body), body, tmp_path / "none", "c", ExportOptions())
 
