@@ -81,6 +81,7 @@ class Detections:
     frame_index: int
     boxes: Array  # (D, 4) float32 x0 y0 x1 y1 px
     scores: Array  # (D,) float32 in [0, 1]
+    turns: Array | None = None  # (D,) int, quarter turns clockwise of each body; None: all 0
 
     def __post_init__(self) -> None:
         check_array(self, "boxes", (None, 4), "f")
@@ -97,6 +98,7 @@ class Track:
     scores: Array  # (T,) float32; 0 where filled
     detected: Array  # (T,) bool; False where a gap was filled
     shot_start: int = 0  # first frame of the shot that the track lies in
+    turns: Array | None = None  # (T,) int, quarter turns clockwise of the body; None: all 0
 
     def __post_init__(self) -> None:
         check_array(self, "frame_index", (None,), "i")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import expit
 
-from hpsvid.backbone.crop import SIDE, Crop, crop_along_axis, crop_around_box
+from hpsvid.backbone.crop import SIDE, Crop, crop_along_axis, crops_of_box
 from hpsvid.backbone.flips import unflip
 from hpsvid.backbone.inner_maps import CHANNELS, READ, Reader, read_maps
 from hpsvid.backbone.landmarks import Landmarks
@@ -29,6 +29,8 @@ HEATMAP_REACH = 3  # cells each way; MediaPipe's kernel of 7
 MIN_SCORE = 0.5  # MediaPipe's min_detection_confidence
 MIN_OVERLAP = 0.3  # IoU of landmarks and own box; people cut off by the picture reach 0.4
 NEIGHBOUR_MARGIN = 0.15  # IoU by which another track's box may fit better: boxes that cross
+BETTER_FIT = 0.05  # IoU with the box by which a larger crop's look must fit better
+GUESSED = 0.1  # most visibility of a landmark outside the picture
 SAME_PERSON = 0.1  # of the box's height: mean distance of two tracks' landmarks on one person
 
 
@@ -137,7 +139,8 @@ class BlazePose:
             return
         boxes = np.stack([self._tracks[i].boxes[index - self._first[i]] for i in alive])
         crops = [self._crops[i] for i in alive]
-        looks = self.follow(rgb, boxes, crops)
+        turns = [_turns_at(self._tracks[i], index - self._first[i]) for i in alive]
+        looks = self.follow(rgb, boxes, crops, turns)
         for i, look in zip(alive, looks, strict=True):
             place = index - self._first[i]
             self._looked[i][place] = True
@@ -161,32 +164,49 @@ class BlazePose:
         self._last_look_s = pts
         return True
 
-    def follow(self, rgb: Array, boxes: Array, crops: Sequence[Crop | None]) -> list[Look | None]:
+    def follow(
+        self,
+        rgb: Array,
+        boxes: Array,
+        crops: Sequence[Crop | None],
+        turns: Sequence[int] | None = None,
+    ) -> list[Look | None]:
         """The believable look at each person of one frame, or None.
 
         boxes: (B, 4) px, people's; crops: what their looks at the frame before asked for
-        (`Look.next_crop`), None to look afresh.
+        (`Look.next_crop`), None to look afresh; turns: quarter turns clockwise of the bodies, as
+        `Track.turns` has them.
         """
         height, width = rgb.shape[:2]
         looks: list[Look | None] = [None] * len(boxes)
 
         def keep_believed(places: list[int], offered: list[Look]) -> None:
+            """Of each place's believable looks the first, or one that fits its box better."""
+            best = np.zeros(len(boxes))
             for place, look in zip(places, offered, strict=True):
-                if is_believable(look, boxes, place, width, height):
-                    looks[place] = look
+                overlap = iou(hull(look, width, height)[None], boxes[place][None]).item()
+                fits = is_believable(look, boxes, place, width, height)
+                if fits and (looks[place] is None or overlap > best[place] + BETTER_FIT):
+                    looks[place], best[place] = look, overlap
 
         followed = [(place, crop) for place, crop in enumerate(crops) if crop is not None]
         keep_believed([place for place, _ in followed], self._look(rgb, [c for _, c in followed]))
-        fresh = [place for place, look in enumerate(looks) if look is None]
+        fresh = [
+            (place, crop)
+            for place, look in enumerate(looks)
+            if look is None
+            for crop in crops_of_box(boxes[place], turns[place] if turns else 0, width, height)
+        ]
         # the box's crop is upright and roughly sized; a second look along the body's axis
-        first = self._look(rgb, [crop_around_box(boxes[place]) for place in fresh])
+        first = self._look(rgb, [crop for _, crop in fresh])
         hits = [
             (place, look.next_crop())
-            for place, look in zip(fresh, first, strict=True)
+            for (place, _), look in zip(fresh, first, strict=True)
             if look.score >= MIN_SCORE
         ]
         keep_believed([place for place, _ in hits], self._look(rgb, [c for _, c in hits]))
-        return drop_doubles(looks, boxes, crops)
+        doubted = [None if look is None else doubt_outside(look, width, height) for look in looks]
+        return drop_doubles(doubted, boxes, crops)
 
     def _look(self, rgb: Array, crops: Sequence[Crop]) -> list[Look]:
         """Run the network on all crops at once."""
@@ -247,11 +267,23 @@ def refine(points: Array, heatmaps: Array) -> Array:
     return np.where((sure & on_map)[..., None], middle / total[..., None] * stride, points)
 
 
+def _turns_at(track: Track, place: int) -> int:
+    return 0 if track.turns is None else int(track.turns[place])
+
+
 def hull(look: Look, width: int, height: int) -> Array:
     """The box (4,) px about a look's landmarks, cut at the picture's edges as a detector's is."""
     points = look.image[:N_LANDMARKS]
     low, high = points.min(0), points.max(0)
     return np.concatenate([low, high]).clip(0, [width, height, width, height])
+
+
+def doubt_outside(look: Look, width: int, height: int) -> Look:
+    """The look with low visibility for landmarks outside the picture (px), which are guesses."""
+    points = look.image[:N_LANDMARKS]
+    outside = ((points < 0) | (points > [width, height])).any(1)
+    visibility = np.where(outside, np.minimum(look.visibility, GUESSED), look.visibility)
+    return replace(look, visibility=visibility)
 
 
 def is_believable(look: Look, boxes: Array, own: int, width: int, height: int) -> bool:

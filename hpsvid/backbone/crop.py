@@ -12,6 +12,8 @@ import numpy as np
 from hpsvid.types import Array
 
 SIDE = 256  # px, what the landmark network reads
+EDGE = 0.03  # of a box's longer side, within which it touches the picture's edge
+BEYOND = (1.0, 1.6, 2.5, 4.0)  # a body's size over that of its part inside the picture
 MARGIN = 1.25  # crop side over the person's size; MediaPipe's pose_landmarks_to_roi
 
 
@@ -80,11 +82,28 @@ class Crop:
         )
 
 
-def crop_around_box(box: Array) -> Crop:
-    """An upright crop that holds a box (4,) x0 y0 x1 y1 px with a margin."""
+def crop_around_box(box: Array, turns: int = 0) -> Crop:
+    """A crop that holds a box (4,) x0 y0 x1 y1 px with a margin.
+
+    turns: quarter turns clockwise of the body in the box; 0 for an upright crop.
+    """
     x0, y0, x1, y1 = (float(value) for value in box)
     side = max(x1 - x0, y1 - y0, 2.0) * MARGIN
-    return Crop(x=(x0 + x1) / 2, y=(y0 + y1) / 2, side=side, angle=0.0)
+    return Crop(x=(x0 + x1) / 2, y=(y0 + y1) / 2, side=side, angle=turns * math.pi / 2)
+
+
+def crops_of_box(box: Array, turns: int, width: int, height: int) -> list[Crop]:
+    """The crops in which the person of a box (4,) px may be whole.
+
+    A box at an edge of the picture (width, height px) holds part of a body, nobody knows how
+    much; the further crops reach beyond that edge.
+    """
+    slack = EDGE * max(box[2] - box[0], box[3] - box[1])
+    at_edge = np.concatenate([box[:2] <= slack, box[2:] >= np.array([width, height]) - slack])
+    if not at_edge.any():
+        return [crop_around_box(box, turns)]
+    outwards = at_edge * np.concatenate([box[:2] - box[2:], box[2:] - box[:2]])
+    return [crop_around_box(box + (factor - 1) * outwards, turns) for factor in BEYOND]
 
 
 def crop_along_axis(hips: Array, rim: Array) -> Crop:

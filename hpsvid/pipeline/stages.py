@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from hpsvid.official.hybrik_evidence import HybrIKBackbone
 from hpsvid.official.niki_network import load_released
 from hpsvid.options import Options
 from hpsvid.tracking import Detector
+from hpsvid.tracking.search import Searcher
 from hpsvid.tracking.tracker import MIN_SECONDS, Tracker
 from hpsvid.types import Camera, Clip, Frames, Observations, Person, Track
 from hpsvid.video.cuts import CutDetector
@@ -108,7 +110,7 @@ def find_people(
     rate = DETECTIONS_HZ if clip.photos else float(clip.fps)  # photos have no rate of their own
     every = max(1, round(rate / DETECTIONS_HZ))
     tracker = Tracker(fps=rate, every=every, picture=(clip.width, clip.height))
-    is_cut = CutDetector(clip)
+    is_cut, searcher = CutDetector(clip), Searcher(detector)
     times = []
     done = 0
     with closing(clock.read(clip)) as chunks:
@@ -121,9 +123,13 @@ def find_people(
             looks = take_frames(frames, looked_at)
             with clock.stage("detect", len(frames)):
                 detections = detector(looks)
-            with clock.stage("track", len(frames)):
-                for rgb, cut, people in zip(looks.rgb, cuts[looked_at], detections, strict=True):
+            for rgb, cut, people in zip(looks.rgb, cuts[looked_at], detections, strict=True):
+                with clock.stage("detect"):
+                    missing = partial(tracker.misses, cut=bool(cut))
+                    people = searcher.complete(rgb, people, missing, cut=bool(cut))
+                with clock.stage("track"):
                     tracker.update(people, cut=bool(cut), rgb=rgb)
+            clock.frames["track"] += len(frames)
             times.append(frames.pts_s)
             done += len(frames)
             clock.progress("find people", done, clip.frame_count)

@@ -8,6 +8,7 @@ import numpy as np
 
 from hpsvid.types import Array
 
+SURE_SCORE = 0.35  # detections from here on start tracks and take part in the first rounds
 LEARN_RATE = 0.1  # of the running mean, from boxes nearer than LEARN_BELOW: not from a neighbour
 LEARN_BELOW = 0.4
 
@@ -26,6 +27,7 @@ class Sighting:
     box: Array  # (4,) float64 x0 y0 x1 y1 px
     score: float
     clothes: Array | None  # see `clothes_histograms`; None without a picture
+    turn: int = 0  # quarter turns clockwise of the body, as far as the detector noticed
 
     @property
     def centre_size(self) -> Array:
@@ -43,6 +45,7 @@ class Follow:
     sightings: list[Sighting]  # without clothes, which would be a kilobyte a frame
     best_score: float
     number: int  # running number of this person
+    sure: int = 0  # how many of the sightings were
 
 
 def clothes_histograms(rgb: Array, box: Array) -> Array | None:
@@ -88,7 +91,8 @@ def start_follow(sighting: Sighting, number: int) -> Follow:
     spread = np.array([MEASUREMENT_SD, START_SPEED_SD]) * box[3]
     covariance = np.broadcast_to(np.diag(spread**2), (4, 2, 2)).copy()
     kept = replace(sighting, clothes=None)
-    return Follow(mean, covariance, sighting.clothes, [kept], sighting.score, number)
+    sure = int(sighting.score >= SURE_SCORE)
+    return Follow(mean, covariance, sighting.clothes, [kept], sighting.score, number, sure)
 
 
 def predict(follow: Follow, seconds: float, *, lost: bool) -> None:
@@ -117,6 +121,7 @@ def observe(follow: Follow, sighting: Sighting) -> None:
         follow.clothes = _learn(follow.clothes, sighting.clothes)
     follow.sightings.append(replace(sighting, clothes=None))
     follow.best_score = max(follow.best_score, sighting.score)
+    follow.sure += sighting.score >= SURE_SCORE
 
 
 def _learn(mean: Array | None, clothes: Array | None) -> Array | None:

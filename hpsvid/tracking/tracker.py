@@ -20,6 +20,7 @@ from hpsvid.common.boxes import areas, iou, shared_areas
 from hpsvid.common.series import interpolate
 from hpsvid.errors import InputError
 from hpsvid.tracking.follow import (
+    SURE_SCORE,
     Follow,
     Sighting,
     box_corners,
@@ -31,7 +32,6 @@ from hpsvid.tracking.follow import (
 )
 from hpsvid.types import Array, Detections, Track
 
-SURE_SCORE = 0.35  # detections from here on start tracks and take part in the first rounds
 PICTURE_SCORE = 0.15  # the same for a single picture without any sure detection
 PERSON_SCORE = 0.5  # what a finished track must have reached in MIN_SECONDS of its frames
 MIN_IOU_SURE = 0.2  # ByteTrack's gates
@@ -119,6 +119,39 @@ class Tracker:
                 kept.append(follow)
         self._active = kept
         self._associate(_read(detections, rgb), sure)
+
+    def misses(self, detections: Detections, *, cut: bool = False) -> bool:
+        """Whether to search the next frame for more people than these detections.
+
+        cut: as for `update`. True where nobody is followed and nobody is surely a person, or where
+        somebody who is followed is not among the detections; people who were mostly seen surely
+        may be weak.
+        """
+        people = [f for f in self._active if f.best_score >= PERSON_SCORE and not cut]
+        if not people:
+            return not bool((detections.scores >= PERSON_SCORE).any())
+        sure = detections.scores >= SURE_SCORE
+        turned = any(follow.sightings[-1].turn for follow in people)
+        if sure.sum() >= len(people) and not (turned and detections.turns is None):
+            return False
+        ahead = np.array([1, (detections.frame_index - self._now) / self._fps])
+        expected = box_corners(np.stack([follow.mean @ ahead for follow in people]))
+        steady = np.array([[self._is_steady(follow)] for follow in people])
+        overlap = iou(expected, detections.boxes.astype(np.float64))
+        found = (overlap >= MIN_IOU_SURE) & sure | (overlap >= MIN_IOU_WEAK) & steady
+        if detections.turns is None:  # where somebody lies, upright people are doubtful
+            upright = np.array([[follow.sightings[-1].turn == 0] for follow in people])
+            found &= upright | (overlap >= MIN_IOU_WEAK) & (detections.scores >= PERSON_SCORE)
+        return not bool(found.any(1).all())
+
+    def _is_steady(self, follow: Follow) -> bool:
+        """Whether weak detections cannot cost a person their track."""
+        return follow.sure >= max(self._needed, 2 * MIN_SURE_SHARE * len(follow.sightings))
+
+    @property
+    def _needed(self) -> int:
+        """Detections that a track needs to count as a person."""
+        return math.ceil(MIN_SECONDS * self._fps / self._every)
 
     def finish(self, frames: int) -> list[Track]:
         """All tracks of a clip of `frames` frames without false alarms, by first appearance.
@@ -251,7 +284,7 @@ class Tracker:
         """Keep a finished track if enough of it was surely a person, or may have been one."""
         scores = np.array([sighting.score for sighting in follow.sightings])
         share = np.mean(scores >= SURE_SCORE)
-        needed = math.ceil(MIN_SECONDS * self._fps / self._every)
+        needed = self._needed
         looks = math.ceil((end - self._shot_start) / self._every)
         if looks < needed:  # an image or a very short shot: no time to make sure
             sure = 2 * len(scores) >= looks
@@ -273,6 +306,8 @@ class Tracker:
         frames = np.arange(first, min(detected[-1] + self._every, end))
         scores = np.zeros(len(frames), np.float32)
         scores[detected - first] = [sighting.score for sighting in follow.sightings]
+        turns = np.array([sighting.turn for sighting in follow.sightings])
+        before = np.searchsorted(detected, frames, side="right") - 1
         return Track(
             id=-1,
             frame_index=frames,
@@ -280,6 +315,7 @@ class Tracker:
             scores=scores,
             detected=np.isin(frames, detected),
             shot_start=self._shot_start,
+            turns=turns[before.clip(0)],
         )
 
 
@@ -299,14 +335,16 @@ def cheapest_pairs(cost: Array) -> Array:
 def _read(detections: Detections, rgb: Array | None) -> list[Sighting]:
     """The detections that have an area, with their clothes when there is a picture."""
     boxes = detections.boxes.astype(np.float64)
+    turns = np.zeros(len(boxes)) if detections.turns is None else detections.turns
     return [
         Sighting(
             detections.frame_index,
             box,
             float(score),
             None if rgb is None else clothes_histograms(rgb, box),
+            int(turn),
         )
-        for box, score in zip(boxes, detections.scores, strict=True)
+        for box, score, turn in zip(boxes, detections.scores, turns, strict=True)
         if (box[2:] > box[:2]).all()
     ]
 

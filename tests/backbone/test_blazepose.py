@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from hpsvid.backbone.blazepose import BlazePose, Look, drop_doubles, is_believable, refine
+from hpsvid.backbone.blazepose import (
+    BlazePose,
+    Look,
+    doubt_outside,
+    drop_doubles,
+    is_believable,
+    refine,
+)
 from hpsvid.backbone.crop import Crop, crop_along_axis, crop_around_box
 from hpsvid.backbone.flips import MIRROR, find_flips
 from hpsvid.backbone.landmarks import Landmarks
@@ -363,3 +370,11 @@ def test_refine_moves_to_the_heatmap_and_leaves_unsure_landmarks():
     moved = refine(points, heatmaps)
     np.testing.assert_allclose(moved[0, 0], [84, 136], atol=0.5)
     np.testing.assert_array_equal(moved[0, 1:], points[0, 1:])
+
+
+def test_landmarks_outside_the_picture_are_guesses():
+    tall = figure(100, height=800)  # knees and feet of it are below the picture
+    look = doubt_outside(tall, 640, 480)
+    below = look.image[:33, 1] > 480
+    assert below.any() and not below.all()
+    assert look.visibility[below].max() < 0.2 and look.visibility[~below].min() == 1

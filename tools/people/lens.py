@@ -84,7 +84,8 @@ def _through_jpeg(frame: Array, level: int) -> Array:
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1]
 
 
-def _through_h264(frames: Array, crf: int) -> Array:
+def h264_file(frames: Array, crf: int) -> bytes:
+    """An MP4 file at 30 fps of frames (T, H, W, 3) uint8 with even sides."""
     stored = io.BytesIO()
     with av.open(stored, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=30)
@@ -94,8 +95,11 @@ def _through_h264(frames: Array, crf: int) -> Array:
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
-    stored.seek(0)
-    with av.open(stored, "r") as source:
+    return stored.getvalue()
+
+
+def _through_h264(frames: Array, crf: int) -> Array:
+    with av.open(io.BytesIO(h264_file(frames, crf)), "r") as source:
         back = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
     assert len(back) == len(frames)
     return np.stack(back)

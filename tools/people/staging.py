@@ -85,12 +85,21 @@ class Scene:
         return replace(self, actors=tuple(actors), shot=shot, props=tuple(props))
 
 
-def draw_scene(rng: np.random.Generator, source: MotionSource, wardrobe: Wardrobe) -> Scene:
-    """A random scene of the source's length."""
-    layout = list(LAYOUTS)[rng.choice(len(LAYOUTS), p=list(LAYOUTS.values()))]
+def draw_scene(
+    rng: np.random.Generator,
+    source: MotionSource,
+    wardrobe: Wardrobe,
+    *,
+    wanted: tuple[str, int] | None = None,
+) -> Scene:
+    """A random scene of the source's length; wanted: its layout and how many people it has.
+
+    A third person beside an embrace walks past it.
+    """
+    layout, count = wanted or _draw_layout(rng)
     indoors = rng.random() < INDOORS
     while True:
-        actors, yaw = _cast(rng, layout, source, wardrobe)
+        actors, yaw = _cast(rng, layout, count or _draw_count(rng, layout), source, wardrobe)
         people = np.stack([actor.joints for actor in actors], 1)
         for _ in range(TRIES):
             shot = draw_shot(rng, people, yaw=yaw, indoors=indoors)
@@ -98,11 +107,19 @@ def draw_scene(rng: np.random.Generator, source: MotionSource, wardrobe: Wardrob
                 return _furnished(rng, layout, actors, shot, indoors=indoors)
 
 
+def _draw_layout(rng: np.random.Generator) -> tuple[str, None]:
+    """A random layout, whose number of people is drawn later."""
+    return list(LAYOUTS)[rng.choice(len(LAYOUTS), p=list(LAYOUTS.values()))], None
+
+
+def _draw_count(rng: np.random.Generator, layout: str) -> int:
+    return 1 if layout == "solo" else 3 if rng.random() < CROWD and layout == "beside" else 2
+
+
 def _cast(
-    rng: np.random.Generator, layout: str, source: MotionSource, wardrobe: Wardrobe
+    rng: np.random.Generator, layout: str, count: int, source: MotionSource, wardrobe: Wardrobe
 ) -> tuple[tuple[Actor, ...], float | None]:
     """The people of a scene, and from where to look at them (rad; None: from anywhere)."""
-    count = 1 if layout == "solo" else 3 if rng.random() < CROWD and layout == "beside" else 2
     characters = [wardrobe.make(draw_outfit(rng, wardrobe.builds)) for _ in range(count)]
     look = None
     if layout == "crossing":
@@ -110,6 +127,9 @@ def _cast(
         motions = [_walk_across(rng, source, look, k) for k in range(count)]
     elif layout == "embrace":
         motions = _embrace(rng, source)
+        if count > len(motions):
+            look = float(rng.uniform(-np.pi, np.pi))
+            motions.append(_walk_across(rng, source, look, 0))
     else:
         motions = [draw_motion(rng, source, draw_kind(rng)) for _ in range(count)]
     places = _places(rng, layout, count, look)
@@ -159,11 +179,15 @@ def _places(
     if layout == "crossing" and look is not None:
         depth = np.array([-np.sin(look), 0, np.cos(look)])  # towards the camera
         apart = rng.uniform(*CROSSING_APART_M) * (1 if rng.random() < 0.5 else -1)
-        return [(depth * apart * (k - 0.5), 0.0) for k in range(count)]
+        return [(depth * apart * (k - (count - 1) / 2), 0.0) for k in range(count)]
     if layout == "embrace":
         gap = rng.uniform(*EMBRACE_M) / 2
         aside = rng.normal(0, 0.04)
-        return [(np.array([aside, 0, -gap]), 0.0), (np.array([-aside, 0, gap]), 0.0)]
+        pair = [(np.array([aside, 0, -gap]), 0.0), (np.array([-aside, 0, gap]), 0.0)]
+        if count == len(pair) or look is None:
+            return pair
+        passes = (gap + rng.uniform(*CROSSING_APART_M)) * (1 if rng.random() < 0.5 else -1)
+        return [*pair, (np.array([-np.sin(look), 0, np.cos(look)]) * passes, 0.0)]
     places: list[Array] = []
     while len(places) < count:
         place = np.array([rng.uniform(-1, 1), 0, rng.uniform(-1, 1)]) * APART_M[1] * (count > 1)
