@@ -1,5 +1,6 @@
 """Errors that reach the user as one line: what was found, what was expected, how to mend it."""
 
+import signal
 from pathlib import Path
 
 
@@ -13,6 +14,22 @@ def one_line(error: Exception) -> str:
 def reason(error: Exception, path: Path) -> str:
     """`one_line` without the name of the file that it is about, where the reader has it already."""
     return one_line(error).removeprefix(f"{path}: ")
+
+
+class Ended(KeyboardInterrupt):
+    """A signal asked this process to end, which it does as after Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        """number: of the signal, as in the module `signal`."""
+        super().__init__(number)
+        self.number = number
+
+
+def ending(error: BaseException) -> tuple[str, int]:
+    """What ended the process, in words, and its exit code; error: a KeyboardInterrupt."""
+    if not isinstance(error, Ended):
+        return "interrupted", 128 + signal.SIGINT
+    return f"ended by {signal.Signals(error.number).name}", 128 + error.number
 
 
 class HpsvidError(Exception):

@@ -6,13 +6,25 @@ network of `learned` and `lifter_network`. The authors' HybrIK networks, which n
 the user's own, are another backbone: `hpsvid.official.hybrik_evidence`.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
-from hpsvid.types import Frames, Observations, Source
+from hpsvid.types import Array, Frames, Observations, Source
+
+Network = Callable[[Array], tuple[Array, ...]]
+"""Crops (N, ...) -> what a network says of them, in arrays with a row for each crop."""
 
 
 class Backbone(Protocol):
     """Looks at a fixed list of tracks, frame by frame."""
+
+    @property
+    def network(self) -> Network:
+        """Its network, a function of the crops alone; may be wrapped, to keep what it says."""
+        ...
+
+    @network.setter
+    def network(self, network: Network) -> None: ...
 
     @property
     def provenance(self) -> Source:

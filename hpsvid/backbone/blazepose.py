@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import expit
 
+from hpsvid.backbone import Network
 from hpsvid.backbone.crop import SIDE, Crop, crop_along_axis, crops_of_box
 from hpsvid.backbone.flips import unflip
 from hpsvid.backbone.inner_maps import CHANNELS, READ, Reader, read_maps
@@ -74,6 +75,7 @@ class BlazePose:
     ) -> None:
         self.name = "blazepose_full" if fast else "blazepose_heavy"
         self._session = load_onnx(self.name, threads)
+        self.network: Network = self._answer
         self._tracks = list(tracks)
         self._looks_hz = looks_hz
         self.reader = reader
@@ -212,20 +214,8 @@ class BlazePose:
         """Run the network on all crops at once."""
         if not crops:
             return []
-        pixels = np.stack([crop.cut(rgb) for crop in crops]).astype(np.float32) / 255
-        inner_names = list(CHANNELS) if self.reader else []
-        landmarks, score, world, heatmaps, *maps = self._session.run(
-            ["landmarks", "score", "world", "heatmaps", *inner_names], {"crops": pixels}
-        )
-        landmarks = np.asarray(landmarks).reshape(-1, N_OUTPUTS, 5)
-        points = refine(landmarks[..., :2], np.asarray(heatmaps))
-        world = np.asarray(world).reshape(-1, N_OUTPUTS, 3)[:, :N_LANDMARKS]
-        score = np.asarray(score)[:, 0]
-        chance = expit(landmarks[:, :N_LANDMARKS, 3:])
-        inner = None
-        if self.reader:
-            maps = [np.asarray(values) for values in maps]
-            inner = self.reader(read_maps(maps, points[:, :N_LANDMARKS]))
+        pixels = np.stack([crop.cut(rgb) for crop in crops])
+        points, world, chance, score, *inner = self.network(pixels)
         return [
             Look(
                 image=crop.to_image(points[i]),
@@ -234,10 +224,31 @@ class BlazePose:
                 presence=chance[i, :, 1],
                 score=float(score[i]),
                 crop=crop,
-                inner=None if inner is None else inner[i],
+                inner=inner[0][i] if inner else None,
             )
             for i, crop in enumerate(crops)
         ]
+
+    def _answer(self, pixels: Array) -> tuple[Array, ...]:
+        """What the network says about crops (N, 256, 256, 3) uint8.
+
+        Landmarks (N, 39, 2) crop px, (N, 33, 3) m, chances (N, 33, 2) to be visible and present,
+        score (N,); with a reader, what it keeps of the inner maps (N, 19, Q).
+        """
+        inner_names = list(CHANNELS) if self.reader else []
+        landmarks, score, world, heatmaps, *maps = self._session.run(
+            ["landmarks", "score", "world", "heatmaps", *inner_names],
+            {"crops": pixels.astype(np.float32) / 255},
+        )
+        landmarks = np.asarray(landmarks).reshape(-1, N_OUTPUTS, 5)
+        points = refine(landmarks[..., :2], np.asarray(heatmaps))
+        world = np.asarray(world).reshape(-1, N_OUTPUTS, 3)[:, :N_LANDMARKS]
+        chance = expit(landmarks[:, :N_LANDMARKS, 3:])
+        answer = (points, world, chance, np.asarray(score)[:, 0])
+        if self.reader is None:
+            return answer
+        maps = [np.asarray(values) for values in maps]
+        return *answer, self.reader(read_maps(maps, points[:, :N_LANDMARKS]))
 
 
 def refine(points: Array, heatmaps: Array) -> Array:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from hpsvid.backbone import Network
 from hpsvid.backbone.blazepose import BlazePose
 from hpsvid.backbone.inner_maps import Reader
 from hpsvid.backbone.landmarks import Landmarks
@@ -66,6 +67,15 @@ class BlazePoseBackbone:
         )
         self._lift = LIFTERS[options.lifter_in_use]
         self._camera, self._body = camera, body
+
+    @property
+    def network(self) -> Network:
+        """The landmark network: crops (N, 256, 256, 3) uint8 in."""
+        return self._network.network
+
+    @network.setter
+    def network(self, network: Network) -> None:
+        self._network.network = network
 
     @property
     def provenance(self) -> Source:

@@ -43,6 +43,8 @@ class Job:
     overlay: Path  # video or picture; the result .npz lies beside it
     options: Options
     drawing: DrawOptions
+    resume: bool = True  # go on where a run that was killed has been, and keep what that takes
+    store_at: Path | None = None  # the output beside which that is kept; None: `overlay`
 
     @property
     def result(self) -> Path:
@@ -58,6 +60,7 @@ class Job:
 def perform(job: Job, progress: "Progress", *, force: bool = False) -> Row:
     """Make the motion and its overlay, both or neither; what `summary.summarise` says of them.
 
+    When it is killed or fails, its resume store stays, and the next call goes on from there.
     force: overwrite files that hpsvid did not write.
     Raises what probing, making and drawing a motion raise: HpsvidError, OSError, MemoryError.
     """
@@ -70,6 +73,7 @@ def perform(job: Job, progress: "Progress", *, force: bool = False) -> Row:
     from hpsvid.formats.ownership import refuse_foreign
     from hpsvid.pipeline.make import make_motion, render_overlay
     from hpsvid.pipeline.stages import StageClock
+    from hpsvid.pipeline.store import opened_store
     from hpsvid.pipeline.summary import summarise
     from hpsvid.render import load_renderer
     from hpsvid.video.writer import check_output
@@ -81,14 +85,15 @@ def perform(job: Job, progress: "Progress", *, force: bool = False) -> Row:
     renderer = load_renderer(job.drawing.renderer, job.options.threads)
     clock = StageClock(progress)
     body = load_chosen_body(job.options.smpl)
-    motion = make_motion(clip, body, job.options, clock)
-    job.overlay.parent.mkdir(parents=True, exist_ok=True)
-    with staged(job.result) as unseen:  # both files appear, or neither
-        write_motion(motion, unseen)
-        render_overlay(
-            motion, body, job.overlay, renderer=renderer, alpha=job.drawing.alpha, clock=clock
-        )  # fmt: skip
-    return summarise(motion, clock, [job.overlay, job.result])
+    with opened_store(job.store_at or job.overlay, resume=job.resume) as store:
+        motion = make_motion(clip, body, job.options, clock, store)
+        job.overlay.parent.mkdir(parents=True, exist_ok=True)
+        with staged(job.result) as unseen:  # both files appear, or neither
+            write_motion(motion, unseen)
+            render_overlay(
+                motion, body, job.overlay, renderer=renderer, alpha=job.drawing.alpha, clock=clock
+            )  # fmt: skip
+    return summarise(motion, clock, [job.overlay, job.result], store.notes)
 
 
 def work(job: Job) -> Row:
@@ -108,7 +113,7 @@ def work(job: Job) -> Row:
             )
         origin = _origin(job)
         with tempfile.TemporaryDirectory(dir=unfinished) as private:
-            made = replace(job, overlay=Path(private) / job.overlay.name)
+            made = replace(job, overlay=Path(private) / job.overlay.name, store_at=job.overlay)
             facts = perform(made, lambda stage, frames, total: None)
             seconds = time.perf_counter() - start
             row = {

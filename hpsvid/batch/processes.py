@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from threading import Thread
 
 from hpsvid.batch.jobs import Job, Row, Work, failed, finished
 
@@ -87,9 +88,21 @@ def _serve(pipe: Connection, work: Work, threads: int) -> None:
     """Life of a process: do what comes, until nothing more does or the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent ends us
     os.environ |= dict.fromkeys(_THREAD_VARIABLES, str(threads))
+    Thread(target=_end_with_parent, daemon=True).start()
     with suppress(EOFError, OSError):
         while True:
             pipe.send(work(pipe.recv()))
+
+
+def _end_with_parent() -> None:
+    """End this process at once when its parent is gone, killed with its clips half done.
+
+    The same command, given again, does them; two must not do one clip.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _death(code: int | None) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from hpsvid.cli import export, live, measure, models, run
+from hpsvid.errors import Ended, ending
 
 app = typer.Typer(
     help="Video of people in, smooth 3D human motion out.",
@@ -48,5 +49,12 @@ def main() -> None:
     for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as of nohup
-            signal.signal(number, lambda number, _: sys.exit(128 + number))
-    app()
+            signal.signal(number, _end)
+    try:
+        app()
+    except KeyboardInterrupt as error:
+        sys.exit(ending(error)[1])
+
+
+def _end(number: int, frame: object) -> None:
+    raise Ended(number)

@@ -9,6 +9,7 @@ from hpsvid.cli.shell import (
     ForceOpt,
     JsonOpt,
     QuietOpt,
+    ResumeOpt,
     bounded,
     formats_in,
     one_line_errors,
@@ -24,11 +25,12 @@ from hpsvid.options import OUTPUT, ExportOptions, FormatName, Options, choices
 
 if TYPE_CHECKING:
     from hpsvid.pipeline.stages import StageClock
+    from hpsvid.pipeline.store import Store
     from hpsvid.types import Motion
 
 MAKING = (
     "input_fps", "photos", "detector", "backbone", "network", "lifter", "solver", "weights", "fast",
-    "focal_px", "threads", "up", "pitch", "roll", "height",
+    "focal_px", "threads", "resume", "up", "pitch", "roll", "height",
 )  # fmt: skip
 
 
@@ -58,16 +60,18 @@ def export(
         ),
     ] = Path(),
     force: ForceOpt = False,
+    resume: ResumeOpt = True,
     quiet: QuietOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
     """Write the motion of a video, or of a saved result, as files for other programs."""
-    with one_line_errors():
+    with one_line_errors(resumes=resume):
         from hpsvid.body.smpl import load_chosen_body
         from hpsvid.formats import check_body_of, check_formats
         from hpsvid.formats.ownership import refuse_foreign
         from hpsvid.formats.target import target_for
         from hpsvid.pipeline.stages import StageClock
+        from hpsvid.pipeline.store import opened_store
         from hpsvid.pipeline.summary import summarise
 
         rows = check_formats(format, wanted)
@@ -86,14 +90,18 @@ def export(
         options = bounded(options, quiet=quiet)
         body = load_chosen_body(options.smpl)
         check_body_of(rows, body, wanted)
-        with progress_bars(shown=not quiet and not as_json) as progress:
-            clock = StageClock(progress)
-            motion = _motion_of(input, body, options, clock)
-        files = [file for row in rows for file in target.write(row, motion, body, wanted)]
-        show_facts(summarise(motion, clock, files), quiet=quiet, as_json=as_json)
+        with opened_store(target.folder / target.stem, resume=resume) as store:
+            with progress_bars(shown=not quiet and not as_json) as progress:
+                clock = StageClock(progress)
+                motion = _motion_of(input, body, options, clock, store)
+            files = [file for row in rows for file in target.write(row, motion, body, wanted)]
+        facts = summarise(motion, clock, files, store.notes)
+        show_facts(facts, quiet=quiet, as_json=as_json)
 
 
-def _motion_of(path: Path, body: Any, options: Options, clock: "StageClock") -> "Motion":
+def _motion_of(
+    path: Path, body: Any, options: Options, clock: "StageClock", store: "Store"
+) -> "Motion":
     from hpsvid.edit import check_body, keep_people
     from hpsvid.formats.npz import read_motion
     from hpsvid.pipeline.make import make_motion
@@ -104,4 +112,4 @@ def _motion_of(path: Path, body: Any, options: Options, clock: "StageClock") -> 
         check_body(saved, body)
         return keep_people(saved, options)
     clip = probe(path, input_fps=options.input_fps, photos=options.photos)
-    return make_motion(clip, body, options, clock)
+    return make_motion(clip, body, options, clock, store)

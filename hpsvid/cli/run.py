@@ -14,6 +14,7 @@ from hpsvid.cli.shell import (
     ForceOpt,
     JsonOpt,
     QuietOpt,
+    ResumeOpt,
     bounded,
     one_line_errors,
     progress_bars,
@@ -23,6 +24,7 @@ from hpsvid.cli.shell import (
     stem_of,
     takes,
 )
+from hpsvid.errors import ending
 from hpsvid.options import OUTPUT, BatchOptions, DrawOptions, Options
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ def run(
         ),
     ] = None,
     force: ForceOpt = False,
+    resume: ResumeOpt = True,
     quiet: QuietOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
@@ -59,7 +62,7 @@ def run(
     A folder of videos is many clips: each gets its own overlay and result in the folder --out,
     those done already are skipped, those that fail are named in the summary.
     """
-    with one_line_errors():
+    with one_line_errors(resumes=resume):
         from hpsvid.batch.folder import holds_videos
         from hpsvid.batch.jobs import Job, perform
         from hpsvid.video.probe import probe
@@ -70,7 +73,9 @@ def run(
             refuse_idle(context, "without --engine ray", "address")
             options = bounded(options, quiet=quiet)
         overlay = Path(f"{stem_of(input)}_overlay")
-        job = Job(source=input, overlay=out or overlay, options=options, drawing=drawing)
+        job = Job(
+            source=input, overlay=out or overlay, options=options, drawing=drawing, resume=resume
+        )
         if holds_videos(input):
             refuse_idle(context, f"on {input}, a folder of videos", "photos")
             _run_many(job, batch, force=force, quiet=quiet, as_json=as_json)
@@ -100,14 +105,15 @@ def _run_many(
                 rows.append(row)
                 if row["state"] == "failed" or not (quiet or as_json):
                     print(line(row), file=sys.stderr, flush=True)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        what, code = ending(error)
         done = sum(row["state"] != "failed" for row in rows)
         print(
-            f"hpsvid: interrupted; {done} of {len(jobs)} clips are done and stay in "
+            f"hpsvid: {what}; {done} of {len(jobs)} clips are done and stay in "
             f"{common.overlay}; the same command goes on from there",
             file=sys.stderr,
         )
-        raise typer.Exit(130) from None
+        raise typer.Exit(code) from None
     facts = summarise(jobs, rows, started)
     if as_json:
         print(json.dumps(facts, indent=2))

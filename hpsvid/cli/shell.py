@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from hpsvid.errors import HpsvidError, InputError, one_line
+from hpsvid.errors import HpsvidError, InputError, ending, one_line
 from hpsvid.options import OUTPUT, Choice, FormatName, Options, choices, known_formats
 
 InputArg = Annotated[Path, typer.Argument(help="Video, picture or folder of pictures.")]
@@ -28,6 +28,14 @@ ForceOpt = Annotated[
     bool,
     typer.Option(
         "--force", help="Overwrite files that hpsvid did not write.", rich_help_panel=OUTPUT
+    ),
+]
+ResumeOpt = Annotated[
+    bool,
+    typer.Option(
+        help="Go on where a run of the same command was ended, and keep what that takes beside "
+        "the output (.NAME.hpsvid) until it is there.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 Command = Callable[..., None]
@@ -149,8 +157,12 @@ def stem_of(path: Path) -> str:
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Turn errors raised on purpose, or by the machine, into one line on stderr and exit code 1."""
+def one_line_errors(*, resumes: bool = False) -> Iterator[None]:
+    """Turn errors raised on purpose, or by the machine, into one line on stderr and exit code 1.
+
+    An interrupt, or another signal that asks for the end, gives one line and 128 + its number.
+    resumes: whether the same command goes on where this one was ended.
+    """
     try:
         yield
     except HpsvidError as error:
@@ -166,10 +178,13 @@ def one_line_errors() -> Iterator[None]:
         raise typer.Exit(1) from error
     except (KeyboardInterrupt, ImportError) as error:
         # Ctrl-C while a C++ extension starts comes out as an ImportError
-        if not isinstance(error.__cause__ or error, KeyboardInterrupt):
+        cause = error.__cause__ or error
+        if not isinstance(cause, KeyboardInterrupt):
             raise
-        print("hpsvid: interrupted; nothing was written", file=sys.stderr)
-        raise typer.Exit(130) from None
+        what, code = ending(cause)
+        then = "; the same command goes on from there" if resumes else ""
+        print(f"hpsvid: {what}; nothing was written{then}", file=sys.stderr)
+        raise typer.Exit(code) from None
 
 
 @contextmanager

@@ -57,3 +57,20 @@ def concatenate(parts: Sequence[PerFrame]) -> PerFrame:
     last = parts[-1]
     names = [f.name for f in fields(last) if isinstance(getattr(last, f.name), np.ndarray)]
     return replace(last, **{n: np.concatenate([getattr(part, n) for part in parts]) for n in names})
+
+
+def to_arrays(record: "DataclassInstance") -> dict[str, Array]:
+    """A record's fields as arrays by name: numbers, truth values and text as arrays of no axes.
+
+    Fields that are None are left out.
+    """
+    values = {f.name: getattr(record, f.name) for f in fields(record)}
+    return {name: np.asarray(value) for name, value in values.items() if value is not None}
+
+
+def from_arrays(kind: type[Record], arrays: dict[str, Array]) -> Record:
+    """The inverse of `to_arrays`.
+
+    Raises TypeError, and what `kind` raises, when the arrays are not those of such a record.
+    """
+    return kind(**{name: a if a.ndim else a.item() for name, a in arrays.items()})

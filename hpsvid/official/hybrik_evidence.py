@@ -5,6 +5,7 @@ the camera of a crop and the second look for its scale are theirs. They speak of
 """
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 import cv2
 import numpy as np
@@ -12,13 +13,20 @@ import torch
 from scipy.ndimage import maximum_filter1d
 from torch import Tensor, nn
 
+from hpsvid.backbone import Network
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT, LIMB_JOINTS, LIMB_LANDMARKS, SMPL
 from hpsvid.common.geometry import rotation_about, swing_between, unit
 from hpsvid.common.threads import thread_count, torch_threads
 from hpsvid.common.weights import imported_path, imported_source, load_imported
 from hpsvid.errors import InputError
-from hpsvid.official.hybrik_network import DEPTH_M, HybrIKHRNet, HybrIKResNet, predict
+from hpsvid.official.hybrik_network import (
+    DEPTH_M,
+    HybrIKHRNet,
+    HybrIKResNet,
+    Prediction,
+    predict,
+)
 from hpsvid.options import Options
 from hpsvid.types import (
     N_BETAS,
@@ -44,6 +52,7 @@ UNSEEN_SIGMA_M = 1.0
 MAX_CROPS = 8  # at a time: 0.6 GB of volumes
 
 CHEST = JOINT["spine3"]
+_SAID = tuple(field.name for field in fields(Prediction))
 
 
 def square_around(boxes: Array) -> tuple[Array, Array]:
@@ -177,6 +186,7 @@ class HybrIKBackbone:
             self._net = HybrIKHRNet() if self.name == "hybrik_hrnet" else HybrIKResNet()
         self._source = load_imported(self._net, self.name)
         self._net.eval()
+        self.network: Network = self._answer
         self._camera, self._body = camera, body
         self._tracks = list(tracks)
         self._observations = [_blank(track) for track in tracks]
@@ -202,6 +212,11 @@ class HybrIKBackbone:
         """Each track's over its full length; frames that no detection is next to are not valid."""
         return self._observations
 
+    def _answer(self, crops: Array) -> tuple[Array, ...]:
+        """What the network says about crops (N, 3, 256, 256): the fields of a Prediction."""
+        said = predict(self._net, torch.from_numpy(crops))
+        return tuple(getattr(said, name).numpy() for name in _SAID)
+
     def _look(self, rgb: Array, places: list[tuple[Observations, Track, int]]) -> None:
         """Fill in what the network says about some tracks' boxes in one picture."""
         boxes = np.stack([track.boxes[place] for _, track, place in places])
@@ -210,7 +225,8 @@ class HybrIKBackbone:
         crops = torch.stack([cut(rgb, c, s) for c, s in zip(centre, side, strict=True)])
         offset = torch.from_numpy((centre - K[:2, 2]) / side[:, None]).float()
         with torch.inference_mode():
-            answer = predict(self._net, crops)
+            said = map(torch.from_numpy, self.network(crops.numpy()))
+            answer = Prediction(**dict(zip(_SAID, said, strict=True)))
             scale = answer.scale
             if isinstance(self._net, HybrIKHRNet):
                 rest = self._body.rest_joints(answer.betas)

@@ -5,9 +5,11 @@ each track is smoothed, solved and placed. Pixels are held a chunk at a time.
 """
 
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import hpsvid
+from hpsvid.backbone import Backbone
 from hpsvid.body.model import Body
 from hpsvid.common.threads import one_torch_thread
 from hpsvid.common.weights import imported_source, shipped_hashes
@@ -19,6 +21,7 @@ from hpsvid.official.hybrik_evidence import check_official
 from hpsvid.official.niki_network import OFFICIAL
 from hpsvid.options import Options
 from hpsvid.pipeline.stages import (
+    Context,
     StageClock,
     find_people,
     load_backbone,
@@ -28,37 +31,42 @@ from hpsvid.pipeline.stages import (
     solve_track,
     trim,
 )
+from hpsvid.pipeline.store import Store, run_key
 from hpsvid.render import Renderer
 from hpsvid.render.overlay import Overlay
 from hpsvid.tracking import Detector, load_detector
-from hpsvid.types import Clip, Motion, Provenance, Source
+from hpsvid.types import Clip, Motion, Observations, Provenance, Source, Track
 from hpsvid.video.marks import OVERLAY_MARK
 from hpsvid.video.writer import open_writer
 
 
 @one_torch_thread()
-def make_motion(clip: Clip, body: Body, options: Options, clock: StageClock) -> Motion:
+def make_motion(
+    clip: Clip, body: Body, options: Options, clock: StageClock, store: Store | None = None
+) -> Motion:
     """Every person of the clip as a smooth track.
 
-    Raises InputError when the clip cannot be read to its end, NoPersonError when nobody is in
-    it, WeightsError when a network's file is missing or damaged.
+    store: what the run keeps, and takes from a run that was killed; None keeps nothing.
+    Raises InputError when the clip cannot be read to its end or the store cannot be written,
+    NoPersonError when nobody is in it, WeightsError when a network's file is missing or damaged.
     """
     check_official(body, options)
-    context = make_context(clip, body, options, clock)
+    context = make_context(clip, body, options, clock, store)
+    store = context.store
     detector = load_detector(options.detector, threads=options.threads)
     solver = load_chosen_solver(body, options)
-    tracks, pts_s = find_people(clip, detector, clock)
-    tracks = select_tracks(tracks, person=options.person, max_people=options.max_people)
-    if not tracks:
+    store.open(run_key(clip, body, options, [detector.provenance]))
+    tracks, pts_s = store.tracks(lambda: find_people(clip, store.detector(detector), clock))
+    seen, backbone = _observe_chosen(tracks, context)
+    if not seen or backbone is None:
         raise NoPersonError(_nobody(clip, len(pts_s), options))
-    backbone = load_backbone(tracks, context)
-    people = []
-    for track, obs in zip(tracks, observe_people(tracks, backbone, context), strict=True):
-        trimmed = trim(track, obs, float(clip.fps))
-        if trimmed is not None:
-            people.append(solve_track(*trimmed, pts_s, solver, context))
-    if not people:
-        raise NoPersonError(_nobody(clip, len(pts_s), options))
+    people = [
+        store.person(
+            clip, pts_s, context.camera, track.id,
+            partial(solve_track, track, obs, pts_s, solver, context),
+        )
+        for track, obs in seen
+    ]  # fmt: skip
     with clock.stage("ground", len(pts_s)):
         world = find_world(people, body, pts_s, options)
         people = [with_contacts(person, body, world, pts_s) for person in people]
@@ -70,6 +78,30 @@ def make_motion(clip: Clip, body: Body, options: Options, clock: StageClock) -> 
         provenance=provenance(detector, backbone.provenance, solver, body, options),
         world=world,
     )
+
+
+def _observe_chosen(
+    tracks: list[Track], context: Context
+) -> tuple[list[tuple[Track, Observations]], Backbone | None]:
+    """The tracks that the options ask for, with what the backbone sees of them, and the backbone.
+
+    Tracks in which the backbone hardly sees a person are left out. With --max-people the next
+    ones take their places, and all are observed again, because the backbone compares them.
+    """
+    options, store = context.options, context.store
+    left, backbone, tries = tracks, None, 0
+    while left:
+        chosen = select_tracks(left, person=options.person, max_people=options.max_people)
+        backbone = load_backbone(chosen, context)
+        observe = partial(observe_people, chosen, store.backbone(backbone, tries), context)
+        pairs = zip(chosen, store.observations(tries, observe), strict=True)
+        trimmed = [(track, trim(track, obs, float(context.clip.fps))) for track, obs in pairs]
+        false_alarms = {track.id for track, part in trimmed if part is None}
+        if not false_alarms or len(chosen) == len(left) or options.person is not None:
+            return [part for _, part in trimmed if part is not None], backbone
+        left = [track for track in left if track.id not in false_alarms]
+        tries += 1
+    return [], backbone
 
 
 def provenance(

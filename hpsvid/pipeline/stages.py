@@ -25,6 +25,7 @@ from hpsvid.motion.smoothing import smoothed
 from hpsvid.official.hybrik_evidence import HybrIKBackbone
 from hpsvid.official.niki_network import load_released
 from hpsvid.options import Options
+from hpsvid.pipeline.store import Store
 from hpsvid.tracking import Detector
 from hpsvid.tracking.search import Searcher
 from hpsvid.tracking.tracker import MIN_SECONDS, Tracker
@@ -89,12 +90,20 @@ class Context:
     camera: Camera
     options: Options
     clock: StageClock
+    store: Store = field(default_factory=Store)  # for `make`; the stages know nothing of it
 
 
-def make_context(clip: Clip, body: Body, options: Options, clock: StageClock) -> Context:
-    """The context of a run; its camera is stated by the options or the file, or guessed."""
+def make_context(
+    clip: Clip, body: Body, options: Options, clock: StageClock, store: Store | None = None
+) -> Context:
+    """The context of a run; its camera is stated by the options or the file, or guessed.
+
+    store: what the run keeps until its output is there; None keeps nothing.
+    """
     camera = guess_camera(clip, options.focal_px)
-    return Context(clip=clip, body=body, camera=camera, options=options, clock=clock)
+    return Context(
+        clip=clip, body=body, camera=camera, options=options, clock=clock, store=store or Store()
+    )
 
 
 def load_chosen_solver(body: Body, options: Options) -> Solver:

@@ -1,5 +1,6 @@
 """The closing summary of a run: people, frames, speed of each stage, files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,11 @@ if TYPE_CHECKING:
     from hpsvid.pipeline.stages import StageClock
 
 
-def summarise(motion: Motion, clock: "StageClock", files: list[Path]) -> dict[str, Any]:
-    """Facts about a finished run as plain values (JSON-ready)."""
+def summarise(
+    motion: Motion, clock: "StageClock", files: list[Path], notes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Facts about a finished run as plain values (JSON-ready); notes: besides the clip's."""
+    notes = [*motion.clip.notes, *notes]
     people = [
         {
             "id": person.track.id,
@@ -40,7 +44,7 @@ def summarise(motion: Motion, clock: "StageClock", files: list[Path]) -> dict[st
         **_ground(motion),
         "stages": stages,
         "files": [str(path) for path in files],
-        **({"notes": list(motion.clip.notes)} if motion.clip.notes else {}),
+        **({"notes": notes} if notes else {}),
     }
 
 

@@ -286,6 +286,11 @@ class VideoWriter:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=5)
         code = self._process.poll()
+        if not self._stage.beside.parent.is_dir():
+            return InputError(
+                f"{self.path}: its folder is gone (No such file or directory); bring it back, then "
+                "run again"
+            )
         self._log.seek(0)
         said = self._log.read().decode(errors="replace").strip().splitlines()
         return HpsvidError(

@@ -10,7 +10,8 @@ from hpsvid.common.records import take_frames
 from hpsvid.edit import check_body, keep_people
 from hpsvid.errors import InputError
 from hpsvid.options import Options
-from hpsvid.pipeline.stages import trim
+from hpsvid.pipeline import make
+from hpsvid.pipeline.stages import StageClock, make_context, trim
 from hpsvid.types import Observations, Provenance, Track
 from tests.factories import make_motion
 
@@ -72,6 +73,30 @@ def test_a_track_that_the_network_hardly_saw_is_nobody(
 ) -> None:
     trimmed = trim(*track_and_observations(np.arange(frames) < seen), FPS)
     assert (trimmed is not None) == is_person
+
+
+@pytest.mark.parametrize(
+    ("max_people", "person", "kept"),
+    [(1, None, [1]), (2, None, [1, 2]), (None, 0, []), (None, None, [1, 2])],
+)
+def test_a_false_alarm_takes_no_persons_place(
+    monkeypatch: pytest.MonkeyPatch, max_people: int | None, person: int | None, kept: list[int]
+) -> None:
+    """Of three tracks the largest is a false alarm: the backbone sees nobody there."""
+    pairs = [track_and_observations(np.full(30, i > 0)) for i in range(3)]
+    tracks = [
+        replace(track, id=i, boxes=track.boxes * (3 - i)) for i, (track, _) in enumerate(pairs)
+    ]
+    observations = {i: obs for i, (_, obs) in enumerate(pairs)}
+    monkeypatch.setattr(make, "load_backbone", lambda tracks, context: None)
+    monkeypatch.setattr(
+        make, "observe_people", lambda tracks, *_: [observations[track.id] for track in tracks]
+    )
+    options = Options(max_people=max_people, person=person)
+    clip = make_motion(load_chosen_body(None)).clip
+    context = make_context(clip, load_chosen_body(None), options, StageClock())
+    seen, _ = make._observe_chosen(tracks, context)
+    assert [track.id for track, _ in seen] == kept
 
 
 def test_a_saved_motion_keeps_only_the_people_asked_for() -> None:
