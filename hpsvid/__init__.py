@@ -87,10 +87,10 @@ def run(
     from hpsvid.options import Options
     from hpsvid.pipeline.make import make_motion
     from hpsvid.pipeline.stages import StageClock, silent
-    from hpsvid.video.probe import probe
+    from hpsvid.video.probe import open_clip
 
     options = options or Options()
-    clip = probe(Path(input), input_fps=options.input_fps, photos=options.photos)
+    clip = open_clip(Path(input), options)
     body = load_chosen_body(options.smpl)
     return make_motion(clip, body, options, StageClock(progress or silent))
 

@@ -4,6 +4,8 @@ The records are plain dataclasses for use from Python. A field's `Flag` says wha
 makes of it (`hpsvid.cli.shell.takes`). Nothing here imports typer or anything heavy.
 """
 
+import re
+from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -59,6 +61,15 @@ def known_formats(text: str) -> tuple[FormatName, ...]:
     return tuple(dict.fromkeys(known_format(name.strip()) for name in text.split(",")))
 
 
+def known_time(text: str) -> float:
+    """Seconds from "90", "1:30" or "0:01:30.5". Raises InputError for anything else."""
+    match = re.fullmatch(r"(?:(?:(\d{1,4}):)?(\d{1,4}):)?(\d{1,9}(?:\.\d{1,9})?)", text)
+    if match is None:
+        raise InputError(f"{text!r}: expected seconds or hh:mm:ss, such as 90 or 1:30.5")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return 3600 * hours + 60 * minutes + seconds
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
     """What the command line makes of a field, and the limits of its value."""
@@ -68,6 +79,7 @@ class Flag:
     name: str | None = None  # None: the field's name, _ as -
     least: float | None = None
     most: float | None = None  # only with `least`
+    parse: Callable[[str], Any] | None = None  # text -> value, where the type does not say it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +156,18 @@ class Options(_Checked):
             name="--photos/--no-photos",
         ),
     ] = None
+    start: Annotated[
+        float | None,
+        Flag(help="Begin at this time of the clip: seconds or hh:mm:ss.", panel=INPUT, least=0,
+             parse=known_time),
+    ] = None  # fmt: skip
+    end: Annotated[
+        float | None,
+        Flag(help="End before this time of the clip.", panel=INPUT, least=0, parse=known_time),
+    ] = None
+    every: Annotated[int | None, Flag(help="Take every Nth frame only.", panel=INPUT, least=1)] = (
+        None
+    )
     detector: Annotated[
         str,
         Flag(
@@ -232,6 +256,10 @@ class Options(_Checked):
     def __post_init__(self) -> None:
         _Checked.__post_init__(self)
         _ = self.heights
+        if self.end is not None and self.end <= (self.start or 0):
+            raise InputError(
+                f"--end {self.end:g}: expected a time after --start {self.start or 0:g} s"
+            )
 
     @property
     def heights(self) -> dict[int | None, float]:

@@ -38,6 +38,15 @@ def check_array(owner: object, name: str, shape: tuple[int | None, ...], kind: s
         raise ValueError(f"{where}: expected dtype kind {kind!r}, found {value.dtype}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The part of a recording that is looked at: every `every`-th frame from start to end."""
+
+    start_s: float = 0.0  # of the first frame, or up to a frame before it
+    end_s: float | None = None  # frames from here on are left out; None: to the end
+    every: int = 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Clip:
     """What a probe of the input says about it."""
@@ -49,6 +58,7 @@ class Clip:
     rotation: int  # degrees clockwise that were applied to make the picture upright
     audio: bool
     frame_count: int | None  # as the container announces it; None when it does not
+    part: Part | None = None  # None: the whole; `fps` and `frame_count` are the part's
     focal_35mm: float | None = None  # mm on 35 mm film, where the file states it
     fps_given: bool = False  # by the user: frames follow each other at `fps`, whatever they say
     photos: bool = False  # a folder of photos of their own: each is a scene
@@ -61,8 +71,8 @@ class Frames:
     """A chunk of decoded pictures with their times."""
 
     rgb: Array  # (N, H, W, 3) uint8
-    index: Array  # (N,) int64, counted from the clip's first frame
-    pts_s: Array  # (N,) float64 seconds, the first frame's is 0
+    index: Array  # (N,) int64, counted from the first frame of the clip, or of its part
+    pts_s: Array  # (N,) float64 seconds, 0 at the recording's first frame
 
     def __post_init__(self) -> None:
         check_array(self, "rgb", (None, None, None, 3), "u")

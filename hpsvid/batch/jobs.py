@@ -64,10 +64,10 @@ def perform(job: Job, progress: "Progress", *, force: bool = False) -> Row:
     force: overwrite files that hpsvid did not write.
     Raises what probing, making and drawing a motion raise: HpsvidError, OSError, MemoryError.
     """
-    from hpsvid.video.probe import probe
+    from hpsvid.video.probe import open_clip
 
     # a clip that cannot be read is known before torch is loaded
-    clip = probe(job.source, input_fps=job.options.input_fps, photos=job.options.photos)
+    clip = open_clip(job.source, job.options)
     from hpsvid.body.smpl import load_chosen_body
     from hpsvid.formats.npz import write_motion
     from hpsvid.formats.ownership import refuse_foreign

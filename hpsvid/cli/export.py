@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from hpsvid.types import Motion
 
 MAKING = (
-    "input_fps", "photos", "detector", "backbone", "network", "lifter", "solver", "weights", "fast",
-    "focal_px", "threads", "resume", "up", "pitch", "roll", "height",
+    "input_fps", "photos", "start", "end", "every", "detector", "backbone", "network", "lifter",
+    "solver", "weights", "fast", "focal_px", "threads", "resume", "up", "pitch", "roll", "height",
 )  # fmt: skip
 
 
@@ -105,11 +105,11 @@ def _motion_of(
     from hpsvid.edit import check_body, keep_people
     from hpsvid.formats.npz import read_motion
     from hpsvid.pipeline.make import make_motion
-    from hpsvid.video.probe import probe
+    from hpsvid.video.probe import open_clip
 
     if path.suffix.lower() == ".npz":
         saved = read_motion(path)
         check_body(saved, body)
         return keep_people(saved, options)
-    clip = probe(path, input_fps=options.input_fps, photos=options.photos)
+    clip = open_clip(path, options)
     return make_motion(clip, body, options, clock, store)

@@ -80,14 +80,26 @@ def takes(
 def _as_parameter(choice: Choice, defaults: dict[str, Any]) -> inspect.Parameter:
     """A field of a record as the parameter that typer makes an option of."""
     flag = choice.flag
-    option = typer.Option(
-        choice.option, help=flag.help, rich_help_panel=flag.panel, min=flag.least, max=flag.most,
-        case_sensitive=False,
-    )  # fmt: skip
+    kind: dict[str, Any] = {"min": flag.least, "max": flag.most, "case_sensitive": False}
+    if flag.parse is not None:
+        kind = {"parser": _parser(flag.parse), "metavar": "TIME"}
+    option = typer.Option(choice.option, help=flag.help, rich_help_panel=flag.panel, **kind)
     return inspect.Parameter(
         choice.name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[choice.kind, option],
         default=defaults.get(choice.name, choice.default),
     )  # fmt: skip
+
+
+def _parser(parse: Callable[[str], Any]) -> Callable[[Any], Any]:
+    """`parse`, whose InputError is a usage error; values that are none of text pass."""
+
+    def parsed(text: Any) -> Any:
+        try:
+            return parse(text) if isinstance(text, str) else text
+        except InputError as error:
+            raise typer.BadParameter(str(error)) from error
+
+    return parsed
 
 
 def formats_in(text: str) -> tuple[FormatName, ...]:

@@ -112,6 +112,8 @@ def _times(motion: Motion, truth: Truth) -> Array:
         return truth.pts_s
     count = 1 + max((int(p.frame_index[-1]) for p in truth.people), default=0)
     own, fps = motion.pts_s, float(motion.clip.fps)
+    if motion.clip.part is not None:
+        return np.arange(count) / (fps * motion.clip.part.every)
     whole = len(own) >= (motion.clip.frame_count or round(float(own[-1:].sum()) * fps) + 1)
     if not whole:
         return np.arange(count) / fps

@@ -17,7 +17,7 @@ from hpsvid.options import Options, SolverName
 from hpsvid.pipeline.make import make_motion
 from hpsvid.pipeline.stages import Progress, StageClock
 from hpsvid.types import Motion
-from hpsvid.video.probe import probe
+from hpsvid.video.probe import open_clip
 
 
 def is_truth(data: Path) -> bool:
@@ -133,7 +133,6 @@ def _motions(
         check_body(motion, body)
         yield motion.provenance.solver or path.stem, motion
         return
-    clip = probe(path)
     for options in makers:
-        made = make_motion(clip, body, options, StageClock(progress))
+        made = make_motion(open_clip(path, options), body, options, StageClock(progress))
         yield options.solver, made

@@ -8,7 +8,7 @@ R camera point + t) and one group of arrays a person, named `ID/key`.
 
 import json
 import re
-from dataclasses import fields
+from dataclasses import asdict, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +29,7 @@ from hpsvid.types import (
     CameraSource,
     Clip,
     Motion,
+    Part,
     Person,
     Provenance,
     Track,
@@ -89,6 +90,7 @@ def write_motion(motion: Motion, path: Path) -> None:
             "audio": clip.audio,
             "frame_count": clip.frame_count,
             **({} if clip.focal_35mm is None else {"focal_35mm": clip.focal_35mm}),
+            **({} if clip.part is None else {"part": asdict(clip.part)}),
         },
     }
     arrays: dict[str, Array] = {
@@ -142,6 +144,7 @@ def read_motion(path: Path) -> Motion:
                 audio=bool(clip["audio"]),
                 frame_count=None if clip["frame_count"] is None else int(clip["frame_count"]),
                 focal_35mm=_focal_mm(clip.get("focal_35mm")),  # not in files before 0.2
+                part=_part(clip.get("part")),
             ),
             pts_s=arrays["pts_s"],
             camera=Camera(K=arrays["K"], source=cast(CameraSource, header["camera_source"])),
@@ -188,6 +191,17 @@ def _focal_mm(value: Any) -> float | None:
     if not 0 < float(value) < 1e5:
         raise ValueError(f"clip: focal_35mm is {value}, expected a length in mm")
     return float(value)
+
+
+def _part(value: Any) -> Part | None:
+    """The part of a clip that a motion covers; None: all. Raises ValueError for what is none."""
+    if value is None:
+        return None
+    end = None if value["end_s"] is None else float(value["end_s"])
+    part = Part(start_s=float(value["start_s"]), end_s=end, every=int(value["every"]))
+    if not (0 <= part.start_s < 1e9 and part.start_s < (end or 1e9) <= 1e9 and part.every > 0):
+        raise ValueError(f"clip: part is {part}")
+    return part
 
 
 def _header_text(header: Array) -> str:

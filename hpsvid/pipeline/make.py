@@ -5,6 +5,7 @@ each track is smoothed, solved and placed. Pixels are held a chunk at a time.
 """
 
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -152,15 +153,16 @@ def render_overlay(
 
     Raises InputError when the clip no longer matches the motion.
     """
-    clip = motion.clip
+    clip, first_s = motion.clip, float(motion.pts_s[0])
+    sounds = clip if clip.part is None else replace(clip, part=replace(clip.part, start_s=first_s))
     overlay = Overlay(motion, body, renderer, alpha=alpha)
     done = 0
-    with closing(clock.read(clip)) as chunks, open_writer(out, clip, OVERLAY_MARK) as writer:
+    with closing(clock.read(clip)) as chunks, open_writer(out, sounds, OVERLAY_MARK) as writer:
         for frames in chunks:
             with clock.stage("render", len(frames)):
                 pictures = list(overlay.draw(frames))
             with clock.stage("encode", len(frames)):
-                for picture, pts in zip(pictures, frames.pts_s, strict=True):
+                for picture, pts in zip(pictures, frames.pts_s - first_s, strict=True):
                     writer.write(picture, float(pts))
             done += len(frames)
             clock.progress("render", done, len(motion.pts_s))

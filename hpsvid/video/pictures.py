@@ -19,6 +19,7 @@ from hpsvid.common.files import regular_file
 from hpsvid.errors import DependencyError, InputError, one_line
 from hpsvid.types import Array, Clip
 from hpsvid.video.cuts import CutDetector
+from hpsvid.video.parts import Selection, own_rate
 from hpsvid.video.upright import EXIF_ORIENTATION, on_canvas, upright
 
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
@@ -124,7 +125,13 @@ def timed_pictures(clip: Clip) -> Iterator[tuple[Array, float]]:
         yield from _timed_animation(clip)
         return
     bits = 8
+    rate, selection = own_rate(clip), Selection(clip.part)
     for i, file in enumerate(picture_files(clip.path)):
+        time_s = i / float(rate) if clip.fps_given else float(i / rate)
+        if selection.is_over(time_s):
+            return
+        if not selection.takes(time_s):
+            continue
         picture, own_bits = read_picture(file)
         bits = max(bits, own_bits)  # a dark frame of a 12-bit camera does not flare up
         picture = to_8_bits(picture, bits)
@@ -134,7 +141,7 @@ def timed_pictures(clip: Clip) -> Iterator[tuple[Array, float]]:
                 f"{file}: {width}x{height} px, the others are {clip.width}x{clip.height} px; "
                 "expected frames of one size, or --photos for photos of their own"
             )
-        yield on_canvas(picture, (clip.width, clip.height)), float(i / clip.fps)
+        yield on_canvas(picture, (clip.width, clip.height)), time_s
 
 
 def picture_files(path: Path) -> list[Path]:
@@ -361,10 +368,15 @@ def _probe_animation(path: Path, input_fps: Fraction | None) -> Clip:
 
 
 def _timed_animation(clip: Clip) -> Iterator[tuple[Array, float]]:
-    time_s = 0.0
+    shown_at_s = 0.0
+    selection = Selection(clip.part)
     for i, (picture, shown_s) in enumerate(_animated(clip.path)):
-        yield picture, float(i / clip.fps) if clip.fps_given else time_s
-        time_s += shown_s
+        time_s = i / float(own_rate(clip)) if clip.fps_given else shown_at_s
+        shown_at_s += shown_s
+        if selection.is_over(time_s):
+            return
+        if selection.takes(time_s):
+            yield picture, time_s
 
 
 def _animated(path: Path) -> Iterator[tuple[Array, float]]:

@@ -5,12 +5,19 @@ from fractions import Fraction
 from pathlib import Path
 
 from hpsvid.errors import InputError
-from hpsvid.options import MAX_FPS, MIN_INPUT_FPS
+from hpsvid.options import MAX_FPS, MIN_INPUT_FPS, Options
 from hpsvid.types import Clip
 from hpsvid.video.clock import announced_frames, nominal_rate
 from hpsvid.video.containers import VIDEO_SUFFIXES, decode_stream, opened
 from hpsvid.video.marks import OVERLAY_MARK, comment_of
-from hpsvid.video.pictures import is_pictures, natural, probe_pictures, stated_focal
+from hpsvid.video.parts import asked_part, with_part
+from hpsvid.video.pictures import (
+    is_pictures,
+    is_single_picture,
+    natural,
+    probe_pictures,
+    stated_focal,
+)
 from hpsvid.video.upright import orientation, upright_size
 
 # Where telephones write the 35 mm equivalent of their focal length in QuickTime's metadata
@@ -58,6 +65,15 @@ def probe(path: Path, *, input_fps: float | None = None, photos: bool | None = N
             identity=identity(path),
             notes=(says,) if guessed and given is None else (),
         )
+
+
+def open_clip(path: Path, options: Options) -> Clip:
+    """What `probe` finds, and the part of it that the options ask for. Raises InputError."""
+    clip = probe(path, input_fps=options.input_fps, photos=options.photos)
+    part = asked_part(options)
+    if part is not None and is_single_picture(path):
+        raise InputError(f"--start, --end, --every: have no effect on {path}, a single picture")
+    return with_part(clip, part)
 
 
 def _checked_rate(input_fps: float) -> Fraction:

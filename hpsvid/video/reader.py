@@ -10,9 +10,10 @@ from av.video.stream import VideoStream
 
 from hpsvid.errors import InputError
 from hpsvid.types import Array, Clip, Frames
-from hpsvid.video.clock import announced_duration_s, frame_times
+from hpsvid.video.clock import announced_duration_s
 from hpsvid.video.colour import ToRGB, deinterlaced
-from hpsvid.video.containers import decode_stream, opened
+from hpsvid.video.containers import opened
+from hpsvid.video.parts import Selection, no_frames, own_rate, timed_frames
 from hpsvid.video.pictures import is_pictures, timed_pictures
 from hpsvid.video.probe import identity
 from hpsvid.video.upright import fitted_size, on_canvas, orientation, upright, upright_size
@@ -24,8 +25,9 @@ def read_frames(clip: Clip, *, chunk: int | None = None) -> Iterator[Frames]:
     """Decode the clip in chunks of up to `chunk` frames, upright RGB, each with its own time.
 
     chunk: None takes 8, and fewer of large pictures (1 of 4K): memory does not grow with
-    the clip. Times are the file's own, the first frame's is 0, and they increase strictly; with
-    `clip.fps_given` they are the frames' numbers over the rate.
+    the clip. Times are the file's own, its first frame's is 0, and they increase strictly; with
+    `clip.fps_given` they are the frames' numbers over the rate. Of `clip.part` only its frames
+    come, with the same times.
     A frame without a time gets its predecessor's plus the nominal step; those whose times do not
     increase are spread evenly up to the next that does, which keeps its own. When the clock jumps
     back by more than a second (recordings joined together), slips back for more than four
@@ -35,7 +37,8 @@ def read_frames(clip: Clip, *, chunk: int | None = None) -> Iterator[Frames]:
     first, aspect kept.
 
     Raises InputError when the file does not fit `clip` any more, and at the end when fewer
-    frames could be decoded than the container announces. A damaged packet alone is skipped.
+    frames could be decoded than the container announces, or the part holds none. A damaged
+    packet alone is skipped.
     Tolerance: 3 frames or 1 % must be missing in count and in time (edit lists hide frames of
     good files); where the container announces only a duration, 1 s or 2 %.
     """
@@ -54,29 +57,34 @@ def read_frames(clip: Clip, *, chunk: int | None = None) -> Iterator[Frames]:
             times.append(time_s)
         if not times:
             _check_same(clip)
+            if first == 0 and clip.part is not None:
+                raise no_frames(clip)
             return
         n = len(times)
-        index = np.arange(first, first + n)
-        pts_s = index / float(clip.fps) if clip.fps_given else np.array(times)
-        yield Frames(rgb=rgb[:n], index=index, pts_s=pts_s)
+        yield Frames(rgb=rgb[:n], index=np.arange(first, first + n), pts_s=np.array(times))
         first += n
 
 
 def _timed_video(clip: Clip) -> Iterator[tuple[Array, float]]:
     """Upright pictures (H, W, 3) uint8, valid until the next one, and their times in s."""
     with opened(clip.path) as (container, stream):
-        step_s = float(1 / clip.fps)
+        rate = float(own_rate(clip))
         to_rgb = ToRGB()
+        selection = Selection(clip.part)
         canvas = clip.width, clip.height
         decoded, end_s = 0, 0.0
-        timed = frame_times(decode_stream(clip.path, container, stream), step_s)
-        for frame, time_s in deinterlaced(timed):
+        for frame, time_s in deinterlaced(timed_frames(clip, container, stream)):
             size = upright_size(frame, stream)
             mirrored, rotation = orientation(frame)
             if decoded == 0 and (*size, rotation) != (*canvas, clip.rotation):
                 raise _changed(clip, f"now {size[0]}x{size[1]} px, was {canvas[0]}x{canvas[1]} px")
+            end_s = time_s + max(float(1 / own_rate(clip)), _duration_s(frame, stream))
+            time_s = decoded / rate if clip.fps_given else time_s
             decoded += 1
-            end_s = time_s + max(step_s, _duration_s(frame, stream))
+            if selection.is_over(time_s):
+                return
+            if not selection.takes(time_s):
+                continue
             fitted = fitted_size(size, canvas)
             rgb = to_rgb(frame, *(fitted[::-1] if rotation in (90, 270) else fitted))
             yield on_canvas(upright(rgb, mirrored, rotation), canvas), time_s
@@ -106,12 +114,12 @@ def _check_whole(
     announced_s = announced_duration_s(clip, container, stream)
     if stream.frames:
         enough = stream.frames - max(3, 0.01 * stream.frames)
-        enough_s = announced_s - max(3 / float(clip.fps), 0.01 * announced_s)
+        enough_s = announced_s - max(3 / float(own_rate(clip)), 0.01 * announced_s)
         whole = decoded >= enough or end_s >= enough_s > 0
     else:
         whole = end_s >= announced_s - max(1.0, 0.02 * announced_s)
     if not whole:
-        announced = clip.frame_count or f"about {round(announced_s * clip.fps)}"
+        announced = clip.frame_count or f"about {round(announced_s * own_rate(clip))}"
         raise InputError(
             f"{clip.path}: cut off or damaged: {decoded} frames could be decoded, {announced} are "
             "announced; get a whole copy, or keep the readable part with "

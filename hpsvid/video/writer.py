@@ -21,7 +21,7 @@ from av.video.frame import VideoFrame
 
 from hpsvid.common.files import Stage, check_file, make_parent, written_whole
 from hpsvid.errors import DependencyError, HpsvidError, InputError
-from hpsvid.types import Array, Clip
+from hpsvid.types import Array, Clip, Part
 from hpsvid.video.containers import ONLY_THIS_FILE
 from hpsvid.video.marks import MARK
 from hpsvid.video.pictures import is_pictures, is_single_picture
@@ -79,7 +79,7 @@ def open_writer(path: Path, clip: Clip, comment: str = MARK) -> "VideoWriter | P
     check_output(path, clip)
     if path.suffix.lower() in PICTURE_OUT_SUFFIXES:
         return PictureWriter(path, comment)
-    return VideoWriter(
+    writer = VideoWriter(
         path,
         width=clip.width,
         height=clip.height,
@@ -87,6 +87,8 @@ def open_writer(path: Path, clip: Clip, comment: str = MARK) -> "VideoWriter | P
         audio_from=clip.path if clip.audio else None,
         comment=comment,
     )
+    writer.audio_part = clip.part or Part()
+    return writer
 
 
 def write_image(path: Path, rgb: Array, comment: str = "") -> None:
@@ -171,6 +173,7 @@ class VideoWriter:
         self.fps = Fraction(fps).limit_denominator(1001)
         self.audio_from = audio_from
         self.comment = comment
+        self.audio_part = Part()  # whose start is at the first frame
         self.frames = 0
         self._stage = Stage(path)
         # a multiple of the rate's numerator: evenly spaced times stay exactly even
@@ -228,7 +231,7 @@ class VideoWriter:
     def _start(self) -> None:
         make_parent(self.path)
         suffix = self.path.suffix.lower()
-        read_audio, write_audio = _audio_options(self.audio_from, suffix)
+        read_audio, write_audio = _audio_options(self.audio_from, suffix, self.audio_part)
         mp4 = ("-movflags", "+faststart", "-video_track_timescale", f"{1 / self._time_base}")
         command = [
             *(_ffmpeg(), "-v", "error", "-nostdin", "-y", "-copyts"),
@@ -324,11 +327,13 @@ def _ffmpeg() -> str:
         ) from error
 
 
-def _audio_options(source: Path | None, suffix: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _audio_options(
+    source: Path | None, suffix: str, part: Part
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What to tell ffmpeg about the audio: how to read it, and how to write it.
 
-    It is read shifted, so that the time of the source's first frame becomes 0, as in
-    `read_frames`. Both are empty where there is no audio.
+    It is read shifted, so that the start of the part, counted from the source's first frame as in
+    `read_frames`, becomes 0. Both are empty where there is no audio.
     """
     if source is None or is_pictures(source):
         return (), ()
@@ -348,7 +353,12 @@ def _audio_options(source: Path | None, suffix: str) -> tuple[tuple[str, ...], t
     names = ("protocol_whitelist", "format_whitelist")
     allowed = [part for name in names for part in (f"-{name}", ONLY_THIS_FILE[name])]
     write = ("copy",) if codec in _COPIED_AUDIO[suffix] else ("aac", "-b:a", "192k")
+    begin = ("-ss", f"{part.start_s:.6f}") if part.start_s else ()
+    # of the output, where copied packets are dropped; what is sought begins at a key frame
+    after = ("-ss", "0", "-copypriorss", "0") if part.start_s else ()
+    before = () if part.end_s is None else ("-t", f"{part.end_s - part.start_s:.6f}")
+    offset = ("-itsoffset", f"{0 - start_s - part.start_s:.6f}")
     return (
-        (*allowed, "-itsoffset", f"{0 - start_s:.6f}", "-i", f"file:{source}"),
-        ("-map", f"1:{track}", "-c:a", *write),
+        (*allowed, *begin, *offset, "-i", f"file:{source}"),
+        ("-map", f"1:{track}", "-c:a", *write, *after, *before),
     )
