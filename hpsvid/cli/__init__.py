@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hpsvid.cli import export, live, measure, models, run
+from hpsvid.cli import export, live, measure, models, run, view
 from hpsvid.errors import Ended, ending
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 # in the order of --help
 app.command()(run.run)
 app.command()(export.export)
+app.command()(view.view)
 app.command()(live.live)
 app.command()(measure.occlude)
 app.command("eval")(measure.evaluate)

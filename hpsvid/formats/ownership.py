@@ -23,6 +23,7 @@ _MAKERS = {  # how the files of a suffix name hpsvid
     ".glb": re.compile(
         rb"^glTF.{16}\{\"asset\":\{\"version\":\"2.0\",\"generator\":\"hpsvid\"", re.DOTALL
     ),
+    ".html": re.compile(rb'^<!doctype html>\n<meta name="generator" content="hpsvid">'),
     ".csv": re.compile(rb"^person,frame,time_s,seen,pelvis_x_m,"),
     ".json": re.compile(rb'^\{("made_by":"hpsvid"|"info":\{"description":"hpsvid: )'),
     ".trc": re.compile(rb"^PathFileType\t4\t\(X/Y/Z\)\t[^\n]* by hpsvid\n"),
