@@ -43,6 +43,7 @@ def view(
         from hpsvid.errors import NoPersonError
         from hpsvid.formats.npz import read_motion
         from hpsvid.formats.ownership import refuse_foreign
+        from hpsvid.video.parts import with_part
         from hpsvid.video.probe import probe
         from hpsvid.viewer.page import write_page
 
@@ -66,7 +67,7 @@ def view(
                     f"{path}: the clip of this result is not there; say where it is with --video, "
                     "or leave it out with --no-video"
                 )
-            motion = replace(motion, clip=probe(path))
+            motion = replace(motion, clip=with_part(probe(path), motion.clip.part))
         make_parent(out)
         with progress_bars(shown=not quiet) as progress:
             write_page(motion, body, out, video=not no_video, progress=progress)

@@ -53,7 +53,8 @@ def write_page(motion: Motion, body: Body, path: Path, *, video: bool, progress:
     data = {
         "clip": motion.clip.path.name,
         "fps": float(motion.clip.fps),
-        "duration_s": float(motion.pts_s[-1]),
+        "first_s": float(motion.pts_s[0]),  # where the video starts on the clip's clock
+        "last_s": float(motion.pts_s[-1]),
         "start_s": min(figure.start_s for figure in people),
         "floor": _floor(people, options),
         "joint_names": SMPL.names,
@@ -133,7 +134,7 @@ def _small_video(motion: Motion, progress: Progress) -> bytes:
             for frames in read_frames(clip):
                 for rgb, pts_s in zip(frames.rgb, frames.pts_s, strict=True):
                     small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
-                    writer.write(small, float(pts_s))
+                    writer.write(small, float(pts_s - motion.pts_s[0]))
                 done += len(frames)
                 progress("video", done, total)
             if done != total:

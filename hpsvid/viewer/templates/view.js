@@ -3,14 +3,15 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const at = (id) => document.getElementById(id);
 const bytesOf = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-const frame = 1 / data.fps, end = Math.max(data.duration_s, frame);
+const frame = 1 / data.fps, begin = data.first_s, end = Math.max(data.last_s, begin + frame);
 const video = document.querySelector("video"), hasVideo = data.video !== null;
 const VIEWS = ["orbit", "top", "side", "follow", "camera"];
 const ROW = 6;  // px of a joint in the timeline
-let now = 0, playing = false, lastTick = 0, view = "orbit", chosen = 0, world = null;
+let now = begin, playing = false, lastTick = 0, view = "orbit", chosen = 0, world = null;
 
 if (hasVideo) video.src = URL.createObjectURL(new Blob([bytesOf(data.video)], {type: "video/mp4"}));
 else at("stage").classList.add("alone");
+at("scrub").min = begin;
 at("scrub").max = end;
 
 // --- the bodies ---
@@ -126,8 +127,10 @@ function draw() {
 
 // --- time ---
 function seek(time, fromVideo) {
-  now = Math.min(Math.max(time, 0), end);
-  if (hasVideo && !fromVideo && Math.abs(video.currentTime - now) > 1e-4) video.currentTime = now;
+  now = Math.min(Math.max(time, begin), end);
+  if (hasVideo && !fromVideo && Math.abs(video.currentTime + begin - now) > 1e-4) {
+    video.currentTime = now - begin;
+  }
   pose();
   at("scrub").value = now;
   at("clock").textContent = `${now.toFixed(2)} s, frame ${Math.round(now * data.fps)}`;
@@ -137,17 +140,17 @@ function seek(time, fromVideo) {
 function play(on) {
   playing = on;
   at("play").textContent = on ? "Pause" : "Play";
-  if (on && now >= end - frame) seek(0);
+  if (on && now >= end - frame) seek(begin);
   if (!hasVideo) return;
   video.playbackRate = Number(at("speed").value);
-  if (on) video.play().catch(() => play(false)); else { video.pause(); seek(video.currentTime, true); }
+  if (on) video.play().catch(() => play(false)); else { video.pause(); seek(begin + video.currentTime, true); }
 }
 
 function tick(stamp) {
   const step = (stamp - lastTick) / 1000;
   lastTick = stamp;
   if (playing) {
-    const time = hasVideo ? video.currentTime : now + step * Number(at("speed").value);
+    const time = hasVideo ? begin + video.currentTime : now + step * Number(at("speed").value);
     seek(time, true);
     if ((hasVideo && video.ended) || now >= end) play(false);
   }
@@ -165,13 +168,13 @@ function sized(id) {
   pen.font = "10px system-ui, sans-serif";
   return [area, pen, area.clientWidth, area.clientHeight];
 }
-const xOf = (time, wide) => LEFT + time / end * (wide - LEFT - 4);
+const xOf = (time, wide) => LEFT + (time - begin) / (end - begin) * (wide - LEFT - 4);
 const layers = {};  // what does not change with time
 
 function charts() {
   const person = data.people[chosen];
   const [line, pen, wide] = sized("timeline");
-  const width = Math.max(1, xOf(frame, wide) - LEFT) + 0.6;
+  const width = Math.max(1, xOf(begin + frame, wide) - LEFT) + 0.6;
   person.sigma.forEach((row, n) => {
     const x = xOf(person.start_s + n / person.fps, wide);
     row.forEach((sigma, joint) => {
@@ -229,7 +232,7 @@ function marks() {
 for (const id of ["timeline", "plot"]) {
   const jump = (event) => {
     const box = at(id).getBoundingClientRect();
-    seek((event.clientX - box.left - LEFT) / (box.width - LEFT - 4) * end);
+    seek(begin + (event.clientX - box.left - LEFT) / (box.width - LEFT - 4) * (end - begin));
   };
   at(id).addEventListener("pointerdown", (event) => { play(false); jump(event); });
   at(id).addEventListener("pointermove", (event) => { if (event.buttons) jump(event); });
@@ -279,6 +282,6 @@ document.addEventListener("keydown", (event) => {
 window.addEventListener("resize", charts);
 dark.addEventListener("change", charts);
 charts();
-seek(0);
+seek(begin);
 requestAnimationFrame(tick);
 })();
