@@ -123,7 +123,7 @@ class Track:
         return len(self.frame_index)
 
 
-CameraSource = Literal["given", "metadata", "guessed"]
+CameraSource = Literal["given", "metadata", "turning", "guessed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

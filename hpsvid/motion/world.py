@@ -11,23 +11,24 @@ import numpy as np
 from hpsvid.body.model import Body
 from hpsvid.common.series import runs, spaced_times
 from hpsvid.motion.feet import contact_points, contacts, standing_heights
-from hpsvid.motion.upright import LEVEL, Cue, balance_cue, forward_of, fused, tangents
+from hpsvid.motion.upright import LEVEL, balance_cue, forward_of, fused, tangents
 from hpsvid.options import Options
 from hpsvid.types import Array, Person, World
+from hpsvid.video.egomotion import CameraTurn
 
 ROUNDS = 3  # of up, contacts, ground
 LOWEST_SHARE = 0.1  # of the frames, in which the lower foot stands where no contact is seen
 # A standing foot's place errs along the view: from one stance to the next, and from one person to
 # another, whose size is guessed; as shares of the distance. Its height errs by that and HEIGHT_M.
 STANCE_DEPTH, PERSON_DEPTH, HEIGHT_M = 0.03, 0.08, 0.03
+SEEN_SHARE = 0.95  # of frames with the background followed; fewer are worth a word
 STANCE_S = 0.15  # a contact that is briefer is no stance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Feet:
-    """One person's contact points, as seen from the clip's first frame."""
+    """One person's contact points, as seen from the shot's first frame."""
 
-    person: Person
     points: Array  # (T, 4, 3) m, axes of the first frame's camera
     joints: Array  # (V, 29, 3) m of the valid frames, the same
     times: Array  # (T,) s
@@ -42,27 +43,58 @@ class Stance:
 
 
 def find_world(
-    people: Sequence[Person], body: Body, pts_s: Array, options: Options, cues: Sequence[Cue] = ()
+    people: Sequence[Person], body: Body, pts_s: Array, turn: CameraTurn, options: Options
 ) -> World:
-    """The ground that these people stand on.
+    """The ground that these people stand on, each shot's by its own people.
 
-    pts_s: (F,) s of the clip's frames; cues: of up, beside the people's.
+    pts_s: (F,) s of the clip's frames. Of several shots, up and what it is made from are the first
+    one's.
     """
-    seen = [_feet(person, body, pts_s) for person in people]
+    turns = turn.turns
+    starts = sorted({person.track.shot_start for person in people})
+    R, t = np.tile(np.eye(3), (len(pts_s), 1, 1)), np.zeros((len(pts_s), 3))
+    shots = []
+    for start, end in zip(starts, [*starts[1:], len(pts_s)], strict=True):
+        of_shot = [person for person in people if person.track.shot_start == start]
+        shots.append(_ground(of_shot, body, pts_s, turns, options))
+        begin = 0 if len(shots) == 1 else start
+        R[begin:end] = axes_of(shots[-1].up) @ turns[begin:end]
+        t[begin:end] = shots[-1].camera
+    first = shots[0]
+    made_from = first.made_from + _camera_words(turn)
+    return World(up=first.up, up_sigma_deg=first.sigma_deg, R=R, t=t, made_from=made_from)
+
+
+def _camera_words(turn: CameraTurn) -> str:
+    """What there is to say of a camera that moves."""
+    if turn.stands:
+        return ""
+    lost = "" if turn.seen > SEEN_SHARE else f", lost in {1 - turn.seen:.0%} of the frames"
+    return "; the camera's turning from the background" + lost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Ground:
+    """The ground of one shot, from the axes of its first frame's camera."""
+
+    up: Array  # (3,)
+    sigma_deg: float
+    made_from: str
+    camera: Array  # (3,) m, its place in the world
+
+
+def _ground(
+    people: Sequence[Person], body: Body, pts_s: Array, turns: Array, options: Options
+) -> _Ground:
+    seen = [_feet(person, body, pts_s, turns) for person in people]
     offsets = standing_heights(body)
-    up, sigma, made_from = _direction(seen, offsets, options, cues)
+    up, sigma, made_from = _direction(seen, offsets, options)
     R = axes_of(up)
     floor = _floor(seen, R, offsets)
     first = min(people, key=lambda person: int(person.track.frame_index[0]))
-    origin = R @ first.joints[0, 0].astype(np.float64)
-    t = -np.array([origin[0], floor, origin[2]])
-    return World(
-        up=up,
-        up_sigma_deg=sigma,
-        R=np.repeat(R[None], len(pts_s), 0),
-        t=np.repeat(t[None], len(pts_s), 0),
-        made_from=made_from,
-    )
+    origin = R @ turns[first.track.frame_index[0]] @ first.joints[0, 0].astype(np.float64)
+    camera = -np.array([origin[0], floor, origin[2]])
+    return _Ground(up=up, sigma_deg=sigma, made_from=made_from, camera=camera)
 
 
 def with_contacts(person: Person, body: Body, world: World, pts_s: Array) -> Person:
@@ -90,23 +122,21 @@ def pitch_and_roll(up: Array) -> tuple[float, float]:
     return float(np.arcsin(np.clip(-up[2], -1, 1))), float(np.arctan2(-up[0], -up[1]))
 
 
-def _feet(person: Person, body: Body, pts_s: Array) -> Feet:
+def _feet(person: Person, body: Body, pts_s: Array, turns: Array) -> Feet:
+    at = person.track.frame_index
     return Feet(
-        person=person,
-        points=contact_points(body, person.body),
-        joints=person.joints[person.valid].astype(np.float64),
-        times=pts_s[person.track.frame_index],
+        points=contact_points(body, person.body) @ turns[at].mT,
+        joints=(person.joints.astype(np.float64) @ turns[at].mT)[person.valid],
+        times=pts_s[at],
     )
 
 
-def _direction(
-    seen: Sequence[Feet], offsets: Array, options: Options, cues: Sequence[Cue]
-) -> tuple[Array, float, str]:
+def _direction(seen: Sequence[Feet], offsets: Array, options: Options) -> tuple[Array, float, str]:
     """Up (3,) in the first camera's axes, its standard deviation in degrees, what says so."""
     if options.up == "camera":
         up, sigma, made_from = LEVEL, 0.0, "the camera taken as level"
     else:
-        up, sigma, made_from = _found(seen, offsets, cues)
+        up, sigma, made_from = _found(seen, offsets)
     if options.pitch is None and options.roll is None:
         return up, sigma, made_from
     pitch, roll = pitch_and_roll(up)
@@ -117,14 +147,14 @@ def _direction(
     return up_of(pitch, roll), sigma, made_from + ", and as given"
 
 
-def _found(seen: Sequence[Feet], offsets: Array, cues: Sequence[Cue]) -> tuple[Array, float, str]:
+def _found(seen: Sequence[Feet], offsets: Array) -> tuple[Array, float, str]:
     """Up (3,), its standard deviation in degrees and what says so, from all there is."""
     up = LEVEL
     made_from: dict[str, None] = {}
     for _ in range(ROUNDS):
         stand = [cue for feet in seen if (cue := balance_cue(feet.joints, up)) is not None]
-        made_from = {cue.made_from: None for cue in (*stand, *cues)}
-        up, information = fused([*stand, *cues])
+        made_from = {cue.made_from: None for cue in stand}
+        up, information = fused(stand)
         plane, pull = _plane(seen, offsets, up)
         if np.trace(plane) > np.trace(information) / 4:
             made_from |= {"the ground under their feet": None}

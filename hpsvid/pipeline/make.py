@@ -31,12 +31,14 @@ from hpsvid.pipeline.stages import (
     observe_people,
     solve_track,
     trim,
+    with_turn,
 )
 from hpsvid.pipeline.store import Store, run_key
 from hpsvid.render import Renderer
 from hpsvid.render.overlay import Overlay
 from hpsvid.tracking import Detector, load_detector
 from hpsvid.types import Clip, Motion, Observations, Provenance, Source, Track
+from hpsvid.video.egomotion import BackgroundWatch
 from hpsvid.video.marks import OVERLAY_MARK
 from hpsvid.video.writer import open_writer
 
@@ -57,7 +59,11 @@ def make_motion(
     detector = load_detector(options.detector, threads=options.threads)
     solver = load_chosen_solver(body, options)
     store.open(run_key(clip, body, options, [detector.provenance]))
-    tracks, pts_s = store.tracks(lambda: find_people(clip, store.detector(detector), clock))
+    watch = BackgroundWatch(clip.width, clip.height)
+    tracks, pts_s, steps = store.tracks(
+        lambda: (*find_people(clip, store.detector(detector), clock, watch), watch.steps())
+    )
+    context, turn = with_turn(context, steps)
     seen, backbone = _observe_chosen(tracks, context)
     if not seen or backbone is None:
         raise NoPersonError(_nobody(clip, len(pts_s), options))
@@ -69,7 +75,7 @@ def make_motion(
         for track, obs in seen
     ]  # fmt: skip
     with clock.stage("ground", len(pts_s)):
-        world = find_world(people, body, pts_s, options)
+        world = find_world(people, body, pts_s, turn, options)
         people = [with_contacts(person, body, world, pts_s) for person in people]
     return Motion(
         clip=clip,

@@ -5,7 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -31,6 +31,7 @@ from hpsvid.tracking.search import Searcher
 from hpsvid.tracking.tracker import MIN_SECONDS, Tracker
 from hpsvid.types import Camera, Clip, Frames, Observations, Person, Track
 from hpsvid.video.cuts import CutDetector
+from hpsvid.video.egomotion import BackgroundWatch, CameraTurn, Steps, camera_turn
 from hpsvid.video.reader import read_frames
 
 # A track in which the backbone saw a person in fewer frames than this was a false alarm.
@@ -106,6 +107,16 @@ def make_context(
     )
 
 
+def with_turn(context: Context, steps: Steps) -> tuple[Context, CameraTurn]:
+    """How the camera turns, and the context with the focal length that its turning tells."""
+    K, source = context.camera.K, context.camera.source
+    turn = camera_turn(steps, float(K[0, 0]), focal_known=source != "guessed")
+    if turn.focal_px is None:
+        return context, turn
+    told = guess_camera(context.clip, turn.focal_px)
+    return replace(context, camera=replace(told, source="turning")), turn
+
+
 def load_chosen_solver(body: Body, options: Options) -> Solver:
     """The solver and weights that the options name. Raises InputError, WeightsError."""
     load = load_solver if options.weights == "hpsvid" else load_released
@@ -113,9 +124,9 @@ def load_chosen_solver(body: Body, options: Options) -> Solver:
 
 
 def find_people(
-    clip: Clip, detector: Detector, clock: StageClock
+    clip: Clip, detector: Detector, clock: StageClock, watch: BackgroundWatch | None = None
 ) -> tuple[list[Track], np.ndarray]:
-    """Pass 1: all tracks of the clip, and every frame's time (F,) s."""
+    """Pass 1: all tracks of the clip, and every frame's time (F,) s; `watch` sees each frame."""
     rate = DETECTIONS_HZ if clip.photos else float(clip.fps)  # photos have no rate of their own
     every = max(1, round(rate / DETECTIONS_HZ))
     tracker = Tracker(fps=rate, every=every, picture=(clip.width, clip.height))
@@ -139,6 +150,9 @@ def find_people(
                 with clock.stage("track"):
                     tracker.update(people, cut=bool(cut), rgb=rgb)
             clock.frames["track"] += len(frames)
+            if watch is not None:
+                with clock.stage("background", len(frames)):
+                    watch.see(frames, cuts, detections)
             times.append(frames.pts_s)
             done += len(frames)
             clock.progress("find people", done, clip.frame_count)

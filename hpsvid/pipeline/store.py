@@ -45,6 +45,7 @@ from hpsvid.types import (
     Provenance,
     Track,
 )
+from hpsvid.video.egomotion import Steps
 from hpsvid.video.pictures import picture_files
 from hpsvid.video.probe import identity
 
@@ -183,13 +184,24 @@ class Store:
             backbone.network = kept
         return backbone
 
-    def tracks(self, make: Callable[[], tuple[list[Track], Array]]) -> tuple[list[Track], Array]:
-        """Tracks and the times (F,) s of all frames, as made or as stored."""
+    def tracks(
+        self, make: Callable[[], tuple[list[Track], Array, Steps]]
+    ) -> tuple[list[Track], Array, Steps]:
+        """Tracks, times (F,) s of all frames and what the background says, as made or stored."""
 
-        def pack(made: tuple[list[Track], Array]) -> Arrays:
-            return {"pts_s": made[1], **_pack(made[0])}
+        def pack(made: tuple[list[Track], Array, Steps]) -> Arrays:
+            steps = {f"steps_{name}": array for name, array in to_arrays(made[2]).items()}
+            return {"pts_s": made[1], **steps, **_pack(made[0])}
 
-        return self._kept("tracks", make, pack, lambda a: (_unpack(Track, a), a["pts_s"]))
+        def unpack(arrays: Arrays) -> tuple[list[Track], Array, Steps]:
+            steps = {
+                name.removeprefix("steps_"): array
+                for name, array in arrays.items()
+                if name.startswith("steps_")
+            }
+            return _unpack(Track, arrays), arrays["pts_s"], from_arrays(Steps, steps)
+
+        return self._kept("tracks", make, pack, unpack)
 
     def observations(
         self, number: int, make: Callable[[], list[Observations]]

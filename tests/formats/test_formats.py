@@ -23,6 +23,7 @@ from hpsvid.mocap.amass import read_mocap
 from hpsvid.motion.world import find_world
 from hpsvid.options import ExportOptions, FormatName, FrameName, Options
 from hpsvid.types import BodyParams, Motion, Provenance
+from hpsvid.video.egomotion import still_camera
 from tests.factories import make_motion, make_params, make_person
 
 CAMERA_TO_Y_UP = np.diag([1.0, -1, -1])
@@ -77,7 +78,9 @@ def test_the_ground_and_contacts_come_back_and_files_without_them_are_read(
 ) -> None:
     motion = make_motion(body)
     contacts = np.random.default_rng(0).random((len(motion.people[0].track), 4)).astype(np.float32)
-    world = find_world(motion.people, body, motion.pts_s, Options())
+    world = find_world(
+        motion.people, body, motion.pts_s, still_camera(len(motion.pts_s)), Options()
+    )
     people = (dataclasses.replace(motion.people[0], contacts=contacts), *motion.people[1:])
     motion = dataclasses.replace(motion, world=world, people=people)
     write_motion(motion, tmp_path / "a.npz")
@@ -103,7 +106,9 @@ def test_people_stand_on_the_ground_unless_the_camera_is_asked_for(
     tmp_path: Path, body: Body, name: FormatName
 ) -> None:
     motion = make_motion(body, people=1)
-    world = find_world(motion.people, body, motion.pts_s, Options())
+    world = find_world(
+        motion.people, body, motion.pts_s, still_camera(len(motion.pts_s)), Options()
+    )
     grounded = dataclasses.replace(motion, world=world)
 
     def written(motion: Motion, frame: FrameName | None) -> bytes:
@@ -119,7 +124,9 @@ def test_people_stand_on_the_ground_unless_the_camera_is_asked_for(
 def test_the_feet_of_amass_are_at_0_with_z_up(tmp_path: Path, body: Body) -> None:
     upright = make_params(12, 0, turn=0.05)
     motion = dataclasses.replace(make_motion(body, 0), people=(make_person(body, upright),))
-    world = find_world(motion.people, body, motion.pts_s, Options())
+    world = find_world(
+        motion.people, body, motion.pts_s, still_camera(len(motion.pts_s)), Options()
+    )
     (path,) = write_amass(
         dataclasses.replace(motion, world=world), body, tmp_path, "x", ExportOptions(frame="world")
     )

@@ -14,10 +14,12 @@ from hpsvid.motion.upright import LEAN_RAD, Cue, fused
 from hpsvid.motion.world import find_world, pitch_and_roll, up_of, with_contacts
 from hpsvid.options import Options
 from hpsvid.types import BodyParams, Person
+from hpsvid.video.egomotion import still_camera
 from tests.factories import make_motion, make_person
 
 FRAMES = 20
 TIMES = np.arange(FRAMES) / 30
+STILL = still_camera(FRAMES)
 
 
 def standing(body: Body, up: np.ndarray, *, person_id: int = 0, at_m: float = 0.0) -> Person:
@@ -44,7 +46,7 @@ def standing(body: Body, up: np.ndarray, *, person_id: int = 0, at_m: float = 0.
 def test_people_who_stand_say_which_way_is_up(body: Body, pitch: float, roll: float) -> None:
     up = up_of(np.deg2rad(pitch), np.deg2rad(roll))
     people = [standing(body, up, person_id=i, at_m=i) for i in range(2)]
-    world = find_world(people, body, TIMES, Options())
+    world = find_world(people, body, TIMES, STILL, Options())
     assert np.rad2deg(np.arccos(world.up @ up)) < 4
     for person in people:
         soles = to_world(body.vertices_of(person.body), world, person.track.frame_index)
@@ -54,7 +56,7 @@ def test_people_who_stand_say_which_way_is_up(body: Body, pitch: float, roll: fl
 
 def test_the_first_person_begins_above_the_origin_and_the_camera_looks_forward(body: Body) -> None:
     person = standing(body, up_of(0.3, 0.1))
-    world = find_world([person], body, TIMES, Options())
+    world = find_world([person], body, TIMES, STILL, Options())
     pelvis = to_world(person.joints[:1, :1], world, person.track.frame_index[:1])[0, 0]
     assert np.allclose(pelvis[[0, 2]], 0, atol=1e-6)
     assert world.t[0, 2] > 3  # the camera: before the person
@@ -77,17 +79,19 @@ def test_a_cue_far_from_the_others_is_outvoted_and_sure_ones_count_more() -> Non
 
 def test_what_the_user_says_of_the_camera_holds(body: Body) -> None:
     person = standing(body, up_of(0.4, 0.2))
-    level = find_world([person], body, TIMES, Options(up="camera"))
+    level = find_world([person], body, TIMES, STILL, Options(up="camera"))
     assert np.allclose(level.up, [0, -1, 0])
-    given = find_world([person], body, TIMES, Options(pitch=10, roll=-5))
+    given = find_world([person], body, TIMES, STILL, Options(pitch=10, roll=-5))
     assert np.allclose(given.up, up_of(np.deg2rad(10), np.deg2rad(-5)))
-    one = find_world([person], body, TIMES, Options(pitch=10))
+    one = find_world([person], body, TIMES, STILL, Options(pitch=10))
     assert np.allclose(np.rad2deg(pitch_and_roll(one.up))[0], 10)
 
 
 def test_a_person_in_the_world_has_its_joints_there(body: Body) -> None:
     motion = make_motion(body, people=2)
-    world = find_world(motion.people, body, motion.pts_s, Options())
+    world = find_world(
+        motion.people, body, motion.pts_s, still_camera(len(motion.pts_s)), Options()
+    )
     rng = np.random.default_rng(3)  # a camera that moves
     turned, _ = np.linalg.qr(rng.normal(size=(len(motion.pts_s), 3, 3)))
     world = replace(world, R=turned * np.linalg.det(turned)[:, None, None])
@@ -126,7 +130,7 @@ def test_heels_and_balls_touch_the_ground_where_they_rest_on_it(body: Body) -> N
     bend = np.deg2rad(80.0)
     lifted[10:, 4] = [[1, 0, 0], [0, np.cos(bend), -np.sin(bend)], [0, np.sin(bend), np.cos(bend)]]
     person = make_person(body, replace(person.body, rotmats=lifted))
-    world = find_world([person], body, TIMES, Options())
+    world = find_world([person], body, TIMES, STILL, Options())
     found = with_contacts(person, body, world, TIMES).contacts
     assert found is not None
     assert (found[:8] > 0.5).all()  # both feet

@@ -24,11 +24,16 @@ from hpsvid.pipeline.stages import silent
 from hpsvid.pipeline.store import KEY_FILE, LOCK_FILE, Store, opened_store, store_folder
 from hpsvid.tracking.nanodet import NanoDet
 from hpsvid.types import Array
+from hpsvid.video.egomotion import Steps
 from tests.factories import make_motion, write_walk
 
 FRAMES = 12
 STAGES = ("find people", "read landmarks", "render")
 KEY = {"clip": "a"}
+STEPS = Steps(
+    key=np.zeros(3, np.int64), homography=np.tile(np.eye(3), (3, 1, 1)), scale=0.5, width=640,
+    height=360,
+)  # fmt: skip
 
 
 class Killed(BaseException):
@@ -196,8 +201,10 @@ def test_damaged_files_are_made_again(
     def go_through() -> None:
         store = Store(tmp_path / "s", every_s=0.0)
         store.open(KEY)
-        tracks, _ = store.tracks(make("tracks", ([person.track], motion.pts_s)))
+        tracks, _, steps = store.tracks(make("tracks", ([person.track], motion.pts_s, STEPS)))
         assert np.array_equal(tracks[0].boxes, person.track.boxes)
+        assert (steps.scale, steps.width) == (0.5, 640)
+        assert np.array_equal(steps.homography, STEPS.homography)
         found = store.person(motion.clip, motion.pts_s, motion.camera, 0, make("person", person))
         assert np.array_equal(found.joints, person.joints)
         (answer,) = Answers(store, "looks")([5], make("looks", [(np.arange(3.0),)]))
@@ -244,7 +251,7 @@ def test_what_hpsvid_did_not_write_is_neither_used_nor_touched(
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with opened_store(tmp_path / "out.mp4", resume=resume) as store:
         store.open(KEY)
-        assert store.tracks(lambda: ([], np.zeros(3)))[1].shape == (3,)
+        assert store.tracks(lambda: ([], np.zeros(3), STEPS))[1].shape == (3,)
         assert store.folder is None
         assert not resume or "not a resume store of hpsvid" in store.notes[0]
     after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -254,7 +261,7 @@ def test_what_hpsvid_did_not_write_is_neither_used_nor_touched(
 def test_files_that_are_not_the_stores_stay_when_it_goes(tmp_path: Path) -> None:
     with opened_store(tmp_path / "out.mp4", resume=True) as store:
         store.open(KEY)
-        store.tracks(lambda: ([], np.zeros(3)))
+        store.tracks(lambda: ([], np.zeros(3), STEPS))
         folder = store_folder(tmp_path / "out.mp4")
         (folder / "mine.txt").write_text("mine")
     assert [path.name for path in folder.iterdir()] == ["mine.txt"]
@@ -264,18 +271,18 @@ def test_a_store_in_use_is_left_to_its_user(tmp_path: Path) -> None:
     folder = store_folder(tmp_path / "out.mp4")
     first = Store(folder)
     first.open(KEY)
-    first.tracks(lambda: ([], np.zeros(3)))
+    first.tracks(lambda: ([], np.zeros(3), STEPS))
     held = sorted(folder.iterdir())
     second = Store(folder)
     second.open(KEY)
     assert "in use" in second.notes[0]
-    assert second.tracks(lambda: ([], np.ones(2)))[1].tolist() == [1, 1]
+    assert second.tracks(lambda: ([], np.ones(2), STEPS))[1].tolist() == [1, 1]
     second.remove()
     assert sorted(folder.iterdir()) == held
     first.close()
     third = Store(folder)
     third.open(KEY)
-    assert third.tracks(lambda: ([], np.ones(2)))[1].tolist() == [0, 0, 0]
+    assert third.tracks(lambda: ([], np.ones(2), STEPS))[1].tolist() == [0, 0, 0]
     third.remove()
     assert not folder.exists()
 
@@ -284,7 +291,7 @@ def test_a_store_that_cannot_be_written_is_one_line_and_stays(tmp_path: Path) ->
     folder = store_folder(tmp_path / "out" / "out.mp4")
     store = Store(folder)
     store.open(KEY)
-    store.tracks(lambda: ([], np.zeros(3)))
+    store.tracks(lambda: ([], np.zeros(3), STEPS))
     folder.parent.rename(tmp_path / "away")
     with pytest.raises(InputError, match="--no-resume"):
         store.observations(0, list)
@@ -292,13 +299,13 @@ def test_a_store_that_cannot_be_written_is_one_line_and_stays(tmp_path: Path) ->
     store.close()
     again = Store(folder)
     again.open(KEY)
-    assert again.tracks(lambda: ([], np.ones(2)))[1].tolist() == [0, 0, 0]
+    assert again.tracks(lambda: ([], np.ones(2), STEPS))[1].tolist() == [0, 0, 0]
 
 
 def test_nobody_in_the_clip_leaves_no_store(tmp_path: Path) -> None:
     with pytest.raises(NoPersonError), opened_store(tmp_path / "out.mp4", resume=True) as store:
         store.open(KEY)
-        store.tracks(lambda: ([], np.zeros(3)))
+        store.tracks(lambda: ([], np.zeros(3), STEPS))
         raise NoPersonError("nobody")
     assert not list(tmp_path.iterdir())
 
@@ -374,7 +381,7 @@ def test_pictures_have_marks_of_their_own() -> None:
 
 def test_the_lock_is_the_last_file_to_go(tmp_path: Path) -> None:
     with kept(tmp_path / "s") as store:
-        store.tracks(lambda: ([], np.zeros(3)))
+        store.tracks(lambda: ([], np.zeros(3), STEPS))
         with pytest.raises(TimeoutError):
             FileLock(tmp_path / "s" / LOCK_FILE, timeout=0).acquire()
         assert read_npz(tmp_path / "s" / "tracks.npz", "tracks")["pts_s"].shape == (3,)
