@@ -1,14 +1,16 @@
-"""Motion in, Motion out: keep some of the people."""
+"""Motion in, Motion out: keep, drop, split and rename people, keep a stretch of time."""
 
-from dataclasses import replace
+from collections.abc import Collection
+from dataclasses import fields, replace
 
 import numpy as np
 
 from hpsvid.body.model import Body
 from hpsvid.common.boxes import areas
+from hpsvid.common.records import take_frames
 from hpsvid.errors import InputError, NoPersonError
 from hpsvid.options import Options
-from hpsvid.types import Motion, Track
+from hpsvid.types import Motion, Person, Track
 
 # What version 0.1.0 called the shipped free body: one hash with one thread, another with two.
 EARLIER_FREE_BODY = frozenset({
@@ -71,3 +73,100 @@ def select_tracks(
         shots.setdefault(track.shot_start, []).append(track)
     kept = [track for shot in shots.values() for track in shot[:max_people]]
     return sorted(kept, key=lambda track: track.id)
+
+
+def trim(motion: Motion, start_s: float | None, end_s: float | None) -> Motion:
+    """What people do from `start_s` until before `end_s`, on the clip's clock; None: no limit.
+
+    The times of the clip stay, so that the motion still fits its video.
+    Raises NoPersonError when nobody is there then.
+    """
+    first, end = np.searchsorted(
+        motion.pts_s, [-np.inf if start_s is None else start_s, np.inf if end_s is None else end_s]
+    )
+    people = []
+    for person in motion.people:
+        at = person.track.frame_index
+        rows = slice(*np.searchsorted(at, [first, end]).tolist())
+        if rows.start < rows.stop:
+            people.append(_rows_of(person, rows))
+    if not people:
+        raise NoPersonError(
+            f"{motion.clip.path}: nobody between {start_s or 0:g} s and "
+            f"{'the end' if end_s is None else f'{end_s:g} s'}"
+        )
+    return replace(motion, people=tuple(people))
+
+
+def keep(motion: Motion, ids: Collection[int]) -> Motion:
+    """Only these people. Raises InputError when one of them is not there."""
+    for person_id in ids:
+        person_of(motion, person_id)
+    return replace(motion, people=tuple(p for p in motion.people if p.track.id in ids))
+
+
+def drop(motion: Motion, ids: Collection[int]) -> Motion:
+    """All but these people. Raises InputError when one is not there, NoPersonError for all."""
+    for person_id in ids:
+        person_of(motion, person_id)
+    people = tuple(p for p in motion.people if p.track.id not in ids)
+    if not people:
+        raise NoPersonError(f"{motion.clip.path}: without these nobody is left")
+    return replace(motion, people=people)
+
+
+def rename(motion: Motion, old: int, new: int) -> Motion:
+    """Person `old` called `new`. Raises InputError when there is no `old`, or a `new` already."""
+    person = person_of(motion, old)
+    if new < 0 or (new != old and any(p.track.id == new for p in motion.people)):
+        raise InputError(f"person {new}: expected a number from 0 on that nobody else has")
+    renamed = replace(person, track=replace(person.track, id=new))
+    others = [p for p in motion.people if p.track.id != old]
+    return replace(motion, people=_in_order([*others, renamed]))
+
+
+def split(motion: Motion, person_id: int, at_s: float) -> Motion:
+    """A person as two: until `at_s`, and from then on under the next number that is free.
+
+    For a track that changes over to another person. Raises InputError when there is no such
+    person, or not on both sides of that time.
+    """
+    person = person_of(motion, person_id)
+    times = motion.pts_s[person.track.frame_index]
+    row = int(np.searchsorted(times, at_s))
+    if not 0 < row < len(times):
+        raise InputError(
+            f"person {person_id}: is there from {times[0]:.2f} s to {times[-1]:.2f} s; expected a "
+            f"time between them, found {at_s:g} s"
+        )
+    before, after = _rows_of(person, slice(0, row)), _rows_of(person, slice(row, len(times)))
+    number = max(p.track.id for p in motion.people) + 1
+    after = replace(after, track=replace(after.track, id=number))
+    others = [p for p in motion.people if p.track.id != person_id]
+    return replace(motion, people=_in_order([*others, before, after]))
+
+
+def person_of(motion: Motion, person_id: int) -> Person:
+    """The person with this number. Raises InputError when there is none."""
+    for person in motion.people:
+        if person.track.id == person_id:
+            return person
+    known = ", ".join(str(person.track.id) for person in motion.people) or "nobody"
+    raise InputError(f"person {person_id}: no such person; the result has {known}")
+
+
+def _rows_of(person: Person, rows: slice) -> Person:
+    """A person in a run of a track's frames."""
+    body = person.body
+    values = {field.name: getattr(person, field.name) for field in fields(person)}
+    arrays = {name: a[rows] for name, a in values.items() if isinstance(a, np.ndarray)}
+    return replace(
+        person,
+        **arrays,
+        track=take_frames(person.track, rows),
+        body=replace(body, rotmats=body.rotmats[rows], transl=body.transl[rows]),
+    )
+
+
+def _in_order(people: list[Person]) -> tuple[Person, ...]:
+    return tuple(sorted(people, key=lambda person: person.track.id))

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hpsvid.cli import export, live, measure, models, run, view
+from hpsvid.cli import export, live, measure, models, run, tracks, view
 from hpsvid.errors import Ended, ending
 
 app = typer.Typer(
@@ -23,6 +23,8 @@ app = typer.Typer(
 app.command()(run.run)
 app.command()(export.export)
 app.command()(view.view)
+app.add_typer(tracks.tracks_app, name="tracks")
+app.command()(tracks.trim)
 app.command()(live.live)
 app.command()(measure.occlude)
 app.command("eval")(measure.evaluate)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hpsvid.types import Motion
 
 MAKING = (
-    "input_fps", "photos", "start", "end", "every", "detector", "backbone", "network", "lifter",
+    "input_fps", "photos", "every", "detector", "backbone", "network", "lifter",
     "solver", "weights", "fast", "focal_px", "threads", "resume", "up", "pitch", "roll", "height",
 )  # fmt: skip
 
@@ -102,7 +102,7 @@ def export(
 def _motion_of(
     path: Path, body: Any, options: Options, clock: "StageClock", store: "Store"
 ) -> "Motion":
-    from hpsvid.edit import check_body, keep_people
+    from hpsvid.edit import check_body, keep_people, trim
     from hpsvid.formats.npz import read_motion
     from hpsvid.pipeline.make import make_motion
     from hpsvid.video.probe import open_clip
@@ -110,6 +110,9 @@ def _motion_of(
     if path.suffix.lower() == ".npz":
         saved = read_motion(path)
         check_body(saved, body)
-        return keep_people(saved, options)
+        kept = keep_people(saved, options)
+        if options.start is None and options.end is None:
+            return kept
+        return trim(kept, options.start, options.end)
     clip = open_clip(path, options)
     return make_motion(clip, body, options, clock, store)
