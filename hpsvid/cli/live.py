@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from hpsvid.cli.shell import ForceOpt, QuietOpt, bounded, one_line_errors, takes, with_old_spelling
+from hpsvid.cli.shell import (
+    ForceOpt,
+    QuietOpt,
+    bounded,
+    one_line_errors,
+    refuse_idle,
+    takes,
+    with_old_spelling,
+)
 from hpsvid.errors import InputError
 from hpsvid.options import OUTPUT, DrawOptions, Options
 
@@ -15,7 +23,8 @@ from hpsvid.options import OUTPUT, DrawOptions, Options
 @takes(
     Options,
     only=(
-        "detector", "network", "lifter", "solver", "focal_px", "max_people", "smpl", "threads",
+        "input_fps", "detector", "network", "lifter", "solver", "focal_px", "max_people", "smpl",
+        "threads",
     ),
     network="small",
 )  # fmt: skip
@@ -72,7 +81,9 @@ def live(
         options = bounded(with_old_spelling(context, options, small=small), quiet=quiet)
         threads = options.threads or max(1, usable_cores() - 1)
         options = replace(options, threads=threads)
-        clip, shots = open_source(source)
+        if source.isdecimal() or "://" in source:
+            refuse_idle(context, f"on {source}, which comes at its own pace", "input_fps")
+        clip, shots = open_source(source, options.input_fps)
         with ExitStack() as stack:
             stack.callback(shots.close)
             show, url = stack.enter_context(screen(address, f"hpsvid live {source}"))

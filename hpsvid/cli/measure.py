@@ -22,7 +22,7 @@ from hpsvid.errors import InputError
 from hpsvid.options import LOOK, OUTPUT, Options, SolverName
 
 
-@takes(Options, only=("lifter", "fast", "smpl"))
+@takes(Options, only=("input_fps", "lifter", "fast", "smpl"))
 def evaluate(
     context: typer.Context,
     data: Annotated[
@@ -128,12 +128,17 @@ def _refuse_idle_eval(context: typer.Context, *, noisy: bool, measured: bool, so
     if not measured:
         refuse_idle(context, "on motion capture alone", "motion", "smpl")
     if not (measured and solved):
-        refuse_idle(context, "where no clip is solved", "lifter", "fast")
+        refuse_idle(context, "where no clip is solved", "lifter", "fast", "input_fps")
     if not (noisy or solved):
         refuse_idle(context, "on saved results, which are solved already", "ik")
 
 
-@takes(Options, only=("detector", "network", "lifter", "fast", "max_people", "smpl", "threads"))
+@takes(
+    Options,
+    only=(
+        "input_fps", "detector", "network", "lifter", "fast", "max_people", "smpl", "threads",
+    ),
+)  # fmt: skip
 def bench(
     context: typer.Context,
     clips: Annotated[Path, typer.Argument(help="Folder of videos; truth beside them is used.")],
@@ -204,7 +209,7 @@ def bench(
             "fast": options.fast, "network": options.network, "lifter": options.lifter_in_use,
             "detector": options.detector,
             "overlay": overlay, "max_people": options.max_people, "threads": options.threads,
-            "body": body.name,
+            "body": body.name, "input_fps": options.input_fps,
         }  # fmt: skip
         if json_file is not None:
             facts = report(rows, settings, unreadable)

@@ -278,6 +278,8 @@ def _show(facts: dict[str, Any]) -> None:
             [(name, row["seconds"], row["fps"]) for name, row in facts["stages"].items()],
         )
         console.print(stages.rich())
+    for line in facts["quality"]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if ground := facts.get("ground"):
         console.print(
             f"ground: camera looks down {ground['camera_pitch_deg']:.0f} and is turned "

@@ -27,7 +27,8 @@ from hpsvid.errors import HpsvidError, InputError, one_line
 # figures and zeros by up to deflate's 1,032, which is why small files may unpack to any share.
 FREE_NPZ_BYTES = 256 << 20  # a person's motion has 1.5 kB a frame: 50 minutes of one at 60 fps
 MAX_UNPACKING = 8  # times the file's size, on top of the above
-MAX_NPZ_BYTES = 2 << 30  # with torch and the checks' own copies less than 3 GB are in use
+SURE_UNPACKING = 4  # and large files to this share of their size, however much that is
+MAX_NPZ_BYTES = 2 << 30  # else; with torch and the checks' own copies less than 3 GB are in use
 MAX_JSON_CHARACTERS = 8 << 20  # unpacks to up to 0.2 GB; 4,000 rows of `hpsvid bench`
 MAX_JSON_DEPTH = 50  # hpsvid writes up to 5; what is read may be printed, by recursion too
 _MAX_READ_BYTES = 16 << 20  # directory of 65,535 members with names of 200 bytes
@@ -302,11 +303,12 @@ def _read_members(
         if member.filename.endswith(".npy") and (keys is None or key in keys):
             members[key] = member
     left = min(MAX_NPZ_BYTES, FREE_NPZ_BYTES + MAX_UNPACKING * file_bytes)
+    left = max(left, SURE_UNPACKING * file_bytes)
     arrays = {}
     for key, member in members.items():
         left -= member.file_size
         if left < 0:
-            raise ValueError(f"its {file_bytes} bytes unpack to far more, or to over 2 GiB")
+            raise ValueError(f"its {file_bytes} bytes unpack to far more than they should")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(f"`{key}` is packed by method {member.compress_type}")
         with archive.open(member) as stream:

@@ -34,7 +34,7 @@ from hpsvid.pipeline.make import make_motion, render_overlay
 from hpsvid.pipeline.stages import StageClock
 from hpsvid.render import Renderer
 from hpsvid.types import Array, Clip, Motion, Person
-from hpsvid.video.probe import clips_in, probe
+from hpsvid.video.probe import clips_in, open_clip, probe
 from hpsvid.video.reader import read_frames
 from hpsvid.video.writer import VideoWriter
 
@@ -67,7 +67,7 @@ def bench(
         truth = next((truth for truth in truths if belongs(path, truth)), None)
         for way in ways:
             try:
-                clip = probe(path)
+                clip = open_clip(path, way)
                 if not warm:
                     warm = _warm_up(clip, body, ways, renderer)
                 yield measure(clip, truth, body, way, renderer)

@@ -131,7 +131,9 @@ def _motions(
     if is_result(path):
         motion = read_motion(path)
         check_body(motion, body)
-        yield motion.provenance.solver or path.stem, motion
+        # a stranger's result may name any file of this machine; only a clip beside it is its own
+        clip = replace(motion.clip, path=path.parent / motion.clip.path.name)
+        yield motion.provenance.solver or path.stem, replace(motion, clip=clip)
         return
     for options in makers:
         made = make_motion(open_clip(path, options), body, options, StageClock(progress))

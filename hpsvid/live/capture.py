@@ -45,11 +45,12 @@ class Shot:
     captured_s: float  # when it was handed over, time.monotonic()
 
 
-def open_source(source: str) -> tuple[Clip, Generator[Shot]]:
+def open_source(source: str, input_fps: float | None = None) -> tuple[Clip, Generator[Shot]]:
     """What `source` says of itself, and its frames as they come.
 
     source: a camera's number, the address of a stream, or a file or folder, which is shown at its
-    own pace. Raises InputError when it cannot be opened; the frames raise it when they end early.
+    own pace. input_fps: of a file, whatever it states. Raises InputError when it cannot be opened;
+    the frames raise it when they end early.
     """
     if source.isdecimal():
         return _opened(_camera(int(source)), f"camera {source}")
@@ -64,7 +65,7 @@ def open_source(source: str) -> tuple[Clip, Generator[Shot]]:
         host = address.netloc.rpartition("@")[2]  # without a password
         name = f"{address.scheme}://{host}{address.path}"
         return _opened(_stream(source, name), name)
-    clip = probe(Path(source))
+    clip = probe(Path(source), input_fps=input_fps)
     return clip, _paced(clip)
 
 

@@ -50,7 +50,7 @@ def part(person: Person, which: slice, person_id: int) -> Person:
     values = {
         name: getattr(person, name)[which]
         for name in Person.__dataclass_fields__
-        if name not in ("track", "body")
+        if name not in ("track", "body") and getattr(person, name) is not None
     }
     params = replace(
         person.body, rotmats=person.body.rotmats[which], transl=person.body.transl[which]

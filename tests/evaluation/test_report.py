@@ -1,6 +1,7 @@
 """The comparison page: whole in one file, with everything that was measured."""
 
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -83,6 +84,20 @@ def test_the_page_of_motions_holds_curves_pictures_and_figures(saved: Path) -> N
     assert "PA-MPJPE mm" in page.texts
     assert "left elbow" in page.texts
     assert len(text) < 1_500_000
+
+
+def test_the_page_shows_no_file_that_a_result_merely_names(saved: Path) -> None:
+    """A stranger's result may name any video or picture of this machine."""
+    (saved / "truth").mkdir()
+    shutil.copy(SAMPLES / "studio_walk.npz", saved / "truth")
+    out = saved / "page.html"
+    arguments = ["eval", saved / "truth", "--motion", saved / "one", "--report", out, "--quiet"]
+    ran = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert ran.exit_code == 0, ran.output
+    assert "img" not in Page(out.read_text()).counts
+    shutil.copy(SAMPLES / "studio_walk.mp4", saved / "one")  # a clip beside it is its own
+    ran = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert Page(out.read_text()).counts["img"] > 0
 
 
 def test_the_page_of_noise_marks_the_best(tmp_path: Path, body) -> None:

@@ -1,6 +1,8 @@
 """What the pipeline decides between its stages."""
 
 from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,10 @@ from hpsvid.options import Options
 from hpsvid.pipeline import make
 from hpsvid.pipeline.stages import StageClock, make_context, trim
 from hpsvid.types import Observations, Provenance, Track
-from tests.factories import make_motion
+from hpsvid.video.probe import probe
+from hpsvid.video.reader import read_frames
+from hpsvid.video.writer import VideoWriter
+from tests.factories import WALK, WALK_FIRST, make_motion
 
 FPS = 30.0
 
@@ -122,3 +127,23 @@ def test_a_saved_motion_is_not_given_another_body() -> None:
     taller = replace(body, name="TALL", template=body.template * 1.1)
     with pytest.raises(InputError, match=r"made with the body free_body.*TALL.*--smpl"):
         check_body(motion, taller)
+
+
+def test_tracks_end_at_a_cut_and_each_shot_keeps_its_person(tmp_path: Path) -> None:
+    """From the file to the motion: a walk, a cut, and the walk mirrored in other colours."""
+    path, n = tmp_path / "cut.mp4", 10
+    shot: list[np.ndarray] = []
+    for frames in read_frames(probe(WALK)):
+        shot += list(frames.rgb)
+        if len(shot) >= WALK_FIRST + n:
+            break
+    shot = shot[WALK_FIRST : WALK_FIRST + n]
+    height, width = shot[0].shape[:2]
+    with VideoWriter(path, width=width, height=height, fps=Fraction(30)) as writer:
+        for t, rgb in enumerate(shot + [rgb[:, ::-1, ::-1] for rgb in shot]):
+            writer.write(np.ascontiguousarray(rgb), t / 30)
+    options = Options(network="small", max_people=1)
+    motion = make.make_motion(probe(path), load_chosen_body(None), options, StageClock())
+    spans = [person.track.frame_index[[0, -1]].tolist() for person in motion.people]
+    assert spans == [[0, n - 1], [n, 2 * n - 1]]
+    assert [person.track.shot_start for person in motion.people] == [0, n]
