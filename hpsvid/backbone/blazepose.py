@@ -32,6 +32,7 @@ MIN_OVERLAP = 0.3  # IoU of landmarks and own box; people cut off by the picture
 NEIGHBOUR_MARGIN = 0.15  # IoU by which another track's box may fit better: boxes that cross
 BETTER_FIT = 0.05  # IoU with the box by which a larger crop's look must fit better
 GUESSED = 0.1  # most visibility of a landmark outside the picture
+CLEARLY_BETTER_FIT = 0.15  # the same, by which one of two claims on a person wins
 SAME_PERSON = 0.1  # of the box's height: mean distance of two tracks' landmarks on one person
 
 
@@ -208,7 +209,7 @@ class BlazePose:
         ]
         keep_believed([place for place, _ in hits], self._look(rgb, [c for _, c in hits]))
         doubted = [None if look is None else doubt_outside(look, width, height) for look in looks]
-        return drop_doubles(doubted, boxes, crops)
+        return drop_doubles(doubted, boxes, crops, (width, height))
 
     def _look(self, rgb: Array, crops: Sequence[Crop]) -> list[Look]:
         """Run the network on all crops at once."""
@@ -310,13 +311,28 @@ def is_believable(look: Look, boxes: Array, own: int, width: int, height: int) -
 
 
 def drop_doubles(
-    looks: Sequence[Look | None], boxes: Array, crops: Sequence[Crop | None]
+    looks: Sequence[Look | None],
+    boxes: Array,
+    crops: Sequence[Crop | None],
+    picture: tuple[int, int],
 ) -> list[Look | None]:
     """Take a person that two tracks claim from the one that it fits worse.
 
-    boxes: (B, 4) px, the tracks'; crops: what the frame before asked for. The claim nearer to
-    where its track was going wins; a track that has no past loses.
+    boxes: (B, 4) px, the tracks'; crops: what the frame before asked for; picture: width and
+    height, px. The claim that fits its own box clearly better wins: a track whose landmarks went
+    over to a neighbour does not keep them. Of equal ones the claim nearer to where its track was
+    going wins; a track that has no past loses.
     """
+
+    def fits_worse(i: int, j: int, look: Look, other: Look) -> bool:
+        own, its = (
+            iou(hull(claim, *picture)[None], boxes[k][None]).item()
+            for claim, k in ((look, i), (other, j))
+        )
+        if abs(own - its) > CLEARLY_BETTER_FIT:
+            return own < its
+        return _surprise(look, crops[i]) > _surprise(other, crops[j])
+
     kept = list(looks)
     sizes = boxes[:, 3] - boxes[:, 1]
     for i, look in enumerate(looks):
@@ -328,7 +344,7 @@ def drop_doubles(
                 look.image[LIMB_LANDMARKS] - other.image[LIMB_LANDMARKS], axis=-1
             ).mean()
             if apart < SAME_PERSON * min(sizes[i], sizes[j]):
-                kept[i if _surprise(look, crops[i]) > _surprise(other, crops[j]) else j] = None
+                kept[i if fits_worse(i, j, look, other) else j] = None
     return kept
 
 

@@ -295,12 +295,20 @@ def test_of_two_claims_the_one_that_was_there_wins():
     claims = [figure(104), figure(106)]
     coming = crop_along_axis(np.array([101.0, 200.0]), np.array([101.0, 100.0]))
     going = crop_along_axis(np.array([60.0, 200.0]), np.array([60.0, 100.0]))
-    kept = drop_doubles(claims, boxes, [coming, going])
+    kept = drop_doubles(claims, boxes, [coming, going], (640, 480))
     assert kept[0] is claims[0] and kept[1] is None
-    kept = drop_doubles(claims, boxes, [None, coming])
+    kept = drop_doubles(claims, boxes, [None, coming], (640, 480))
     assert kept[0] is None and kept[1] is claims[1]
     apart = [figure(100), figure(160)]
-    assert drop_doubles(apart, boxes, [coming, going]) == apart
+    assert drop_doubles(apart, boxes, [coming, going], (640, 480)) == apart
+
+
+def test_a_track_that_went_over_to_a_neighbour_does_not_keep_them():
+    """The neighbour stands in plain view, but their track has no landmarks: it is as new."""
+    boxes = np.array([[20.0, 95, 120, 305], [70.0, 95, 140, 305]])
+    claims = [figure(104), figure(105)]
+    on_it = crop_along_axis(np.array([104.0, 200.0]), np.array([104.0, 100.0]))
+    assert drop_doubles(claims, boxes, [on_it, None], (640, 480)) == [None, claims[1]]
 
 
 def turning(angles: Array) -> tuple[Array, Array]:
