@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import platform
 import re
 import sys
 from collections.abc import Callable
@@ -44,6 +45,7 @@ def examine() -> list[Finding]:
     findings = [
         Finding(part="hpsvid", state="ok", found=hpsvid.__version__),
         Finding(part="python", state="ok", found=sys.version.split()[0]),
+        _system(platform.system()),
     ]
     raster = _raster()  # loads what `_pyrender` needs: no two threads import at once
     with ThreadPoolExecutor(1) as beside:
@@ -191,6 +193,17 @@ def _pyrender() -> Finding:
         return f"OpenGL by {working_platform()}"
 
     return _guarded("renderer pyrender", look, otherwise="absent")
+
+
+def _system(name: str) -> Finding:
+    """What is known of hpsvid on this operating system."""
+    if name == "Linux":
+        return Finding(part="system", state="ok", found="Linux, where hpsvid is tested")
+    return Finding(
+        part="system", state="absent", found=f"{name or 'unknown'}: hpsvid was never tested here",
+        advice="nothing in it needs Linux as far as its checks can tell; run `pytest` of a source "
+        "tree, and report what fails",
+    )  # fmt: skip
 
 
 def _ffmpeg() -> Finding:

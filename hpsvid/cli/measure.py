@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hpsvid.cli.shell import (
+    ForceOpt,
     InputArg,
     QuietOpt,
     bounded,
@@ -245,6 +246,7 @@ def sensitivity(
     small: Annotated[  # the spelling before --network
         bool | None, typer.Option("--fast", hidden=True)
     ] = None,
+    force: ForceOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
     """Slide a grey patch over a person and draw where it makes the pose worst."""
@@ -253,7 +255,9 @@ def sensitivity(
         from hpsvid.evaluation import sensitivity
         from hpsvid.evaluation.results import read_truths
         from hpsvid.evaluation.sensitivity import heat_map, table
+        from hpsvid.formats.ownership import refuse_foreign
         from hpsvid.pipeline.stages import StageClock, make_context
+        from hpsvid.video.marks import MARK
         from hpsvid.video.probe import probe
         from hpsvid.video.writer import PICTURE_OUT_SUFFIXES, check_output, write_image
 
@@ -262,13 +266,14 @@ def sensitivity(
             raise InputError(f"{out}: expected a picture, .png or .jpg")
         if out.exists() and input.exists() and out.samefile(input):
             raise InputError(f"{out}: is the input itself; name another file for the output")
+        refuse_foreign([out], force=force)
         options = bounded(with_old_spelling(context, options, small=small), quiet=quiet)
         body = load_chosen_body(options.smpl)
         known = None if truth is None else read_truths(truth, body, None)[0]
         with progress_bars(shown=not quiet) as progress:
             scene = make_context(probe(input), body, options, StageClock(progress))
             found = sensitivity.sensitivity(scene, frame, steps=steps, truth=known)
-        write_image(out, heat_map(found))
+        write_image(out, heat_map(found), MARK)
         if not quiet:
             print(table(found))
 
@@ -279,14 +284,20 @@ def occlude(
         Path, typer.Option("--out", "-o", help="Video (.mp4 .mov .mkv) or picture to write.")
     ],
     seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
+    force: ForceOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
     """Hide parts of the people and cut the picture, as 3DPW-XOCC does, to test what holds."""
     with one_line_errors():
         from hpsvid.evaluation.occlude import occlude_clip
+        from hpsvid.formats.ownership import refuse_foreign
         from hpsvid.video.probe import probe
+        from hpsvid.video.writer import check_output
 
+        clip = probe(input)
+        check_output(out, clip)
+        refuse_foreign([out], force=force)
         with progress_bars(shown=not quiet) as progress:
-            occlude_clip(probe(input), out, seed, progress)
+            occlude_clip(clip, out, seed, progress)
         if not quiet:
             print(f"wrote {out}")

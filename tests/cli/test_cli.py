@@ -296,6 +296,22 @@ def test_a_heat_map_never_overwrites_its_picture(clip: Path, tmp_path: Path) -> 
     assert picture.read_bytes() == before
 
 
+@pytest.mark.parametrize("command", [("occlude",), ("sensitivity", "--steps", "2")])
+def test_pictures_of_others_are_overwritten_only_by_force(
+    clip: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    still, out = tmp_path / "still.png", tmp_path / "out.png"
+    rgb = next(read_frames(probe(clip))).rgb[0]
+    write_image(still, rgb)
+    write_image(out, rgb)
+    before = out.read_bytes()
+    arguments = (command[0], still, "--out", out, *command[1:], "-q")
+    ran = call(*arguments)
+    assert ran.exit_code == 1 and "--force" in ran.stderr and out.read_bytes() == before
+    assert call(*arguments, "--force").exit_code == 0 and out.read_bytes() != before
+    assert call(*arguments).exit_code == 0  # its own it overwrites
+
+
 def test_bench_makes_the_folders_of_its_reports(clip: Path, tmp_path: Path) -> None:
     json_file, page = tmp_path / "new" / "a.json", tmp_path / "newer" / "a.html"
     ran = call(
@@ -479,6 +495,15 @@ def test_doctor_finds_a_sound_installation() -> None:
     parts = {finding["part"] for finding in findings}
     assert {"weights free_body", "weights nanodet", "weights blazepose_heavy"} <= parts
     assert "weights free_body" in call("doctor").stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "says"),
+    [("Linux", "ok", "tested"), ("Windows", "absent", "never tested"), ("", "absent", "unknown")],
+)
+def test_doctor_says_what_is_known_of_the_system(name: str, state: str, says: str) -> None:
+    finding = doctor._system(name)
+    assert finding.state == state and says in finding.found
 
 
 def test_doctor_names_optional_packages_and_imported_weights(
