@@ -40,6 +40,9 @@ def train(
     mocap: Annotated[
         Path | None, typer.Option(help="For the lifter: motion to simulate landmarks for.")
     ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="For a solver: weights of the same solver to go on from.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
 ) -> None:
     """Train a solver or the lifter; an interrupted run goes on where it was."""
@@ -52,7 +55,7 @@ def train(
             raise InputError(f"{out}: suffix {out.suffix!r}; expected .safetensors")
         check_folder(out.parent)
         if model == "lifter":
-            refuse_idle(context, "on the lifter", "pairs", "without", "loss")
+            refuse_idle(context, "on the lifter", "pairs", "without", "loss", "start")
         else:
             refuse_idle(context, f"on {model}", "mocap")
         if not model.startswith("niki"):
@@ -76,7 +79,7 @@ def train(
             loss=loss_weights(loss),
             without=names_in(without, PartName, "--without") if without else (),
         )
-        error = train_solver(recipe, files, pairs)
+        error = train_solver(recipe, files, pairs, start)
         print(f"wrote {out}; mean validation MPJPE {error:.1f} mm, log in {files.folder}")
 
 

@@ -85,9 +85,29 @@ class LiftedPairs:
         self, rng: np.random.Generator, body: Body, size: int, length: int, *, framewise: bool
     ) -> Batch:
         """Windows drawn at random."""
-        rows = torch.from_numpy(rng.integers(0, len(self.joints), size))[:, None]
-        start = rng.integers(0, self.joints.shape[1] - length + 1, size)
-        frames = torch.from_numpy(start)[:, None] + torch.arange(length)
+        rows = torch.from_numpy(rng.integers(0, len(self.joints), size))
+        start = torch.from_numpy(rng.integers(0, self.joints.shape[1] - length + 1, size))
+        return self._batch(rows, start, body, length, framewise=framewise)
+
+    def windows(self, body: Body, length: int, *, framewise: bool) -> Batch:
+        """The first window of every sequence."""
+        rows = torch.arange(len(self.joints))
+        return self._batch(rows, 0 * rows, body, length, framewise=framewise)
+
+    def split(self, share: float) -> "tuple[LiftedPairs, LiftedPairs]":
+        """All but the last `share` of the sequences, and these."""
+        held = max(1, round(share * len(self.joints)))
+        parts = (slice(None, -held), slice(-held, None))
+        first, last = (
+            LiftedPairs(**{name: getattr(self, name)[part] for name in self.__annotations__})
+            for part in parts
+        )
+        return first, last
+
+    def _batch(
+        self, rows: Tensor, start: Tensor, body: Body, length: int, *, framewise: bool
+    ) -> Batch:
+        rows, frames, size = rows[:, None], start[:, None] + torch.arange(length), len(rows)
         betas = self.betas[rows]
         person = Person(
             rest=body.rest_joints(betas),

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from hpsvid.body.model import load_body
-from hpsvid.common.checkpoints import save_weights
+from hpsvid.common.checkpoints import load_weights, save_weights
 from hpsvid.common.records import join
 from hpsvid.common.weights import weights_path
 from hpsvid.errors import InputError
-from hpsvid.evaluation.noise_curves import compare, network_method
+from hpsvid.evaluation.noise_curves import compare, network_method, score
 from hpsvid.ik.mlp import MlpIk
 from hpsvid.ik.networks import Network, make_network
 from hpsvid.ik.niki import Niki
@@ -30,6 +30,7 @@ from hpsvid.training.losses import Batch, LossWeights, gik_loss, mlp_loss, niki_
 
 LEAST_SQUARES_WINDOWS = 1200
 VALIDATION_LEVELS = (0, 20, 50, None)
+HELD_BACK = 0.1  # of the lifted pairs
 
 
 SIZES: dict[str, dict[str, dict[str, Any]]] = {
@@ -127,14 +128,18 @@ class Recipe:
         return replace(self.loss, **off)
 
 
-def train_solver(recipe: Recipe, files: TrainingFiles, pairs: Path | None = None) -> float:
+def train_solver(
+    recipe: Recipe, files: TrainingFiles, pairs: Path | None = None, start: Path | None = None
+) -> float:
     """Train a solver or the baseline "mlp" on captured motion.
 
-    pairs: a file of tools.people.lift_pairs, whose evidence makes up half of every batch. An
-    analytic model starts from a fit by least squares.
+    pairs: a file of tools.people.lift_pairs, whose evidence makes up half of every batch, but for
+    its last tenth, which is validated on. start: weights of the same solver to go on from;
+    without, an analytic model starts from a fit by least squares.
 
     Returns the validation error: the mean MPJPE in mm over exact, 20 mm and 50 mm evidence and
-    occlusion on motion. Raises InputError when there is no motion.
+    occlusion on motion, half and half with that on held-back pairs. Raises InputError when there
+    is no motion, WeightsError when `start` holds no such solver.
     """
     weights = recipe.loss_weights()
     torch.manual_seed(recipe.seed)
@@ -143,17 +148,22 @@ def train_solver(recipe: Recipe, files: TrainingFiles, pairs: Path | None = None
     model, shape = recipe.network()
     framewise = not isinstance(model, Niki) or not model.config.attention
     rank = int(os.environ.get("RANK", "0"))
+    lifted = [] if pairs is None else LiftedPairs.read(pairs).split(HELD_BACK)
     batches = MotionBatches(
         MotionSource(clips["train"], recipe.length), body,
         batch=recipe.batch, framewise=framewise, seed=recipe.seed + 1000 * rank,
-        pairs=None if pairs is None else LiftedPairs.read(pairs),
+        pairs=None if pairs is None else lifted[0],
     )  # fmt: skip
     drawn_batches = iter(batches)
-    if isinstance(model, Niki) and model.config.analytic and not (files.folder / LAST).exists():
+    begun = (files.folder / LAST).exists()
+    if start is not None and not begun:
+        load_weights(model, start)
+    elif isinstance(model, Niki) and model.config.analytic and not begun:
         first = [next(drawn_batches) for _ in range(LEAST_SQUARES_WINDOWS // recipe.batch)]
         fit_by_least_squares(model, join(*first))
     poses = even_windows(clips["val"], recipe.length, 12)
     method = network_method(model)
+    seen = None if pairs is None else lifted[1].windows(body, recipe.length, framewise=framewise)
     drawn = torch.Generator().manual_seed(recipe.seed + rank)
 
     def loss(batch: Batch) -> tuple[Tensor, dict[str, float]]:
@@ -163,7 +173,11 @@ def train_solver(recipe: Recipe, files: TrainingFiles, pairs: Path | None = None
 
     def validate() -> float:
         scores = compare({recipe.solver: method}, poses, body, levels=VALIDATION_LEVELS)
-        return float(np.mean([s.mpjpe for s in scores.values()]))
+        error = float(np.mean([s.mpjpe for s in scores.values()]))
+        if seen is None:
+            return error
+        rotmats = method(seen.evidence, seen.person)
+        return (error + score(rotmats, seen.rotmats, seen.person.rest).mpjpe) / 2
 
     error = fit(model, drawn_batches, loss, validate, files.folder, recipe.fit)
     settings = {

@@ -5,14 +5,18 @@ import math
 from dataclasses import replace
 
 import cv2
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from hpsvid.common.checkpoints import load_weights, read_config, save_weights
 from hpsvid.errors import InputError, WeightsError
+from hpsvid.ik.hybrik import twists
 from hpsvid.ik.networks import load_network
 from hpsvid.ik.niki import Niki, NikiConfig
+from hpsvid.mocap.amass import read_mocap
 from hpsvid.training import batches
 from hpsvid.training import solvers as train
 from hpsvid.training.loop import FitConfig, TrainingFiles, fit
@@ -191,3 +195,34 @@ def test_loss_weights_are_the_papers_but_for_those_named():
     for wrong in ("fwd", "fwd=x", "fwd=-1", "fwd=nan", "forward=1"):
         with pytest.raises(InputError, match="NAME=NUMBER"):
             loss_weights(wrong)
+
+
+def test_training_goes_on_from_given_weights_with_lifted_pairs(motions, body, monkeypatch):
+    """And is validated on the last of the pairs, which no batch holds."""
+    clip = next(iter(read_mocap(next((motions / "val").iterdir()), body)))
+    rotmats = torch.from_numpy(clip.rotmats[:48]).reshape(4, 12, 24, 3, 3)
+    betas = torch.zeros(4, 10)
+    rest = body.rest_joints(betas)[:, None]
+    joints = body.joints(rotmats, betas[:, None], torch.zeros(3))
+    arrays = {
+        "joints": joints - joints[..., :1, :],
+        "sigma": torch.full((4, 12, 29), 0.05),
+        "twist": twists(rotmats, rest),
+        "view": torch.tensor([0.0, 0, 1]).expand(4, 12, 3),
+        "betas": betas,
+        "rotmats": rotmats,
+    }
+    np.savez(motions / "pairs.npz", **{name: value.numpy() for name, value in arrays.items()})
+    train_two_steps("niki-temporal", motions)
+    first = motions / "first.safetensors"
+    files_in(motions).out.rename(first)
+    (motions / "run" / "last.pt").unlink()
+    monkeypatch.setattr(train, "fit_by_least_squares", lambda *_: pytest.fail("started afresh"))
+    config = FitConfig(steps=1, every=1, warm_up=1, rate=1e-9)
+    recipe = Recipe(solver="niki-temporal", batch=2, length=8, fit=config)
+    train_solver(recipe, files_in(motions), motions / "pairs.npz", first)
+    before, after = (load_file(path) for path in (first, files_in(motions).out))
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, atol=1e-3, rtol=1e-3)
+    kept, held_back = batches.LiftedPairs.read(motions / "pairs.npz").split(0.25)
+    assert len(kept.joints) == 3 and torch.equal(held_back.rotmats[0], rotmats[3])
