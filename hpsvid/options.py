@@ -192,7 +192,7 @@ class Options(_Checked):
     ] = "large"
     lifter: Annotated[
         LifterName, Flag(help="How landmarks become 3D joints (blazepose only).", panel=LOOK)
-    ] = "geometric"
+    ] = "learned"
     solver: Annotated[
         SolverName, Flag(help="Solver that turns joints into a body.", panel=LOOK, name="--ik")
     ] = "niki-temporal"

@@ -152,6 +152,7 @@ class Observations:
     landmarks2d: Array  # (T, L, 3) float32 px, px, visibility in [0, 1]
     pelvis: Array  # (T, 3) float32 m, camera coordinates
     valid: Array  # (T,) bool; False where the backbone saw nothing
+    changing: float = 1.0  # share of sigma that changes within a second, as solvers take noise to
 
     def __post_init__(self) -> None:
         check_array(self, "frame_index", (None,), "i")

@@ -84,7 +84,13 @@ def steady(obs: Observations, pts_s: Array) -> Observations:
         landmarks2d=landmarks2d,
         joints=smooth(obs.joints, weight),
         twist=smooth(obs.twist, of_bones(weight)[:, 1:]),
+        sigma=_changing_sigma(obs),
     )
+
+
+def _changing_sigma(obs: Observations) -> Array:
+    """What of sigma (T, 29) m solvers take for noise."""
+    return np.where(obs.valid[:, None], obs.changing * obs.sigma, obs.sigma).astype(np.float32)
 
 
 def steady_so_far(obs: Observations, pts_s: Array) -> Observations:
@@ -103,6 +109,7 @@ def steady_so_far(obs: Observations, pts_s: Array) -> Observations:
         landmarks2d=landmarks2d,
         joints=one_euro(obs.joints, pts_s, weight),
         twist=one_euro(obs.twist, pts_s, of_bones(weight)[:, 1:]),
+        sigma=_changing_sigma(obs),
     )
 
 

@@ -149,7 +149,7 @@ def test_a_receipt_of_an_earlier_version_counts(
         "hpsvid_version": now["hpsvid_version"],
         "input": now["input"],
         "options": {
-            "detector": "embedded", "backbone": "blazepose", "lifter": "geometric",
+            "detector": "embedded", "backbone": "blazepose", "lifter": "learned",
             "solver": "niki-temporal", "weights": "hpsvid", "fast": True, "focal_px": None,
             "person": None, "max_people": None,
         },
