@@ -1,6 +1,6 @@
 """NIKI: exact inverses of whole models, what they hold by construction, and the solver."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from torch import nn
 
 from hpsvid.common.checkpoints import save_weights
 from hpsvid.common.geometry import axis_angle_to_matrix
+from hpsvid.common.records import take_frames
 from hpsvid.evaluation.noise_curves import compare, hybrik_method, network_method
 from hpsvid.ik import load_solver
 from hpsvid.ik.hybrik import HybrIK, solve, twists

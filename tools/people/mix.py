@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
     wanted = (*KEYS, "landmark_state", "score", "shows", "person")
-    shards = [read_npz(p, "a shard", wanted) for p in sorted(folder.glob("shard_*.npz"))]
+    shards = [read_npz(p, "a shard", wanted) for p in sorted(folder.rglob("shard_*.npz"))]
     print(f"{len(shards)} shards")
     print(report(counts_of(shards)))
 
