@@ -30,6 +30,7 @@ FormatName = Literal[
 ]
 FrameName = Literal["camera", "world", "in-place"]
 AxisName = Literal["y", "z"]
+ViewName = Literal["overlay", "skeleton", "mesh", "side", "top", "beside"]
 RigName = Literal["smpl", "hik", "mixamo", "cmu", "rigify", "ue5", "vrm"]
 EngineName = Literal["processes", "ray"]
 MAX_FPS = 1000

@@ -36,6 +36,7 @@ from hpsvid.pipeline.stages import (
 from hpsvid.pipeline.store import Store, run_key
 from hpsvid.render import Renderer
 from hpsvid.render.overlay import Overlay
+from hpsvid.render.views import View
 from hpsvid.tracking import Detector, load_detector
 from hpsvid.types import Clip, Motion, Observations, Provenance, Source, Track
 from hpsvid.video.egomotion import BackgroundWatch
@@ -159,14 +160,24 @@ def render_overlay(
 
     Raises InputError when the clip no longer matches the motion.
     """
+    write_pictures(motion, Overlay(motion, body, renderer, alpha=alpha), out, clock)
+
+
+@one_torch_thread()
+def write_pictures(motion: Motion, drawing: Overlay | View, out: Path, clock: StageClock) -> None:
+    """Write what `drawing` makes of each frame of the clip to `out`, whole or not at all.
+
+    Raises InputError when the clip no longer matches the motion.
+    """
     clip, first_s = motion.clip, float(motion.pts_s[0])
     sounds = clip if clip.part is None else replace(clip, part=replace(clip.part, start_s=first_s))
-    overlay = Overlay(motion, body, renderer, alpha=alpha)
+    if isinstance(drawing, View):
+        sounds = replace(sounds, width=drawing.width)
     done = 0
     with closing(clock.read(clip)) as chunks, open_writer(out, sounds, OVERLAY_MARK) as writer:
         for frames in chunks:
             with clock.stage("render", len(frames)):
-                pictures = list(overlay.draw(frames))
+                pictures = list(drawing.draw(frames))
             with clock.stage("encode", len(frames)):
                 for picture, pts in zip(pictures, frames.pts_s - first_s, strict=True):
                     writer.write(picture, float(pts))

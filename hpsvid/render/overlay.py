@@ -64,20 +64,27 @@ class Overlay:
         the pose was filled without evidence. Surfaces are computed for the whole chunk at once:
         about 0.1 MB a person and frame.
         """
-        meshes: list[list[Mesh]] = [[] for _ in range(len(frames))]
-        for person in self.motion.people:
-            for place, mesh in self._surfaces(person, frames.index):
-                meshes[place].append(mesh)
-        K = self.motion.camera.K
+        yield from self.pictures(frames.rgb, self.meshes(frames.index), self.motion.camera.K)
 
-        def draw_one(rgb: Array, present: list[Mesh]) -> Array:
-            return self.renderer.draw(rgb, present, K, alpha=self.alpha)
+    def meshes(self, index: Array) -> list[list[Mesh]]:
+        """Everybody's surface in each of the frames `index` (N,), before the clip's camera."""
+        meshes: list[list[Mesh]] = [[] for _ in range(len(index))]
+        for person in self.motion.people:
+            for place, mesh in self._surfaces(person, index):
+                meshes[place].append(mesh)
+        return meshes
+
+    def pictures(self, rgb: Array, meshes: list[list[Mesh]], K: Array) -> Iterator[Array]:
+        """`meshes` over the pictures `rgb` (N, H, W, 3), seen by a camera K (3, 3)."""
+
+        def draw_one(below: Array, present: list[Mesh]) -> Array:
+            return self.renderer.draw(below, present, K, alpha=self.alpha)
 
         if self.renderer.threads == 1:
-            yield from map(draw_one, frames.rgb, meshes)
+            yield from map(draw_one, rgb, meshes)
             return
         with ThreadPoolExecutor(self.renderer.threads) as pool:
-            yield from pool.map(draw_one, frames.rgb, meshes)
+            yield from pool.map(draw_one, rgb, meshes)
 
     def _surfaces(self, person: Person, index: Array) -> Iterator[tuple[int, Mesh]]:
         """(place in the chunk, mesh) for those frames of `index` (N,) that the track covers."""
