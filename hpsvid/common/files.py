@@ -199,7 +199,9 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
         with staged(path) as beside, beside.open("wb") as stream:
             yield stream
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+        staged_for = re.fullmatch(r"\.(.+)\.\d+\.part", path.name)  # within another stage
+        shown = path.with_name(staged_for[1]) if staged_for else path
+        raise InputError(f"{shown}: cannot be written ({error.strerror})") from error
 
 
 def parse_json(text: str) -> Any:

@@ -76,6 +76,7 @@ def check_ending(ran: Result, code: int, *says: str) -> None:
     assert ran.stderr.startswith("hpsvid: ") and ran.stderr.count("\n") == 1
     assert all(text in ran.stderr for text in says), ran.stderr
     assert not ran.stdout
+    assert ".part:" not in ran.stderr  # the names of unfinished files mean nothing to users
 
 
 def left(folder: Path) -> list[str]:
