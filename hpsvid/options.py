@@ -25,6 +25,7 @@ PartName = Literal["ind", "bnd", "bidirectional", "analytic"]
 SizeName = Literal["small", "full"]
 RendererName = Literal["auto", "raster", "pyrender"]
 UpName = Literal["auto", "camera"]
+LockName = Literal["auto", "always", "off"]
 FormatName = Literal[
     "npz", "bvh", "amass", "glb", "fbx", "usd", "usdz", "csv", "json", "coco", "trc", "mot", "c3d"
 ]
@@ -246,6 +247,14 @@ class Options(_Checked):
         str | None,
         Flag(help="Body height in m, 1.78; or of each person, 0:1.78,1:1.62.", panel=GROUND),
     ] = None  # None: as the proportions of people have it
+    foot_lock: Annotated[
+        LockName,
+        Flag(
+            help="Hold feet that stand: where the ground is known well, wherever they touch it, "
+            "or never.",
+            panel=GROUND,
+        ),
+    ] = "auto"
     smpl: Annotated[
         Path | None,
         Flag(help="Your own SMPL file or folder (default: $HPSVID_SMPL).", panel=LOOK),

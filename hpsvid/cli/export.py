@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 MAKING = (
     "input_fps", "photos", "every", "detector", "backbone", "network", "lifter",
     "solver", "weights", "fast", "focal_px", "threads", "resume", "up", "pitch", "roll", "height",
+    "foot_lock",
 )  # fmt: skip
 
 

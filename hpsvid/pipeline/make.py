@@ -17,6 +17,7 @@ from hpsvid.common.weights import imported_source, shipped_hashes
 from hpsvid.edit import select_tracks
 from hpsvid.errors import InputError, NoPersonError
 from hpsvid.ik import Solver
+from hpsvid.motion.lock import holds_feet, lock_feet
 from hpsvid.motion.world import find_world, with_contacts
 from hpsvid.official.hybrik_evidence import check_official
 from hpsvid.official.niki_network import OFFICIAL
@@ -78,6 +79,8 @@ def make_motion(
     with clock.stage("ground", len(pts_s)):
         world = find_world(people, body, pts_s, turn, options)
         people = [with_contacts(person, body, world, pts_s) for person in people]
+        if holds_feet(world, turn, options):
+            people = [lock_feet(person, body, context.camera, world, pts_s) for person in people]
     return Motion(
         clip=clip,
         pts_s=pts_s,

@@ -1,0 +1,91 @@
+"""Planted feet are held; those in the air, and what the picture shows, stay."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from hpsvid.body.model import Body
+from hpsvid.body.skeleton import JOINT
+from hpsvid.motion.lock import holds_feet, lock_feet
+from hpsvid.options import LockName, Options
+from hpsvid.types import BodyParams, Camera, Person, World
+from hpsvid.video.egomotion import still_camera
+from tests.factories import K, make_person
+
+FRAMES = 60
+TIMES = np.arange(FRAMES) / 30
+CAMERA = Camera(K=K, source="given")
+ANKLES = [JOINT["left_ankle"], JOINT["right_ankle"]]
+
+
+def level_world() -> World:
+    R = np.tile(np.diag([1.0, -1, -1]), (FRAMES, 1, 1))
+    t = np.tile([0, 1.0, 0], (FRAMES, 1))
+    return World(up=np.array([0.0, -1, 0]), up_sigma_deg=3.0, R=R, t=t, made_from="a test")
+
+
+def swaying(body: Body, contacts: np.ndarray) -> Person:
+    """A person with bent knees whose left foot, which should stand, slides to and fro."""
+    angles = np.zeros((FRAMES, 24, 3))
+    angles[:, 0, 0] = np.pi
+    angles[:, [1, 2], 0] = -0.3
+    angles[:, [4, 5], 0] = 0.6
+    sway = np.sin(TIMES * 4)
+    angles[:, 1, 2] += 0.015 * sway  # across the view: 1.3 cm
+    angles[:, 1, 0] += 0.05 * sway  # along it: 4 cm
+    rotmats = Rotation.from_rotvec(angles.reshape(-1, 3)).as_matrix().reshape(FRAMES, 24, 3, 3)
+    params = BodyParams(
+        rotmats=rotmats.astype(np.float32),
+        betas=np.zeros(10, np.float32),
+        transl=np.tile(np.float32([0, 0, 4]), (FRAMES, 1)),
+    )
+    return replace(make_person(body, params), contacts=contacts)
+
+
+def test_a_planted_foot_stands_and_the_picture_stays(body: Body) -> None:
+    contacts = np.zeros((FRAMES, 4), np.float32)
+    contacts[20:40, :2] = 0.9
+    person = swaying(body, contacts)
+    held = lock_feet(person, body, CAMERA, level_world(), TIMES)
+
+    def slide(person: Person) -> float:
+        return float(np.ptp(person.joints[20:40, ANKLES[0]], axis=0).max())
+
+    assert slide(person) > 0.03
+    assert slide(held) < 0.1 * slide(person)
+    far = np.linalg.norm(held.joints2d - person.joints2d, axis=-1).max()
+    assert far * 4 / K[0, 0] < 0.02  # metres at the person
+    np.testing.assert_array_equal(held.joints[:, ANKLES[1]], person.joints[:, ANKLES[1]])
+    untouched = [*range(13), *range(47, FRAMES)]  # longer than the fade before and after
+    np.testing.assert_allclose(held.joints[untouched], person.joints[untouched], atol=1e-5)
+    step = np.abs(np.diff(held.joints[:, ANKLES[0]], axis=0)).max()
+    assert step < 3 * np.abs(np.diff(person.joints[:, ANKLES[0]], axis=0)).max()  # no pop
+    knees = [
+        np.linalg.norm(p.joints[:, 1] - p.joints[:, ANKLES[0]], axis=-1) for p in (held, person)
+    ]
+    assert knees[0].max() < knees[1].max() + 0.03  # nor a knee that snaps straight
+
+
+def test_feet_in_the_air_stay_there(body: Body) -> None:
+    person = swaying(body, np.full((FRAMES, 4), 0.2, np.float32))
+    held = lock_feet(person, body, CAMERA, level_world(), TIMES)
+    np.testing.assert_allclose(held.joints, person.joints, atol=1e-5)
+    assert (
+        lock_feet(replace(person, contacts=None), body, CAMERA, level_world(), TIMES).contacts
+        is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("lock", "sigma", "parallax", "held"),
+    [("auto", 3, False, True), ("auto", 20, False, False), ("auto", 3, True, False),
+     ("always", 20, True, True), ("off", 3, False, False)],
+)  # fmt: skip
+def test_feet_are_held_where_the_ground_is_known(
+    lock: LockName, sigma: float, parallax: bool, held: bool
+) -> None:
+    world = replace(level_world(), up_sigma_deg=float(sigma))
+    turn = replace(still_camera(FRAMES), parallax=parallax)
+    assert holds_feet(world, turn, Options(foot_lock=lock)) == held
