@@ -39,7 +39,7 @@ def swaying(body: Body, contacts: np.ndarray) -> Person:
     params = BodyParams(
         rotmats=rotmats.astype(np.float32),
         betas=np.zeros(10, np.float32),
-        transl=np.tile(np.float32([0, 0, 4]), (FRAMES, 1)),
+        transl=np.tile(np.array([0, 0, 4], np.float32), (FRAMES, 1)),
     )
     return replace(make_person(body, params), contacts=contacts)
 
