@@ -127,7 +127,12 @@ class Tracker:
         somebody who is followed is not among the detections; people who were mostly seen surely
         may be weak.
         """
-        people = [f for f in self._active if f.best_score >= PERSON_SCORE and not cut]
+        people = [
+            follow
+            for follow in self._active
+            # not who was seen a moment: a hand may look like a person once
+            if follow.best_score >= PERSON_SCORE and follow.sure >= self._needed and not cut
+        ]
         if not people:
             return not bool((detections.scores >= PERSON_SCORE).any())
         sure = detections.scores >= SURE_SCORE

@@ -28,7 +28,7 @@ MOST_KEYS = 64
 LOST_FRAMES = 8  # after so many the background is looked for anew, as if nothing had moved
 AGREE_PX = 1.0  # how far a feature may be from where the homography puts it
 # A standing camera's pictures agree with one another within this, px of the small pictures, in all
-# but one in twenty frames (0.05 to 0.2 on tripods; 0.5 and more in a steady hand).
+# but one in twenty frames. Set by judgement, not measured.
 STANDS_PX = 0.35
 FOCAL_TURN_DEG = 5.0  # a camera that turns less does not tell its focal length
 FOCAL_RANGE = (0.5, 3.0)  # of the picture's longer side

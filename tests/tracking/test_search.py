@@ -95,6 +95,22 @@ def test_surely_found_people_cost_no_further_look():
     assert detector.pictures == 20
 
 
+def test_what_looked_like_a_person_for_a_moment_is_not_searched_for():
+    """A hand that is taken for somebody once must not bring a second track to its owner."""
+    tracker = Tracker(fps=15.0)
+    owner, hand = np.array([50.0, 20, 90, 180]), np.array([95.0, 120, 110, 150])
+    for index in range(12):
+        boxes = np.stack([owner, hand] if index == 8 else [owner]).astype(np.float32)
+        scores = np.full(len(boxes), 0.8, np.float32)
+        detections = Detections(frame_index=index, boxes=boxes, scores=scores)
+        assert not tracker.misses(detections)
+        tracker.update(detections)
+    nobody = Detections(
+        frame_index=12, boxes=np.zeros((0, 4), np.float32), scores=np.zeros(0, np.float32)
+    )
+    assert tracker.misses(nobody)  # the owner is
+
+
 def test_empty_scenes_are_searched_ever_less():
     detector = Fussy()
     searched(detector, [bar((0, 0, 0, 0))] * 150)
