@@ -8,7 +8,6 @@ are upright: those who lie or hang upside down are found in the turned picture.
 from collections.abc import Callable
 from dataclasses import replace
 
-import cv2
 import numpy as np
 
 from hpsvid.common.boxes import areas, shared_areas, suppress
@@ -73,7 +72,8 @@ class Searcher:
         height, width = rgb.shape[:2]
         if turn is None:
             border = round(BORDER * max(height, width))
-            picture = cv2.copyMakeBorder(rgb, *[border] * 4, cv2.BORDER_CONSTANT)
+            sides = [(border, border), (border, border), (0, 0)]
+            picture = np.pad(rgb, sides)
         else:
             picture = np.ascontiguousarray(np.rot90(rgb, turn))
         (found,) = self._detector(
@@ -85,7 +85,7 @@ class Searcher:
             return replace(found, boxes=boxes, turns=np.full(len(boxes), turn))
         boxes = (found.boxes - border).clip(0, [width, height] * 2)
         whole = replace(found, boxes=boxes.astype(np.float32))
-        return _those(whole, (boxes[:, 2:] > boxes[:, :2]).all(1))
+        return _those(whole, np.all(boxes[:, 2:] > boxes[:, :2], axis=1))
 
 
 def turned_back(boxes: Array, turn: int, width: int, height: int) -> Array:
@@ -109,7 +109,7 @@ def merged(detections: Detections, others: Detections) -> Detections:
     """
     inside = shared_areas(detections.boxes, others.boxes) > PART * areas(detections.boxes)[:, None]
     stronger = np.maximum(SURE_SCORE, detections.scores[:, None]) < others.scores
-    detections = _those(detections, ~(inside & stronger).any(1))
+    detections = _those(detections, ~np.any(inside & stronger, axis=1))
     both = replace(
         detections,
         boxes=np.concatenate([detections.boxes, others.boxes]),
