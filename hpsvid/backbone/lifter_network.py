@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from hpsvid.backbone.geometric import place_in_camera
 from hpsvid.backbone.inner_maps import CLAMP, MIRROR, N_CHANNELS, READ, LinearReader
-from hpsvid.body.skeleton import BLAZEPOSE, LANDMARK, SMPL, mirror_points, mirror_twists
+from hpsvid.body.skeleton import BLAZEPOSE, LANDMARK, mirror_points
 from hpsvid.common.checkpoints import load_weights, read_config, save_weights
 from hpsvid.common.geometry import axis_angle_to_matrix, rotation_to_ray
 from hpsvid.common.records import join, take
@@ -73,8 +73,13 @@ def crop_turn(rays: Tensor, lean: Tensor) -> Tensor:
     """
     hips = rays[..., HIPS, :].mean(-2)
     ahead = rotation_to_ray(torch.cat([hips, torch.ones_like(hips[..., :1])], -1))
+    return ahead @ _leaning(lean)
+
+
+def _leaning(lean: Tensor) -> Tensor:
+    """Rotations (..., 3, 3) about the optical axis by `lean` (...) rad."""
     zero = torch.zeros_like(lean)
-    return ahead @ axis_angle_to_matrix(torch.stack([zero, zero, lean], -1))
+    return axis_angle_to_matrix(torch.stack([zero, zero, lean], -1))
 
 
 def make_view(
@@ -86,11 +91,9 @@ def make_view(
     presence (..., 33); lean: (...) rad; inner: (..., 19, Q or 352).
     """
     turn = crop_turn(rays, lean)
-    zero = torch.zeros_like(lean)
-    upright = axis_angle_to_matrix(torch.stack([zero, zero, lean], -1))
     local = torch.cat([rays, torch.ones_like(rays[..., :1])], -1) @ turn  # rows: R^T ray
     return View(
-        points=points @ upright,
+        points=points @ _leaning(lean),
         slopes=local[..., :2] / local[..., 2:].clamp_min(0.1),
         visibility=chances[0],
         presence=chances[1],
@@ -110,16 +113,6 @@ def mirror_view(view: View) -> View:
         lean=-view.lean,
         inner=view.inner[..., MIRROR, :],
         seen=view.seen,
-    )
-
-
-def mirror_lifted(lifted: Lifted) -> Lifted:
-    """The mirrored person's answer for the person; betas are symmetric."""
-    return Lifted(
-        joints=mirror_points(lifted.joints, SMPL),
-        sigma=lifted.sigma[..., SMPL.mirror],
-        twist=mirror_twists(lifted.twist),
-        betas=lifted.betas,
     )
 
 

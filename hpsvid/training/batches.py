@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hpsvid.body.model import Body
-from hpsvid.common.records import join
+from hpsvid.common.records import join, take
 from hpsvid.ik.tensors import FLOOR_M, Evidence, Person, posed_joints, to_rest_axes, turn_root
 from hpsvid.mocap.noise import observe, random_noise
 from hpsvid.mocap.sources import MotionSource
@@ -97,12 +97,7 @@ class LiftedPairs:
     def split(self, share: float) -> "tuple[LiftedPairs, LiftedPairs]":
         """All but the last `share` of the sequences, and these."""
         held = max(1, round(share * len(self.joints)))
-        parts = (slice(None, -held), slice(-held, None))
-        first, last = (
-            LiftedPairs(**{name: getattr(self, name)[part] for name in self.__annotations__})
-            for part in parts
-        )
-        return first, last
+        return take(self, slice(None, -held)), take(self, slice(-held, None))
 
     def _batch(
         self, rows: Tensor, start: Tensor, body: Body, length: int, *, framewise: bool

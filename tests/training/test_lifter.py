@@ -17,9 +17,9 @@ from hpsvid.common.files import write_npz
 from hpsvid.common.geometry import axis_angle_to_matrix, matrix_to_axis_angle, project
 from hpsvid.common.records import join
 from hpsvid.errors import InputError
-from hpsvid.mocap.amass import seen_by_camera
+from hpsvid.mocap.amass import MotionCapture, seen_by_camera
 from hpsvid.mocap.sources import MotionSource
-from hpsvid.mocap.takes import chimera
+from hpsvid.mocap.takes import SIZE, Take, chimera, choose_take
 from hpsvid.training import lifter as training
 from hpsvid.training.augment import augment
 from hpsvid.training.lifter import train_lifter
@@ -105,6 +105,37 @@ def write_shards(folder: Path, arrays: dict) -> None:
         (folder / part).mkdir()
         for number in range(2):
             write_npz(folder / part / f"shard_{number:05d}.npz", arrays)
+
+
+def make_takes(source: MotionSource, body: Body, count: int) -> list[Take]:
+    rng = np.random.default_rng(0)
+    return [choose_take(rng, source.varied, body) for _ in range(count)]
+
+
+def test_takes_see_the_person_from_where_they_say(source, body):
+    inside = []
+    for take in make_takes(source, body, 12):
+        joints = body.joints_of(take.params)
+        assert joints[..., 2].min() >= 0.6
+        image = project(torch.from_numpy(joints), torch.from_numpy(take.K).float()).numpy()
+        inside.append(((image > 0) & (image < SIZE)).all(-1).mean())
+        # rotation and translation lead back to a world in which captured people stand upright
+        world = (joints - take.translation) @ take.rotation
+        assert (world[:, JOINT["neck"], 1] - world[:, JOINT["pelvis"], 1]).mean() > 0.2
+    assert np.mean(inside) > 0.8
+
+
+def test_takes_of_a_motion_in_millimetres_are_refused(source, body):
+    def giant(rng: np.random.Generator) -> MotionCapture:
+        motion = source.plain(rng)
+        far = np.cumsum(np.full((len(motion), 3), 900.0, np.float32), 0)
+        return MotionCapture(
+            **{f.name: getattr(motion, f.name) for f in fields(motion) if f.name != "transl"},
+            transl=far,
+        )
+
+    with pytest.raises(InputError, match="in metres"):
+        choose_take(np.random.default_rng(0), giant, body)
 
 
 def test_chimeras_stretch_their_arms():
