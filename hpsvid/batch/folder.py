@@ -11,12 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from hpsvid.batch.jobs import UNFINISHED, Job, Row, failed, finished, has_receipt, work
 from hpsvid.batch.processes import run_in_processes
 from hpsvid.batch.ray_cluster import CPUS_A_CLIP, run_on_ray
-from hpsvid.common.files import check_folder
+from hpsvid.common.files import check_folder, try_lock
 from hpsvid.common.tables import Column, Table
 from hpsvid.common.threads import usable_cores
 from hpsvid.errors import InputError, one_line
@@ -125,17 +123,13 @@ def _claimed(out: Path) -> Iterator[None]:
     """The folder of outputs for this process alone, with room for unfinished ones."""
     made = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / LOCK, timeout=0)
+    lock = try_lock(out / LOCK)
+    if lock is None:
+        raise InputError(
+            f"{out}: another hpsvid is writing there; wait until it ends, or choose another "
+            "folder with --out"
+        )
     try:
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise InputError(
-                f"{out}: another hpsvid is writing there; wait until it ends, or choose another "
-                "folder with --out"
-            ) from error
-        except (OSError, NotImplementedError):  # the file system cannot lock: care is the user's
-            pass
         unfinished = out / UNFINISHED
         shutil.rmtree(unfinished, ignore_errors=True)  # what a run that was killed left
         unfinished.mkdir(exist_ok=True)

@@ -6,12 +6,15 @@ from typing import Annotated
 import typer
 
 from hpsvid.cli.shell import (
+    ClipOpt,
     ForceOpt,
     QuietOpt,
+    SmplOpt,
     one_line_errors,
     progress_bars,
     stem_of,
     takes,
+    with_clip,
 )
 from hpsvid.options import DRAWING, OUTPUT, DrawOptions, ViewName
 
@@ -37,21 +40,14 @@ def draw(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
-    video: Annotated[
-        Path | None,
-        typer.Option(help="The clip, when it is no longer where the result says."),
-    ] = None,
-    smpl: Annotated[
-        Path | None,
-        typer.Option(help="Your own SMPL file or folder (default: $HPSVID_SMPL)."),
-    ] = None,
+    video: ClipOpt = None,
+    smpl: SmplOpt = None,
     force: ForceOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
     """Draw a saved result again, in another view; the networks have no part in it."""
     with one_line_errors():
         from hpsvid.body.smpl import load_chosen_body
-        from hpsvid.cli.view import with_clip
         from hpsvid.edit import check_body
         from hpsvid.formats.npz import read_motion
         from hpsvid.formats.ownership import refuse_foreign

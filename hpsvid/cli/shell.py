@@ -8,12 +8,15 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from hpsvid.errors import HpsvidError, InputError, ending, one_line
 from hpsvid.options import OUTPUT, Choice, FormatName, Options, choices, known_formats
+
+if TYPE_CHECKING:
+    from hpsvid.types import Motion
 
 InputArg = Annotated[Path, typer.Argument(help="Video, picture or folder of pictures.")]
 QuietOpt = Annotated[
@@ -37,6 +40,14 @@ ResumeOpt = Annotated[
         "the output (.NAME.hpsvid) until it is there.",
         rich_help_panel=OUTPUT,
     ),
+]
+ClipOpt = Annotated[
+    Path | None,
+    typer.Option("--video", help="The clip, when it is no longer where the result says."),
+]
+SmplOpt = Annotated[
+    Path | None,
+    typer.Option("--smpl", help="Your own SMPL file or folder (default: $HPSVID_SMPL)."),
 ]
 Command = Callable[..., None]
 
@@ -290,3 +301,21 @@ def _show(facts: dict[str, Any]) -> None:
         console.print(f"{facts['input']}: {note}", markup=False, highlight=False, soft_wrap=True)
     for path in facts["files"]:
         console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def with_clip(motion: "Motion", result: Path, video: Path | None) -> "Motion":
+    """The motion with its clip as it lies on this machine.
+
+    It is `video`, or else a file of the clip's name beside the result, or where the result says.
+    Raises InputError when there is none, or it cannot be read.
+    """
+    from hpsvid.video.parts import with_part
+    from hpsvid.video.probe import probe
+
+    beside = result.with_name(motion.clip.path.name)
+    path = video or (beside if beside.exists() else motion.clip.path)
+    if not path.exists():
+        raise InputError(
+            f"{path}: the clip of this result is not there; say where it is with --video"
+        )
+    return replace(motion, clip=with_part(probe(path), motion.clip.part))

@@ -1,16 +1,22 @@
 """hpsvid view: a result as one HTML page."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from hpsvid.cli.shell import ForceOpt, QuietOpt, one_line_errors, progress_bars, stem_of
+from hpsvid.cli.shell import (
+    ClipOpt,
+    ForceOpt,
+    QuietOpt,
+    SmplOpt,
+    one_line_errors,
+    progress_bars,
+    stem_of,
+    with_clip,
+)
 from hpsvid.errors import InputError
 from hpsvid.options import OUTPUT
-
-if TYPE_CHECKING:
-    from hpsvid.types import Motion
 
 
 def view(
@@ -24,15 +30,9 @@ def view(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
-    video: Annotated[
-        Path | None,
-        typer.Option(help="The clip, when it is no longer where the result says."),
-    ] = None,
+    video: ClipOpt = None,
     no_video: Annotated[bool, typer.Option("--no-video", help="Leave the video out.")] = False,
-    smpl: Annotated[
-        Path | None,
-        typer.Option(help="Your own SMPL file or folder (default: $HPSVID_SMPL)."),
-    ] = None,
+    smpl: SmplOpt = None,
     force: ForceOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
@@ -65,23 +65,3 @@ def view(
             write_page(motion, body, out, video=not no_video, progress=progress)
         if not quiet:
             typer.echo(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)", err=True)
-
-
-def with_clip(motion: "Motion", result: Path, video: Path | None) -> "Motion":
-    """The motion with its clip as it lies on this machine.
-
-    It is `video`, or else a file of the clip's name beside the result, or where the result says.
-    Raises InputError when there is none, or it cannot be read.
-    """
-    from dataclasses import replace
-
-    from hpsvid.video.parts import with_part
-    from hpsvid.video.probe import probe
-
-    beside = result.with_name(motion.clip.path.name)
-    path = video or (beside if beside.exists() else motion.clip.path)
-    if not path.exists():
-        raise InputError(
-            f"{path}: the clip of this result is not there; say where it is with --video"
-        )
-    return replace(motion, clip=with_part(probe(path), motion.clip.part))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.lib.format import MAGIC_PREFIX
 from numpy.typing import NDArray
 
@@ -127,6 +128,21 @@ class Stage:
     def discard(self) -> None:
         """Remove the hidden file if it is there; harmless after `publish`."""
         _remove(self.beside)
+
+
+def try_lock(path: Path) -> FileLock | None:
+    """The lock file `path`, taken by this process; None while another process holds it.
+
+    Where the file system cannot lock, it is not held (`is_locked`): care is the user's.
+    """
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return None
+    except (OSError, NotImplementedError):
+        pass
+    return lock
 
 
 def _clear_abandoned(path: Path) -> None:

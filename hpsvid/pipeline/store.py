@@ -22,12 +22,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 import hpsvid
 from hpsvid.backbone import Backbone
 from hpsvid.body.model import Body
-from hpsvid.common.files import read_json, read_npz, staged, write_npz
+from hpsvid.common.files import read_json, read_npz, staged, try_lock, write_npz
 from hpsvid.common.records import from_arrays, to_arrays
 from hpsvid.common.weights import imported_dir, weights_dir
 from hpsvid.errors import InputError, NoPersonError, reason
@@ -319,13 +319,9 @@ class Store:
 
     def _locked(self) -> bool:
         assert self.folder is not None
-        lock = FileLock(self.folder / LOCK_FILE, timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
+        lock = try_lock(self.folder / LOCK_FILE)
+        if lock is None:
             return False
-        except (OSError, NotImplementedError):  # the file system cannot lock: care is the user's
-            pass
         self._lock = lock
         return True
 
