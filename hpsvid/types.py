@@ -64,6 +64,7 @@ class Clip:
     photos: bool = False  # a folder of photos of their own: each is a scene
     identity: tuple[int, int] | None = None  # bytes and time of change (ns) of the file, probed
     notes: tuple[str, ...] = ()  # what was assumed and what of the user's input changes it
+    blank: bool = False  # there is no video: its `frame_count` pictures are plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -13,7 +13,8 @@ import numpy as np
 
 from hpsvid.body.model import ARRAY_KEYS, Body, body_from_arrays, load_body, read_arrays
 from hpsvid.body.skeleton import BLAZEPOSE, JOINT, LANDMARK, SMPL
-from hpsvid.common.pickles import plain_array, read_plain_pickle
+from hpsvid.common.pickle_files import read_plain_pickle
+from hpsvid.common.pickles import plain_array
 from hpsvid.common.weights import weights_path
 from hpsvid.errors import WeightsError, one_line
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hpsvid.cli import draw, export, live, measure, models, run, tracks, view
+from hpsvid.cli import draw, export, foreign, live, measure, models, run, tracks, view
 from hpsvid.errors import Ended, ending
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 # in the order of --help
 app.command()(run.run)
 app.command()(export.export)
+app.command("import")(foreign.import_)
 app.command()(draw.draw)
 app.command()(view.view)
 app.add_typer(tracks.tracks_app, name="tracks")

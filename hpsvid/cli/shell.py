@@ -307,11 +307,14 @@ def with_clip(motion: "Motion", result: Path, video: Path | None) -> "Motion":
     """The motion with its clip as it lies on this machine.
 
     It is `video`, or else a file of the clip's name beside the result, or where the result says.
+    What was imported without a video has plain pictures.
     Raises InputError when there is none, or it cannot be read.
     """
     from hpsvid.video.parts import with_part
     from hpsvid.video.probe import probe
 
+    if video is None and not motion.provenance.other.get("imported", {}).get("video", True):
+        return replace(motion, clip=replace(motion.clip, blank=True, frame_count=len(motion.pts_s)))
     beside = result.with_name(motion.clip.path.name)
     path = video or (beside if beside.exists() else motion.clip.path)
     if not path.exists():

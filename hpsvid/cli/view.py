@@ -62,6 +62,8 @@ def view(
             motion = with_clip(motion, result, video)
         make_parent(out)
         with progress_bars(shown=not quiet) as progress:
-            write_page(motion, body, out, video=not no_video, progress=progress)
+            write_page(
+                motion, body, out, video=not (no_video or motion.clip.blank), progress=progress
+            )
         if not quiet:
             typer.echo(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)", err=True)

@@ -10,17 +10,10 @@ import math
 import pickletools
 import re
 from collections.abc import Callable, Mapping
-from io import BytesIO
-from pathlib import Path
 from typing import IO, Any, ClassVar
 
 import numpy as np
 
-from hpsvid.common.files import regular_file
-from hpsvid.errors import HpsvidError, one_line
-
-# The largest licensed body, SMPL 1.0.0 for men as text, has 248 MB; decoding holds three copies.
-MAX_FILE_BYTES = 320 << 20
 # SMPL files take hundreds; a 3DPW sequence a few thousand. An operation costs up to 0.3 kB.
 MAX_OPERATIONS = 500_000
 # Bytes that arrays may have in all, for each byte of the file: names let a pickle use bytes twice.
@@ -165,7 +158,7 @@ def _shape(value: Any) -> tuple[int, ...]:
 def _hashable(key: Any) -> Any:
     """A key of a dictionary or set; tuples inside tuples would be hashed without end."""
     parts = key if isinstance(key, tuple) else (key,)
-    if not all(isinstance(part, str | bytes | int | float | None) for part in parts):
+    if not all(isinstance(part, str | bytes | int | float | np.integer | None) for part in parts):
         raise ValueError(f"{type(key).__name__} as a key")
     return key
 
@@ -178,6 +171,7 @@ class Machine:
     """
 
     names: ClassVar[Mapping[str, Callable[..., Any]]]
+    most_operations: ClassVar[int] = MAX_OPERATIONS
 
     def __init__(self, stream: IO[bytes], size: int) -> None:
         self.stream = stream
@@ -188,7 +182,7 @@ class Machine:
 
     def run(self) -> Any:
         """The one value that the pickle builds. Raises nearly anything for damaged bytes."""
-        for _ in range(MAX_OPERATIONS):
+        for _ in range(self.most_operations):
             code = self.stream.read(1).decode("latin1")
             if code not in _OPCODES:
                 raise ValueError("unknown operation" if code else "it ends too soon")
@@ -199,7 +193,7 @@ class Machine:
                 self.stack.append(self.quoted())
             else:
                 self.step(name, None if argument is None else argument.reader(self.stream))
-        raise ValueError(f"more than {MAX_OPERATIONS} operations")
+        raise ValueError(f"more than {self.most_operations} operations")
 
     def step(self, name: str, argument: Any) -> None:
         """Do one operation."""
@@ -307,14 +301,14 @@ class Machine:
         return target
 
     def array(self, content: Any, kind: Any, shape: Any, fortran: bool = False) -> Any:
-        """An array over the bytes of its content; of objects (one axis only) a list."""
+        """An array over the bytes of its content; of objects (at most one axis) a list, or one."""
         if not isinstance(kind, _Kind):
             raise ValueError("an array without its kind")
         sizes = _shape(shape)
         if kind.objects:
-            if not isinstance(content, list) or sizes != (len(content),):
+            if not isinstance(content, list) or sizes not in ((), (len(content),)):
                 raise ValueError("an array of objects with several axes")
-            return content
+            return content if sizes else content[0]
         data = content.encode("latin1") if isinstance(content, str) else content
         claimed = math.prod(sizes) * kind.dtype.itemsize
         self.charge(claimed)
@@ -412,36 +406,3 @@ _TAKES: dict[str, int | None] = {  # items off the stack; None: all above the la
     "TUPLE3": 3, "STACK_GLOBAL": 2, "REDUCE": 2, "NEWOBJ": 2, "BUILD": 2,
     "BINPERSID": 1,
 }  # fmt: skip
-
-
-def read_plain_pickle(path: Path, what: str, kind: type[HpsvidError]) -> dict[str, Any]:
-    """The dictionary in a pickle of plain arrays, numbers and text; nothing in it is ever run.
-
-    what: what the file should be, for the message. Arrays are read-only, and `plain_array` makes
-    them of the other values. Raises `kind` when the file is missing, damaged, too large, holds no
-    dictionary or names anything else.
-    """
-    try:
-        if regular_file(path, kind).stat().st_size > MAX_FILE_BYTES:
-            raise kind(f"{path}: over {MAX_FILE_BYTES >> 20} MiB, more than any {what} has")
-        content = Machine(BytesIO(data := path.read_bytes()), len(data)).run()
-    except HpsvidError:
-        raise
-    except OSError as error:
-        raise kind(f"{path}: cannot be read ({error.strerror})") from error
-    except RefusedError as error:
-        raise kind(
-            f"{path}: refused, its pickle asks for {one_line(error)[:80]}, which no {what} needs; "
-            "get the file from its official source"
-        ) from error
-    # Damaged bytes can make the arguments' readers and numpy raise nearly anything.
-    except Exception as error:
-        raise kind(
-            f"{path}: not a whole pickle ({one_line(error)[:120]}); copy or download it again"
-        ) from error
-    if not isinstance(content, Mapping):
-        raise kind(
-            f"{path}: holds {type(content).__name__}, expected a dictionary of arrays, as in any "
-            + what
-        )
-    return dict(content)

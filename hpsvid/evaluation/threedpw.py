@@ -15,7 +15,8 @@ from hpsvid.body.model import Body
 from hpsvid.body.skeleton import SMPL
 from hpsvid.body.smpl import find_gendered, load_smpl
 from hpsvid.common.geometry import axis_angle_to_matrix, check_intrinsics
-from hpsvid.common.pickles import plain_array, read_plain_pickle
+from hpsvid.common.pickle_files import read_plain_pickle
+from hpsvid.common.pickles import plain_array
 from hpsvid.errors import HpsvidError, InputError, one_line
 from hpsvid.evaluation.truth import TruePerson, Truth
 from hpsvid.mocap.amass import MotionCapture, seen_by_camera

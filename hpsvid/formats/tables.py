@@ -101,9 +101,12 @@ def joint_speeds(figure: Figure) -> Array:
     return np.linalg.norm(np.gradient(joints, 1 / figure.fps, axis=0), axis=-1)
 
 
-def plain(values: Array) -> list[Any]:
-    """Numbers rounded for text, -0 as 0."""
-    return (np.asarray(values, np.float64).round(_DECIMALS) + 0.0).tolist()
+def plain(values: Array, decimals: int = _DECIMALS) -> list[Any]:
+    """Numbers rounded for text, -0 as 0, what is not known (NaN) as None."""
+    rounded = np.asarray(values, np.float64).round(decimals) + 0.0
+    if not np.isnan(rounded).any():
+        return rounded.tolist()
+    return np.where(np.isnan(rounded), np.array(None), rounded).tolist()
 
 
 def _seen(figure: Figure) -> Array:

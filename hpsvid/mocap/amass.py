@@ -4,7 +4,7 @@ Inside hpsvid a capture is y-up, in metres, on SMPL's 24 joints. AMASS (Mahmood 
 is z-up unless a file's own key `up_axis` says otherwise.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +23,10 @@ from hpsvid.types import N_BETAS, N_ROTATIONS, Array, BodyParams
 # width of `poses` -> joints that it shares with SMPL, in SMPL's order; SMPL-H and SMPL-X go on
 # with jaw, eyes and fingers, which a 24-joint body has not: its two hand joints stay unturned
 _SHARED_JOINTS = {72: N_ROTATIONS, 156: 22, 165: 22}  # SMPL, SMPL-H, SMPL-X
-_FRAME_RATE_KEYS = ("mocap_framerate", "mocap_frame_rate")
+_FRAME_RATE_KEYS = ("mocap_framerate", "mocap_frame_rate", "fps")
+# how SMPL-X's own tools name the parts of `poses` and `trans`
+_APART = ("root_orient", "global_orient", "pose_body", "body_pose", "transl")
+_SMPLX_BODY = 66  # numbers of a root and 21 joints
 # files beside AMASS's motions that hold a subject's shape and no motion
 _SHAPE_FILES = ("shape.npz", "_stagei.npz")
 _Z_UP_TO_Y_UP = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
@@ -51,8 +54,21 @@ def read_mocap(path: Path, body: Body) -> tuple[MotionCapture, ...]:
     is turned to y-up. Returns one clip, or the several clips of a merged file (`clip_nframes`).
     Raises InputError when the file is not such an npz, lacks a key or holds unusable numbers.
     """
-    wanted = ("poses", "trans", "betas", *_FRAME_RATE_KEYS, "up_axis", "licence", "clip_nframes")
-    data = read_npz(path, "an npz of motion capture", (*wanted, "clip_names"))
+    return read_capture(path, lambda _, betas: _pelvis(body, betas))
+
+
+def read_capture(
+    path: Path,
+    pelvis_of: Callable[[Mapping[str, Array], Array], Array],
+    fps: float | None = None,
+) -> tuple[MotionCapture, ...]:
+    """As `read_mocap`; pelvis_of: (the file's arrays, betas) -> its body's rest pelvis (3,) m.
+
+    fps: of a file that does not say it.
+    """
+    wanted = ("poses", "trans", "betas", *_FRAME_RATE_KEYS, "up_axis", "licence", "clip_nframes",
+              "clip_names", "body_model", *_APART)  # fmt: skip
+    data = _put_together(path, read_npz(path, "an npz of motion capture", wanted))
     poses, transl, betas = (_numbers(path, data, key) for key in ("poses", "trans", "betas"))
     if poses.ndim != 2 or poses.shape[1] not in _SHARED_JOINTS or len(poses) == 0:
         raise InputError(
@@ -73,14 +89,15 @@ def read_mocap(path: Path, body: Body) -> tuple[MotionCapture, ...]:
     up_axis = str(data.get("up_axis", "z"))
     if up_axis not in ("y", "z"):
         raise InputError(f"{path}: `up_axis` is {up_axis!r}, expected 'y' or 'z'")
+    pelvis = pelvis_of(data, betas)
     if up_axis == "z":
-        rotmats, transl = _moved(rotmats, transl, _pelvis(body, betas), _Z_UP_TO_Y_UP, np.zeros(3))
+        rotmats, transl = _moved(rotmats, transl, pelvis, _Z_UP_TO_Y_UP, np.zeros(3))
     whole = MotionCapture(
         name=path.stem,
         rotmats=rotmats.astype(np.float32),
         transl=transl.astype(np.float32),
         betas=betas,
-        fps=_frame_rate(path, data),
+        fps=_frame_rate(path, data, fps),
         licence=str(data.get("licence", "")),
     )
     return _split(path, whole, data)
@@ -172,8 +189,27 @@ def _numbers(path: Path, data: dict[str, Array], key: str) -> Array:
     return values
 
 
-def _frame_rate(path: Path, data: dict[str, Array]) -> float:
-    """The clip's rate in Hz under either of AMASS's spellings."""
+def _put_together(path: Path, data: dict[str, Array]) -> dict[str, Array]:
+    """The file's arrays with `poses` and `trans`, where it has them under SMPL-X's names."""
+    if "trans" not in data and "transl" in data:
+        data["trans"] = data["transl"]
+    if "betas" in data and data["betas"].ndim == 2 and data["betas"].dtype.kind in "fiu":
+        data["betas"] = data["betas"].mean(0)  # a row a frame
+    root = next((data[key] for key in ("root_orient", "global_orient") if key in data), None)
+    limbs = next((data[key] for key in ("pose_body", "body_pose") if key in data), None)
+    if "poses" in data or root is None or limbs is None or len(root) != len(limbs):
+        return data
+    both = np.concatenate([root.reshape(len(root), -1), limbs.reshape(len(limbs), -1)], 1)
+    width = next((width for width in _SHARED_JOINTS if width >= both.shape[1]), both.shape[1])
+    if both.shape[1] == _SMPLX_BODY:  # root and body, without the hands
+        width = max(_SHARED_JOINTS)
+    return {**data, "poses": np.pad(both, ((0, 0), (0, width - both.shape[1])))}
+
+
+def _frame_rate(path: Path, data: dict[str, Array], fps: float | None) -> float:
+    """The clip's rate in Hz under one of its spellings; fps: that of a file without any."""
+    if fps is not None and not any(key in data for key in _FRAME_RATE_KEYS):
+        return fps
     key = next((key for key in _FRAME_RATE_KEYS if key in data), _FRAME_RATE_KEYS[0])
     rate = _numbers(path, data, key)
     if rate.size != 1 or not 1 <= rate.item() <= MAX_FPS:

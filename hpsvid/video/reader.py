@@ -19,6 +19,7 @@ from hpsvid.video.probe import identity
 from hpsvid.video.upright import fitted_size, on_canvas, orientation, upright, upright_size
 
 _CHUNK_BYTES = 40e6  # of decoded pictures; three chunks are held at a time
+_BLANK = 244  # grey of the pictures of a clip without a video
 
 
 def read_frames(clip: Clip, *, chunk: int | None = None) -> Iterator[Frames]:
@@ -36,6 +37,8 @@ def read_frames(clip: Clip, *, chunk: int | None = None) -> Iterator[Frames]:
     (HLG, PQ) tone-mapped. A stream that changes its picture size half-way is fitted into the
     first, aspect kept.
 
+    Of a clip that is `blank` the pictures are plain, their times even.
+
     Raises InputError when the file does not fit `clip` any more, and at the end when fewer
     frames could be decoded than the container announces, or the part holds none. A damaged
     packet alone is skipped.
@@ -46,6 +49,9 @@ def read_frames(clip: Clip, *, chunk: int | None = None) -> Iterator[Frames]:
         chunk = int(np.clip(_CHUNK_BYTES // (3 * clip.width * clip.height), 1, 8))
     if chunk < 1:
         raise ValueError(f"chunk: expected at least 1 frame, found {chunk}")
+    if clip.blank:
+        yield from _blank(clip, chunk)
+        return
     _check_same(clip)
     timed = timed_pictures(clip) if is_pictures(clip.path) else _timed_video(clip)
     first = 0
@@ -63,6 +69,15 @@ def read_frames(clip: Clip, *, chunk: int | None = None) -> Iterator[Frames]:
         n = len(times)
         yield Frames(rgb=rgb[:n], index=np.arange(first, first + n), pts_s=np.array(times))
         first += n
+
+
+def _blank(clip: Clip, chunk: int) -> Iterator[Frames]:
+    """The pictures of a clip without a video."""
+    count = clip.frame_count or 0
+    for first in range(0, count, chunk):
+        index = np.arange(first, min(first + chunk, count))
+        rgb = np.full((len(index), clip.height, clip.width, 3), _BLANK, np.uint8)
+        yield Frames(rgb=rgb, index=index, pts_s=index / float(clip.fps))
 
 
 def _timed_video(clip: Clip) -> Iterator[tuple[Array, float]]:

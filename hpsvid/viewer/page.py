@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 from markupsafe import Markup
 
 from hpsvid.body.model import Body
@@ -27,9 +26,9 @@ from hpsvid.formats import FORMATS, check_body_of
 from hpsvid.formats.angles import joint_angles
 from hpsvid.formats.figure import Figure, figures
 from hpsvid.formats.glb import glb_of
-from hpsvid.formats.tables import CONTACTS, joint_speeds
+from hpsvid.formats.tables import CONTACTS, joint_speeds, plain
 from hpsvid.options import ExportOptions, FormatName
-from hpsvid.types import Array, Motion
+from hpsvid.types import Motion
 from hpsvid.video.reader import read_frames
 from hpsvid.video.writer import VideoWriter
 
@@ -95,15 +94,11 @@ def _numbers(figure: Figure) -> dict[str, Any]:
         "fps": figure.fps,
         "start_s": figure.start_s,
         "seen": person.valid[rows].astype(int).tolist(),
-        "sigma": _short(person.sigma[rows], 3),
-        "contacts": None if contacts is None else _short(contacts[rows], 2),
-        "angles": {name: _short(values, 1) for name, values in joint_angles(figure).items()},
-        "speeds": _short(joint_speeds(figure), 3),
+        "sigma": plain(person.sigma[rows], 3),
+        "contacts": None if contacts is None else plain(contacts[rows], 2),
+        "angles": {name: plain(values, 1) for name, values in joint_angles(figure).items()},
+        "speeds": plain(joint_speeds(figure), 3),
     }
-
-
-def _short(values: Array, decimals: int) -> list[Any]:
-    return (np.asarray(values, np.float64).round(decimals) + 0.0).tolist()
 
 
 def _packed(content: bytes) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from hpsvid.common.pickles import plain_array, read_plain_pickle
+from hpsvid.common.pickle_files import read_plain_pickle
+from hpsvid.common.pickles import plain_array
 from hpsvid.errors import InputError
 
 WILD_KINDS = {

@@ -23,7 +23,8 @@ from hpsvid.batch.jobs import _origin as origin_of
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import BLAZEPOSE
 from hpsvid.body.smpl import load_chosen_body, load_smpl
-from hpsvid.common.pickles import plain_array, read_plain_pickle
+from hpsvid.common.pickle_files import read_plain_pickle
+from hpsvid.common.pickles import plain_array
 from hpsvid.common.weights import imported_path, load_imported
 from hpsvid.errors import InputError
 from hpsvid.evaluation.bench_report import changed_settings, read_report, regressions

@@ -179,7 +179,7 @@ function charts() {
     const x = xOf(person.start_s + n / person.fps, wide);
     row.forEach((sigma, joint) => {
       const hue = 140 - 140 * Math.min(sigma / 0.15, 1);  // 15 cm and more is red
-      pen.fillStyle = `hsl(${hue} 60% 50%)`;
+      pen.fillStyle = sigma === null ? "#888" : `hsl(${hue} 60% 50%)`;  // null: not known
       pen.fillRect(x, joint * ROW, width, ROW - 1);
     });
     const under = data.joint_names.length * ROW + 4;

@@ -1,0 +1,1 @@
+"""Other skeletons than SMPL's: their bones found by name, motion carried over to them and back."""
