@@ -20,7 +20,15 @@ CORE = 19_500
 SPINE_FILES = ("types.py", "options.py", "pipeline/make.py", "pipeline/stages.py",
                "pipeline/summary.py", "*/__init__.py", "body/skeleton.py",
                "motion/person.py")  # fmt: skip
-LABORATORY = ("evaluation", "training", "live", "batch", "official", "mocap")  # not the core
+LABORATORY = (
+    "evaluation",
+    "bench",
+    "training",
+    "live",
+    "batch",
+    "official",
+    "mocap",
+)  # not the core
 
 
 def lines(path: Path) -> int:

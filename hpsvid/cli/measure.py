@@ -173,11 +173,9 @@ def bench(
     could be measured.
     """
     with one_line_errors():
-        from hpsvid.body.smpl import load_chosen_body
-        from hpsvid.common.files import check_file, written_whole
-        from hpsvid.evaluation import bench
-        from hpsvid.evaluation.bench import truths_in
-        from hpsvid.evaluation.bench_report import (
+        from hpsvid.bench import clips as bench
+        from hpsvid.bench.clips import truths_in
+        from hpsvid.bench.report import (
             changed_settings,
             line,
             markdown,
@@ -185,6 +183,8 @@ def bench(
             regressions,
             report,
         )
+        from hpsvid.body.smpl import load_chosen_body
+        from hpsvid.common.files import check_file, written_whole
         from hpsvid.render import load_renderer
 
         solvers = names_in(ik, SolverName, "--compare")
@@ -218,7 +218,7 @@ def bench(
                 stream.write(json.dumps(facts, indent=2).encode())
         worse = None if before is None else regressions(rows, before)
         if html_file is not None:
-            from hpsvid.evaluation.bench_report import write_bench_page
+            from hpsvid.bench.report import write_bench_page
 
             write_bench_page(html_file, rows, worse, unreadable)
         if before is not None and (changed := changed_settings(settings, before)):

@@ -21,6 +21,7 @@ from hpsvid.evaluation.metrics import (
     speeds,
 )
 from hpsvid.evaluation.truth import ENDS, FEET, PointSet, TruePerson, Truth, points_of
+from hpsvid.evaluation.world import WorldErrors, world_errors
 from hpsvid.types import Array, Motion, Person
 
 # an estimated person is a true one where their points lie nearer than this share of the true
@@ -56,6 +57,7 @@ class Errors:
     vertex: Array  # (T,) mm, mean over the surface, the roots together
     collision: Array  # (T,) share of the triangles, every fifth frame
     true_collision: Array  # (T,)
+    world: WorldErrors | None = None  # None: truth or motion do not know the ground
 
 
 def compare(motion: Motion, truth: Truth, body: Body, *, clip: str, method: str) -> list[Errors]:
@@ -77,6 +79,7 @@ def compare(motion: Motion, truth: Truth, body: Body, *, clip: str, method: str)
             clip=clip, person_id=person.id, method=method, points=truth.points, fps=truth.fps,
             frame_index=person.frame_index, known=np.asarray(_known(person.points).any(1)),
             shown=shown[person.frame_index] >= 0, **measure(truth, person, claimed, body),
+            world=world_errors(truth, person, motion.world, claimed, body),
         )
         for person, claimed in zip(truth.people, match(motion, truth, body), strict=True)
     ]  # fmt: skip

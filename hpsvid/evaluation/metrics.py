@@ -74,8 +74,17 @@ def auc(errors: Array) -> float:
 
 
 def _align_similarity(pred: Array, gt: Array, mask: Array) -> Array:
-    """`pred` (T, J, 3) under each frame's similarity that fits it best to `gt` where `mask` (T, J).
+    """`pred` (T, J, 3) under each frame's similarity that fits it best to `gt` where `mask`."""
+    scale, rotation, shift = fitted(pred, gt, mask)
+    return scale[:, None, None] * pred @ rotation.swapaxes(1, 2) + shift[:, None]
 
+
+def fitted(
+    pred: Array, gt: Array, mask: Array, *, scaled: bool = True
+) -> tuple[Array, Array, Array]:
+    """The similarity that fits each frame of `pred` (T, J, 3) best to `gt` where `mask` (T, J).
+
+    Returns scales (T,), rotations (T, 3, 3) and shifts (T, 3); not `scaled`: scales are 1.
     Least squares without reflections: Umeyama, "Least-squares estimation of transformation
     parameters between two point patterns", PAMI 1991.
     """
@@ -90,9 +99,9 @@ def _align_similarity(pred: Array, gt: Array, mask: Array) -> Array:
     signs[:, 2] = np.sign(np.linalg.det(u @ vt))
     rotation = (u * signs[:, None]) @ vt
     spread = np.maximum((source**2).sum((1, 2)), np.finfo(np.float64).tiny)
-    scale = (sizes * signs).sum(1) / spread
-    turned = (pred - source_mean) @ rotation.swapaxes(1, 2)
-    return scale[:, None, None] * turned + target_mean
+    scale = (sizes * signs).sum(1) / spread if scaled else np.ones(len(pred))
+    shift = target_mean - scale[:, None, None] * source_mean @ rotation.swapaxes(1, 2)
+    return scale, rotation, shift[:, 0]
 
 
 def acceleration_errors(pred: Array, gt: Array, fps: float) -> Array:

@@ -10,6 +10,7 @@ from hpsvid.common.tables import Column, Table
 from hpsvid.evaluation.errors import Errors
 from hpsvid.evaluation.metrics import MM, auc, joint_means, mean, pck, ratio, ratio_of_percentiles
 from hpsvid.evaluation.truth import POINT_NAMES, PointSet
+from hpsvid.evaluation.world import world_summary
 from hpsvid.types import Array
 
 
@@ -43,11 +44,24 @@ COLUMNS = {
     "p95_speed_ratio": Column("p95 speed", unit="of truth's", form="{:.2f}"),
     "jitter_ratio": Column("jitter", unit="of truth's", form="{:.2f}"),
 }
+# of a truth that knows the ground, `hpsvid.evaluation.world.world_summary` gives more
+WORLD_COLUMNS = {
+    "w_mpjpe_mm": _error("W-MPJPE", "mm"),
+    "wa_mpjpe_mm": _error("WA-MPJPE", "mm"),
+    "rte_percent": _error("RTE", "%"),
+    "root_velocity_mm_s": _error("root velocity", "mm/s"),
+    "up_deg": _error("up", "deg"),
+    "floor_mm": _error("floor", "mm"),
+    "contact_skate_mm_s": _error("skate on contacts", "mm/s"),
+    "true_contact_skate_mm_s": _TRUTH,
+    "contact_f1": Column("contact F1", form="{:.2f}", better="higher"),
+}
 
 
 def summary(errors: Sequence[Errors]) -> dict[str, float]:
     """Every measure over these people, each frame and point with the same weight.
 
+    Measures in the world are there where a truth among theirs knows the ground.
     Found is a share of the frames that the truth knows and the motion has. Amplitude kept: the
     95th percentile of the speed of wrists and ankles, the roots together, and the jitter, each
     divided by the truth's over the same frames; 1 keeps all, a motion that was smoothed too much
@@ -85,6 +99,7 @@ def summary(errors: Sequence[Errors]) -> dict[str, float]:
         "true_collision_percent": 100 * average("true_collision"),
         "p95_speed_ratio": ratio_of_percentiles(together("speed"), together("true_speed"), 95),
         "jitter_ratio": ratio(jitter, true_jitter),
+        **world_summary([person.world for person in errors if person.world is not None]),
     }
 
 
@@ -106,15 +121,14 @@ def table(errors: Sequence[Errors]) -> str:
 
     Below it a line on each motion that does not have all frames of the truth.
     """
-    rows: list[list[Any]] = [
-        [person.clip, person.person_id, person.method, *summary([person]).values()]
-        for person in errors
+    rows: list[tuple[list[Any], dict[str, float]]] = [
+        ([person.clip, person.person_id, person.method], summary([person])) for person in errors
     ]
     for method, of_method in by_method(errors).items():
         if len(of_method) > 1:
-            rows.append(["all", "", method, *summary(of_method).values()])
-    heads = [Column(name, align="left") for name in ("clip", "person", "method")]
-    lines = [Table([*heads, *COLUMNS.values()], rows).markdown()]
+            rows.append((["all", "", method], summary(of_method)))
+    lines = [_table([Column(name, align="left") for name in ("clip", "person", "method")],
+                    rows).markdown()]  # fmt: skip
     parts: dict[tuple[str, str], list[Errors]] = {}
     for person in errors:
         parts.setdefault((person.clip, person.method), []).append(person)
@@ -131,8 +145,19 @@ def table(errors: Sequence[Errors]) -> str:
 
 def summary_table(groups: Mapping[str, Sequence[Errors]], heading: str = "") -> Table:
     """The summary of each group of people, by the group's name."""
-    rows = [[name, *summary(errors).values()] for name, errors in groups.items()]
-    return Table([Column(heading, align="left"), *COLUMNS.values()], rows)
+    return _table(
+        [Column(heading, align="left")],
+        [([name], summary(errors)) for name, errors in groups.items()],
+    )
+
+
+def _table(heads: list[Column], rows: Sequence[tuple[list[Any], dict[str, float]]]) -> Table:
+    """Rows of names and what `summary` gives; the world's columns where any row has them."""
+    columns = COLUMNS | (WORLD_COLUMNS if any("up_deg" in of for _, of in rows) else {})
+    return Table(
+        [*heads, *columns.values()],
+        [[*names, *(of.get(key, math.nan) for key in columns)] for names, of in rows],
+    )
 
 
 def joint_table(errors: Sequence[Errors]) -> str:

@@ -21,7 +21,7 @@ from hpsvid.common.weights import file_sha256, weights_path
 from hpsvid.errors import InputError, one_line
 from hpsvid.formats.npz import read_motion
 from hpsvid.options import MAX_FPS
-from hpsvid.types import Array, BodyParams, Motion, Person
+from hpsvid.types import Array, BodyParams, Motion, Person, World
 
 PointSet = Literal["joints", "limbs"]
 """Which points a truth knows: SMPL's 24 joints, or twelve limb points on the body's surface."""
@@ -66,6 +66,7 @@ class TruePerson:
     steady: Array  # (T, P, 3) m, the same without the measurement's noise, for derivatives
     params: BodyParams | None = None
     body: Body | None = None  # that `params` belong to; None: vertices are not known
+    contacts: Array | None = None  # (T, 4), as `Person.contacts`; None: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,6 +81,7 @@ class Truth:
     people: tuple[TruePerson, ...]
     pts_s: Array | None = None  # (F,) s, of all the clip's frames, where the file says so
     solver: str | None = None  # of a saved result that stands in for the truth; None: real truth
+    world: World | None = None  # None: which way is up is not known
 
     @property
     def root(self) -> tuple[int, ...]:
@@ -137,6 +139,7 @@ def _read_result(path: Path, body: Body) -> Truth:
                 steady=points,
                 params=person.body,
                 body=known_body,
+                contacts=person.contacts,
             )
         )
     return Truth(
@@ -148,6 +151,7 @@ def _read_result(path: Path, body: Body) -> Truth:
         people=tuple(people),
         pts_s=motion.pts_s,
         solver=motion.provenance.solver,
+        world=motion.world,
     )
 
 

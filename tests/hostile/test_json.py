@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from hpsvid.batch.jobs import finished
+from hpsvid.bench.report import read_report
 from hpsvid.common.files import parse_json
 from hpsvid.errors import InputError
-from hpsvid.evaluation.bench_report import read_report
 from tools.fuzz.readers import job_with_receipt
 
 

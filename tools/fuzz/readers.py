@@ -20,6 +20,7 @@ from scipy import sparse
 from hpsvid.batch.folder import line, summarise
 from hpsvid.batch.jobs import Job, finished
 from hpsvid.batch.jobs import _origin as origin_of
+from hpsvid.bench.report import changed_settings, read_report, regressions
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import BLAZEPOSE
 from hpsvid.body.smpl import load_chosen_body, load_smpl
@@ -27,7 +28,6 @@ from hpsvid.common.pickle_files import read_plain_pickle
 from hpsvid.common.pickles import plain_array
 from hpsvid.common.weights import imported_path, load_imported
 from hpsvid.errors import InputError
-from hpsvid.evaluation.bench_report import changed_settings, read_report, regressions
 from hpsvid.evaluation.errors import compare
 from hpsvid.evaluation.threedpw import read_sequence
 from hpsvid.evaluation.truth import read_truth

@@ -25,6 +25,7 @@ FOV_DEG = (18, 100)  # across the picture's longer side
 NEAREST_M = 0.3  # of a joint to the lens
 INSIDE = 0.4  # of each person's joints over a shot, at least
 MOVES = {"static": 0.42, "pan": 0.22, "follow": 0.12, "hand": 0.24}
+DOLLY_M_S = (0.2, 0.9)  # how fast a camera is carried along a line, aimed at the people
 UPRIGHT = np.diag([1.0, -1, -1])  # world y up to camera y down, looking along -z
 
 
@@ -37,7 +38,7 @@ class Shot:
     translation: Array  # (T, 3) m
     width: int  # px
     height: int
-    move: str  # one of MOVES
+    move: str  # one of MOVES, or "dolly"
 
     @property
     def eyes(self) -> Array:
@@ -76,13 +77,27 @@ def turn(yaw: Array, pitch: Array, roll: Array) -> Array:
     return about[0] @ UPRIGHT @ about[1] @ about[2]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """How a camera is held, where that is not left to chance."""
+
+    move: str  # one of MOVES, or "dolly": by hand, carried along a line
+    pitch_deg: float  # positive looks down
+    roll_deg: float
+
+
 def draw_shot(
-    rng: np.random.Generator, people: Array, *, yaw: float | None, indoors: bool
+    rng: np.random.Generator,
+    people: Array,
+    *,
+    yaw: float | None,
+    indoors: bool,
+    mount: Mount | None = None,
 ) -> Shot | None:
     """A random camera that sees the people; None when this one does not, for another try.
 
     people: (T, P, 29, 3) m world joints, all of whom are to be seen; yaw: rad to look from, None
-    for anywhere.
+    for anywhere; mount: None leaves it to chance. A ceiling may lower a given pitch.
     """
     frames = len(people)
     width, height = SIZES[rng.choice(len(SIZES), p=SIZE_SHARES)]
@@ -90,7 +105,7 @@ def draw_shot(
     target = people.mean((0, 1, 2))
     distance = float(np.exp(rng.uniform(*np.log(DISTANCE_M))))
     pitch = rng.normal(*LEVEL_PITCH_DEG) if rng.random() < 0.5 else rng.uniform(*PITCH_RANGE_DEG)
-    pitch = np.radians(np.clip(pitch, *PITCH_RANGE_DEG))
+    pitch = np.radians(np.clip(mount.pitch_deg if mount else pitch, *PITCH_RANGE_DEG))
     highest = CEILING_M if indoors else MAST_M
     rise = np.clip(target[1] + distance * np.sin(pitch), LOWEST_EYE_M, highest) - target[1]
     pitch = np.arcsin(np.clip(rise / distance, -0.95, 0.95))
@@ -98,11 +113,17 @@ def draw_shot(
         rng.uniform(-TILTED_DEG, TILTED_DEG) if rng.random() < TILTED else rng.normal(0, ROLL_DEG)
     )
     move = list(MOVES)[rng.choice(len(MOVES), p=list(MOVES.values()))]
+    if mount is not None:
+        move, roll = mount.move, mount.roll_deg
     yaws, pitches, rolls, shift = _motion(rng, move, people.mean(1), frames)
-    rotation = turn(yaw + yaws, pitch + pitches, np.radians(roll) + rolls)
     # the place of the lens is set by the undisturbed direction
     ahead = turn(*(np.array([a]) for a in (yaw, pitch, 0.0)))[0, 2]
     eyes = target - distance * ahead + shift
+    if move == "dolly":
+        away = target - eyes
+        yaws = yaws + np.unwrap(np.arctan2(away[:, 0], -away[:, 2])) - yaw
+        yaws -= 2 * np.pi * np.round(yaws.mean() / (2 * np.pi))
+    rotation = turn(yaw + yaws, pitch + pitches, np.radians(roll) + rolls)
     eyes[:, 1] = eyes[:, 1].clip(LOWEST_EYE_M, highest)
     shot = _aimed(rng, people, rotation, eyes, (width, height), move)
     return shot if shot is not None and sees(shot, people) else None
@@ -122,7 +143,11 @@ def _motion(
     elif move == "follow":
         path = person[:, 0] - person[:, 0].mean(0)
         shift = np.stack([_smooth(path[:, k], 8) for k in range(3)], 1) * [1, 0.2, 1]
-    if move in ("hand", "follow"):
+    elif move == "dolly":
+        course, pace = rng.uniform(-np.pi, np.pi), rng.uniform(*DOLLY_M_S)
+        length = pace * frames / 30
+        shift = steps[:, None] * length * np.array([np.sin(course), 0.0, np.cos(course)])
+    if move in ("hand", "follow", "dolly"):
         size = rng.uniform(0.15, 1.2)
         yaw, pitch, roll = (
             angle + np.radians(size) * _tremor(rng, frames) for angle in (yaw, pitch, roll)

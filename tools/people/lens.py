@@ -84,11 +84,11 @@ def _through_jpeg(frame: Array, level: int) -> Array:
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[..., ::-1]
 
 
-def h264_file(frames: Array, crf: int) -> bytes:
-    """An MP4 file at 30 fps of frames (T, H, W, 3) uint8 with even sides."""
+def h264_file(frames: Array, crf: int, fps: int = 30) -> bytes:
+    """An MP4 file of frames (T, H, W, 3) uint8 with even sides."""
     stored = io.BytesIO()
     with av.open(stored, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=30)
+        stream = container.add_stream("libx264", rate=fps)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": str(crf), "preset": "veryfast", "threads": "1"}

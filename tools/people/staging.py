@@ -11,7 +11,7 @@ from hpsvid.body.model import Body
 from hpsvid.mocap.sources import MotionSource
 from hpsvid.types import Array
 from tools.people.backdrop import Backdrop, draw_backdrop
-from tools.people.camera import Shot, draw_shot
+from tools.people.camera import Mount, Shot, draw_shot
 from tools.people.character import Character, Wardrobe
 from tools.people.lighting import draw_lamp
 from tools.people.motions import Motion, draw_kind, draw_motion, hugging, turned_about
@@ -91,18 +91,22 @@ def draw_scene(
     wardrobe: Wardrobe,
     *,
     wanted: tuple[str, int] | None = None,
+    kind: str | None = None,
+    mount: Mount | None = None,
 ) -> Scene:
     """A random scene of the source's length; wanted: its layout and how many people it has.
 
-    A third person beside an embrace walks past it.
+    kind: of `motions.KINDS`, what those who are alone or beside each other do; mount: how the
+    camera is held. None leaves it to chance. A third person beside an embrace walks past it.
     """
     layout, count = wanted or _draw_layout(rng)
     indoors = rng.random() < INDOORS
     while True:
-        actors, yaw = _cast(rng, layout, count or _draw_count(rng, layout), source, wardrobe)
+        number = count or _draw_count(rng, layout)
+        actors, yaw = _cast(rng, layout, number, source, wardrobe, kind)
         people = np.stack([actor.joints for actor in actors], 1)
         for _ in range(TRIES):
-            shot = draw_shot(rng, people, yaw=yaw, indoors=indoors)
+            shot = draw_shot(rng, people, yaw=yaw, indoors=indoors, mount=mount)
             if shot is not None:
                 return _furnished(rng, layout, actors, shot, indoors=indoors)
 
@@ -117,7 +121,12 @@ def _draw_count(rng: np.random.Generator, layout: str) -> int:
 
 
 def _cast(
-    rng: np.random.Generator, layout: str, count: int, source: MotionSource, wardrobe: Wardrobe
+    rng: np.random.Generator,
+    layout: str,
+    count: int,
+    source: MotionSource,
+    wardrobe: Wardrobe,
+    kind: str | None,
 ) -> tuple[tuple[Actor, ...], float | None]:
     """The people of a scene, and from where to look at them (rad; None: from anywhere)."""
     characters = [wardrobe.make(draw_outfit(rng, wardrobe.builds)) for _ in range(count)]
@@ -131,7 +140,7 @@ def _cast(
             look = float(rng.uniform(-np.pi, np.pi))
             motions.append(_walk_across(rng, source, look, 0))
     else:
-        motions = [draw_motion(rng, source, draw_kind(rng)) for _ in range(count)]
+        motions = [draw_motion(rng, source, kind or draw_kind(rng)) for _ in range(count)]
     places = _places(rng, layout, count, look)
     actors = []
     for character, motion, (place, yaw) in zip(characters, motions, places, strict=True):

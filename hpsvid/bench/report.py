@@ -2,17 +2,19 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from markupsafe import Markup
 
 import hpsvid
+from hpsvid.bench.clips import Row
 from hpsvid.common.files import read_json
 from hpsvid.common.tables import Column, Table, three_digits
 from hpsvid.errors import InputError, one_line
-from hpsvid.evaluation.bench import Row
 from hpsvid.evaluation.page import bar_chart, colours_of, write_page
+from hpsvid.evaluation.tables import WORLD_COLUMNS
 
 # How much worse a figure may be than in the baseline before it counts as a regression: relative
 # and absolute, the larger of both. Speed varies by a fifth on a shared machine.
@@ -35,6 +37,11 @@ MAY_RISE = {
     "pa_mpjpe_mm": (0.0, 2.0),
     "pve_mm": (0.0, 2.0),
     "foot_skate_mm_s": (0.1, 5.0),
+    "wa_mpjpe_mm": (0.05, 5.0),
+    "rte_percent": (0.1, 0.5),
+    "up_deg": (0.1, 0.5),
+    "floor_mm": (0.1, 5.0),
+    "contact_skate_mm_s": (0.1, 5.0),
 }
 
 
@@ -64,6 +71,7 @@ COLUMNS = {
     "foot_skate_mm_s": _figure("foot skate", "mm/s"),
     "p95_speed_ratio": _figure("p95 speed", "of truth's"),
     "jitter_ratio": _figure("jitter", "of truth's"),
+    **{key: replace(column, form=three_digits) for key, column in WORLD_COLUMNS.items()},
 }
 NAMES = (Column("clip", align="left"), Column("solver", align="left"))
 

@@ -10,9 +10,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hpsvid.errors import InputError
-from hpsvid.evaluation.bench import MIB, bench, quality, truths_in
-from hpsvid.evaluation.bench_report import (
+from hpsvid.bench.clips import MIB, bench, quality, truths_in
+from hpsvid.bench.report import (
     changed_settings,
     markdown,
     read_report,
@@ -21,6 +20,7 @@ from hpsvid.evaluation.bench_report import (
     totals,
     write_bench_page,
 )
+from hpsvid.errors import InputError
 from hpsvid.formats.npz import write_motion
 from hpsvid.options import Options
 from hpsvid.render import load_renderer
@@ -191,7 +191,7 @@ def test_peak_memory_is_this_runs_own():
     """In a process of its own: what other tests left in memory would be used again."""
     code = (
         "import numpy as np\n"
-        "from hpsvid.evaluation.bench import peak_memory, reset_peak\n"
+        "from hpsvid.bench.clips import peak_memory, reset_peak\n"
         "peaks = [peak_memory()]\n"
         "for size in (200, 0, 100):\n"
         "    reset_peak()\n"

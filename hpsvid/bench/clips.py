@@ -2,7 +2,7 @@
 
 A row is one clip with one solver. Clips that cannot be worked on are listed with the reason and
 do not stop the others. Figures of two machines, or of a busy and a quiet one, do not compare.
-`hpsvid.evaluation.bench_report` makes tables of the rows and compares them with earlier ones.
+`hpsvid.bench.report` makes tables of the rows and compares them with earlier ones.
 """
 
 import math
@@ -25,7 +25,7 @@ from hpsvid.errors import HpsvidError, InputError, NoPersonError, reason
 from hpsvid.evaluation.errors import compare
 from hpsvid.evaluation.metrics import MM, acceleration_errors, jerk_sizes, mean
 from hpsvid.evaluation.results import belongs
-from hpsvid.evaluation.tables import summary
+from hpsvid.evaluation.tables import WORLD_COLUMNS, summary
 from hpsvid.evaluation.truth import FEET, TRUTH_KEYS, Truth, read_truth
 from hpsvid.ik.networks import WINDOW_FRAMES
 from hpsvid.ik.windows import shared_frames
@@ -210,8 +210,8 @@ def _movement(person: Person, motion: Motion) -> tuple[Array, Array, Array, Arra
 def _accuracy(motion: Motion, truth: Truth, body: Body) -> Row:
     errors = summary(compare(motion, truth, body, clip=truth.name, method=""))
     wanted = ("mpjpe_mm", "pa_mpjpe_mm", "pve_mm", "foot_skate_mm_s", "found_percent",
-              "p95_speed_ratio", "jitter_ratio")  # fmt: skip
-    return {name: _plain(errors[name]) for name in wanted}
+              "p95_speed_ratio", "jitter_ratio", *WORLD_COLUMNS)  # fmt: skip
+    return {name: _plain(errors[name]) for name in wanted if name in errors}
 
 
 def _plain(value: float) -> float | None:

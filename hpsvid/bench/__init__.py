@@ -1,0 +1,1 @@
+"""`hpsvid bench`: speed, memory, smoothness and accuracy on a folder of clips."""

@@ -1,0 +1,146 @@
+"""Motion in the world on rendered takes: up, floor, paths, feet, beside a camera taken as level.
+
+    python -m tools.tables.world [--seeds 100-159] [--cache DIR] [--render-only]
+
+The takes (`tools.tables.world_takes`) are rendered into `--cache` first; a run that was stopped
+goes on where it was. Constants are chosen on seeds 0-29, others are reported. A row is a kind of
+camera. Columns:
+
+* up: angle between the found and the true up, over a take's frames; median and 95th percentile
+  over takes; sigma: the median of what the result itself says.
+* floor: height over the found ground of the points that truly touch it; the size of each person's
+  median, and of those the median.
+* W-MPJPE, WA-MPJPE, RTE, root velocity, skate on true contacts beside the truth's own, contact F1:
+  as `hpsvid eval` has them (`hpsvid.evaluation.world`).
+
+"level and still" are the same bodies where the camera is taken as level and as not moving.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from hpsvid.body.model import Body
+from hpsvid.body.smpl import load_chosen_body
+from hpsvid.common.tables import Column, Table
+from hpsvid.errors import InputError, NoPersonError
+from hpsvid.evaluation.errors import compare
+from hpsvid.evaluation.truth import read_truth
+from hpsvid.evaluation.world import WorldErrors, world_summary
+from hpsvid.motion.world import find_world, with_contacts
+from hpsvid.options import Options
+from hpsvid.pipeline.make import make_motion
+from hpsvid.pipeline.stages import StageClock
+from hpsvid.types import Motion
+from hpsvid.video.egomotion import still_camera
+from hpsvid.video.probe import probe
+from tools.people.assets import cache_folder
+from tools.tables.crossings import seeds_of
+from tools.tables.world_takes import MOVES, render_missing
+
+COLUMNS = [
+    Column("camera", align="left"), Column("world", align="left"), Column("takes"),
+    Column("up", unit="deg, median (95 %)", form="{:.1f} ({:.1f})"),
+    Column("sigma", form="{:.1f}"),
+    Column("floor", unit="mm", form="{:.0f}"),
+    *(Column(name, unit="mm", form="{:.0f}") for name in ("W-MPJPE", "WA-MPJPE")),
+    Column("RTE", unit="%", form="{:.1f}"), Column("root velocity", unit="mm/s", form="{:.0f}"),
+    Column("skate (truth's)", unit="mm/s", form="{:.0f} ({:.0f})"),
+    Column("contact F1", form="{:.2f}"),
+]  # fmt: skip
+WAYS = ("found", "level and still")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Take:
+    """What was measured on one take in one way."""
+
+    move: str
+    sigma_deg: float
+    errors: list[WorldErrors]  # of each true person
+
+
+def measured(seed: int, folder: Path, body: Body) -> dict[str, Take]:
+    """One take in each of WAYS, with the options' defaults; empty where nobody was found."""
+    (truth,) = read_truth(folder / f"{seed:03d}.npz", body)
+    try:
+        motion = make_motion(probe(folder / f"{seed:03d}.mp4"), body, Options(), StageClock())
+    except NoPersonError:
+        return {}
+    takes = {}
+    for way, made in zip(WAYS, (motion, level_and_still(motion, body)), strict=True):
+        assert made.world is not None
+        errors = compare(made, truth, body, clip=truth.name, method=way)
+        takes[way] = Take(
+            move=MOVES[seed % len(MOVES)],
+            sigma_deg=made.world.up_sigma_deg,
+            errors=[person.world for person in errors if person.world is not None],
+        )
+    return takes
+
+
+def level_and_still(motion: Motion, body: Body) -> Motion:
+    """The same bodies before a camera that is taken as level and still."""
+    still = still_camera(len(motion.pts_s))
+    level = Options(up="camera")
+    world = find_world(motion.people, body, motion.pts_s, still, level)
+    people = tuple(with_contacts(person, body, world, motion.pts_s) for person in motion.people)
+    return replace(motion, people=people, world=world)
+
+
+def row(camera: str, way: str, takes: Sequence[Take]) -> list[object]:
+    """A row of the table."""
+    found = world_summary([person for take in takes for person in take.errors])
+    up = [np.nanmean(np.concatenate([e.up for e in take.errors])) for take in takes]
+    return [
+        camera, way, len(takes), (float(np.median(up)), float(np.percentile(up, 95))),
+        float(np.median([take.sigma_deg for take in takes])), found["floor_mm"],
+        found["w_mpjpe_mm"], found["wa_mpjpe_mm"], found["rte_percent"],
+        found["root_velocity_mm_s"],
+        (found["contact_skate_mm_s"], found["true_contact_skate_mm_s"]), found["contact_f1"],
+    ]  # fmt: skip
+
+
+def table(seeds: Sequence[int], folder: Path) -> Table:
+    """Rows for each kind of camera and for all; a line on standard error for each take."""
+    body = load_chosen_body(None)
+    takes = []
+    for seed in seeds:
+        takes.append(measured(seed, folder, body))
+        found = takes[-1].get(WAYS[0])
+        line = "nobody found" if found is None else world_summary(found.errors)
+        print(seed, MOVES[seed % len(MOVES)], line, file=sys.stderr, flush=True)
+    rows = []
+    for camera in (*MOVES, "all"):
+        for way in WAYS:
+            some = [t[way] for t in takes if way in t and camera in (t[way].move, "all")]
+            if some:
+                rows.append(row(camera, way, some))
+    return Table(COLUMNS, rows)
+
+
+def main() -> None:
+    """Render what is missing, measure, print the table."""
+    parser = argparse.ArgumentParser(description="Measure motion in the world on rendered takes.")
+    parser.add_argument("--seeds", default="100-159", help="such as 0-29 (default 100-159)")
+    parser.add_argument("--cache", type=Path, default=cache_folder() / "world")
+    parser.add_argument("--render-only", action="store_true", help="measure nothing")
+    options = parser.parse_args()
+    try:
+        seeds = list(seeds_of(options.seeds))
+    except ValueError:
+        parser.error(f"--seeds {options.seeds}: expected numbers such as 0-29 or 3,7")
+    try:
+        render_missing(seeds, options.cache)
+        if not options.render_only:
+            print(table(seeds, options.cache).markdown())
+    except InputError as error:
+        raise SystemExit(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()
