@@ -177,29 +177,23 @@ def draw(
 ) -> None:
     """Draw every person's mesh over the motion's clip, `motion.clip.path`, with its audio.
 
-    out: .mp4, .mov or .mkv; of a single picture also .png or .jpg. body: that the motion was made
+    out: .mp4, .mov or .mkv; of a single picture also .png or .jpg; a name without suffix is a
+    folder of PNG files; with `options.sheet` a .png or .jpg. body: that the motion was made
     with; None takes $HPSVID_SMPL or the free body. force: overwrite even a file that hpsvid did not
     write. Raises InputError when the clip is not there or is not the motion's, the motion was made
     with another body, or `out` cannot be written.
 
-    >>> hpsvid.draw(motion, "clip_overlay.mp4", options=hpsvid.DrawOptions(alpha=0.6))
+    >>> hpsvid.draw(motion, "clip_overlay.mp4", options=hpsvid.DrawOptions(view="overlay,orbit"))
     """
-    from hpsvid.formats.ownership import refuse_foreign
     from hpsvid.options import DrawOptions
-    from hpsvid.pipeline.make import render_overlay
+    from hpsvid.pipeline.pictures import check_pictures, write_pictures
     from hpsvid.pipeline.stages import StageClock, silent
     from hpsvid.render import load_renderer
-    from hpsvid.video.writer import check_output
 
-    options = options or DrawOptions()
-    out = Path(out)
-    check_output(out, motion.clip)
-    refuse_foreign([out], force=force)
+    options, out = options or DrawOptions(), Path(out)
+    check_pictures(out, motion.clip, options, force=force)
     body, renderer = _body_of(motion, body), load_renderer(options.renderer)
-    render_overlay(
-        motion, body, out, renderer=renderer, alpha=options.alpha,
-        clock=StageClock(progress or silent),
-    )  # fmt: skip
+    write_pictures(motion, body, out, renderer, options, StageClock(progress or silent))
 
 
 def load_body(smpl: StrPath | None = None) -> "Body":

@@ -1,17 +1,16 @@
 """Every choice a user has, once: its name, default, limits and the text that `--help` shows.
 
-The records are plain dataclasses for use from Python. A field's `Flag` says what the command line
-makes of it (`hpsvid.cli.shell.takes`). Nothing here imports typer or anything heavy.
+The records are plain dataclasses for use from Python; `hpsvid.flags` says what the command line
+makes of them. Nothing here imports typer or anything heavy.
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import MISSING, Field, dataclass, fields
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args
 
 from hpsvid.errors import InputError
+from hpsvid.flags import Checked, Flag, known_time
 
 BackboneName = Literal["blazepose", "hybrik"]
 LifterName = Literal["learned", "geometric"]
@@ -31,11 +30,13 @@ FormatName = Literal[
 ]
 FrameName = Literal["camera", "world", "in-place"]
 AxisName = Literal["y", "z"]
-ViewName = Literal["overlay", "skeleton", "mesh", "side", "top", "beside"]
+ViewName = Literal["overlay", "skeleton", "mesh", "side", "top", "orbit", "beside"]
+LookName = Literal["tint", "suit", "confidence"]
 RigName = Literal["smpl", "hik", "mixamo", "cmu", "rigify", "ue5", "vrm"]
 EngineName = Literal["processes", "ray"]
 MAX_FPS = 1000
 MIN_INPUT_FPS = 1e-3  # a time lapse of four frames an hour
+MAX_VIEWS = 6  # in one picture
 ALPHA = 0.85  # weight of a mesh against the picture
 
 # panels of `--help`
@@ -63,81 +64,8 @@ def known_formats(text: str) -> tuple[FormatName, ...]:
     return tuple(dict.fromkeys(known_format(name.strip()) for name in text.split(",")))
 
 
-def known_time(text: str) -> float:
-    """Seconds from "90", "1:30" or "0:01:30.5". Raises InputError for anything else."""
-    match = re.fullmatch(r"(?:(?:(\d{1,4}):)?(\d{1,4}):)?(\d{1,9}(?:\.\d{1,9})?)", text)
-    if match is None:
-        raise InputError(f"{text!r}: expected seconds or hh:mm:ss, such as 90 or 1:30.5")
-    hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return 3600 * hours + 60 * minutes + seconds
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flag:
-    """What the command line makes of a field, and the limits of its value."""
-
-    help: str
-    panel: str
-    name: str | None = None  # None: the field's name, _ as -
-    least: float | None = None
-    most: float | None = None  # only with `least`
-    parse: Callable[[str], Any] | None = None  # text -> value, where the type does not say it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """One field of a record of options: its Python type, its default and its `Flag`."""
-
-    name: str
-    kind: Any
-    default: Any
-    flag: Flag
-
-    @property
-    def option(self) -> str:
-        """How the command line spells it, such as --max-people."""
-        return self.flag.name or "--" + self.name.replace("_", "-")
-
-    def check(self, value: Any) -> None:
-        """Raise InputError when `value` is not one of the names, or outside the limits."""
-        if get_origin(self.kind) is Literal and value not in get_args(self.kind):
-            raise InputError(
-                f"{self.option} {value!r}: expected one of {', '.join(get_args(self.kind))}"
-            )
-        if self.flag.least is None or value is None:
-            return
-        most = float("inf") if self.flag.most is None else self.flag.most
-        if not self.flag.least <= value <= most:
-            limits = f"{self.flag.least:g} to {most:g}"
-            if self.flag.most is None:
-                limits = f"at least {self.flag.least:g}"
-            raise InputError(f"{self.option} {value}: expected {limits}")
-
-
-@cache
-def choices(record: type) -> tuple[Choice, ...]:
-    """The fields of a record of options that carry a `Flag`, in their order."""
-    hints = get_type_hints(record, include_extras=True)
-    return tuple(_choice(field, *get_args(hints[field.name])) for field in fields(record))
-
-
-def _choice(field: Field[Any], kind: Any, flag: Flag) -> Choice:
-    assert field.default is not MISSING  # every option has a default
-    return Choice(name=field.name, kind=kind, default=field.default, flag=flag)
-
-
-class _Checked:
-    """Base of the records: refuses values that cannot be used, whoever makes the record."""
-
-    __slots__ = ()
-
-    def __post_init__(self) -> None:
-        for choice in choices(type(self)):
-            choice.check(getattr(self, choice.name))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options(_Checked):
+class Options(Checked):
     """How a motion is made. Raises InputError when a value cannot be used."""
 
     input_fps: Annotated[
@@ -264,7 +192,7 @@ class Options(_Checked):
     ] = None
 
     def __post_init__(self) -> None:
-        _Checked.__post_init__(self)
+        Checked.__post_init__(self)
         _ = self.heights
         if self.end is not None and self.end <= (self.start or 0):
             raise InputError(
@@ -303,17 +231,114 @@ class Options(_Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrawOptions(_Checked):
+class DrawOptions(Checked):
     """How meshes are drawn over pictures. Raises InputError when a value cannot be used."""
 
     renderer: Annotated[RendererName, Flag(help="What draws the meshes.", panel=DRAWING)] = "auto"
     alpha: Annotated[
         float, Flag(help="Opacity of the meshes, 0 to 1.", panel=DRAWING, least=0, most=1)
     ] = ALPHA
+    view: Annotated[
+        str,
+        Flag(
+            help="overlay, skeleton (over the clip), mesh (bodies alone), side, top, orbit (a turn "
+            "in ten seconds), or several in one picture, such as overlay,side (beside for short).",
+            panel=DRAWING,
+        ),
+    ] = "overlay"
+    look: Annotated[
+        LookName,
+        Flag(
+            help="Meshes in each person's colour, in the body's own suit, or from blue (sure) to "
+            "red (15 cm off).",
+            panel=DRAWING,
+        ),
+    ] = "tint"
+    labels: Annotated[
+        str | None,
+        Flag(help="Write ids above heads, or names: 'ids', or 0:Ann,1:Ben.", panel=DRAWING),
+    ] = None
+    background: Annotated[
+        str | None,
+        Flag(
+            help="Behind the bodies, in place of the clip: a colour such as #ffffff, a picture, or "
+            "transparent (with a folder as --out, for PNG files).",
+            panel=DRAWING,
+        ),
+    ] = None
+    shadow: Annotated[
+        bool, Flag(help="Bodies shade the ground near them.", panel=DRAWING, name="--shadow")
+    ] = False
+    soft: Annotated[
+        float,
+        Flag(
+            help="Meshes fade out over this many pixels at their edges.",
+            panel=DRAWING,
+            least=0,
+            most=50,
+        ),
+    ] = 0.0
+    sheet: Annotated[
+        int | None,
+        Flag(
+            help="One picture with this many frames of the clip, evenly spaced.",
+            panel=DRAWING,
+            least=1,
+            most=100,
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        Checked.__post_init__(self)
+        _ = self.views, self.names, self.colour
+
+    @property
+    def views(self) -> tuple[ViewName, ...]:
+        """The views of one picture, from left to right. Raises InputError."""
+        known = get_args(ViewName)
+        names = [name.strip().lower() for name in self.view.split(",")]
+        if wrong := sorted({name for name in names if name not in known}):
+            raise InputError(f"--view {', '.join(wrong)}: unknown; known are {', '.join(known)}")
+        views: list[Any] = []
+        for name in names:
+            views += ("overlay", "side") if name == "beside" else (name,)
+        if len(views) > MAX_VIEWS or len(set(views)) < len(views):
+            raise InputError(f"--view {self.view}: expected up to {MAX_VIEWS} views, each once")
+        return tuple(views)
+
+    @property
+    def names(self) -> dict[int, str] | None:
+        """What is written above heads, by person; others by their id. None: nothing is."""
+        if self.labels is None:
+            return None
+        if self.labels == "ids":
+            return {}
+        pairs = [part.partition(":") for part in self.labels.split(",")]
+        if not all(who.strip().isdecimal() and name.strip() for who, _, name in pairs):
+            raise InputError(
+                f"--labels {self.labels}: expected ids, or each person's name, such as 0:Ann,1:Ben"
+            )
+        return {int(who): name.strip() for who, _, name in pairs}
+
+    @property
+    def transparent(self) -> bool:
+        """Whether nothing is behind the bodies."""
+        return self.background == "transparent"
+
+    @property
+    def colour(self) -> tuple[int, int, int] | None:
+        """The colour behind the bodies, 0..255; None where it is none. Raises InputError."""
+        if self.background is None or not self.background.startswith("#"):
+            return None
+        match = re.fullmatch(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})", self.background)
+        if match is None:
+            raise InputError(f"--background {self.background}: expected a colour such as #1e90ff")
+        red, green, blue = (int(part, 16) for part in match.groups())
+        return red, green, blue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExportOptions(_Checked):
+class ExportOptions(Checked):
     """What a file of another program holds. Raises InputError when a value cannot be used."""
 
     fps: Annotated[
@@ -368,7 +393,7 @@ class ExportOptions(_Checked):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchOptions(_Checked):
+class BatchOptions(Checked):
     """How the videos of a folder are shared out. Raises InputError when a value cannot be used."""
 
     jobs: Annotated[

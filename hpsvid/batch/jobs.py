@@ -71,7 +71,8 @@ def perform(job: Job, progress: "Progress", *, force: bool = False) -> Row:
     from hpsvid.body.smpl import load_chosen_body
     from hpsvid.formats.npz import write_motion
     from hpsvid.formats.ownership import refuse_foreign
-    from hpsvid.pipeline.make import make_motion, render_overlay
+    from hpsvid.pipeline.make import make_motion
+    from hpsvid.pipeline.pictures import check_pictures, write_pictures
     from hpsvid.pipeline.stages import StageClock
     from hpsvid.pipeline.store import opened_store
     from hpsvid.pipeline.summary import summarise
@@ -79,9 +80,10 @@ def perform(job: Job, progress: "Progress", *, force: bool = False) -> Row:
     from hpsvid.video.writer import check_output
 
     check_output(job.overlay, clip)
+    check_pictures(job.overlay, clip, job.drawing, force=force)
     if job.result.is_dir():
         raise InputError(f"{job.result}: is a folder; the result goes there: name another file")
-    refuse_foreign((job.overlay, job.result), force=force)
+    refuse_foreign((job.result,), force=force)
     renderer = load_renderer(job.drawing.renderer, job.options.threads)
     clock = StageClock(progress)
     body = load_chosen_body(job.options.smpl)
@@ -90,9 +92,7 @@ def perform(job: Job, progress: "Progress", *, force: bool = False) -> Row:
         job.overlay.parent.mkdir(parents=True, exist_ok=True)
         with staged(job.result) as unseen:  # both files appear, or neither
             write_motion(motion, unseen)
-            render_overlay(
-                motion, body, job.overlay, renderer=renderer, alpha=job.drawing.alpha, clock=clock
-            )  # fmt: skip
+            write_pictures(motion, body, job.overlay, renderer, job.drawing, clock)
     return summarise(motion, clock, [job.overlay, job.result], store.notes)
 
 
@@ -145,6 +145,7 @@ def finished(job: Job) -> Row | None:
         origin = _origin(job)
         # receipts of earlier versions lack the options that came later
         receipt["options"] = {**_solving(Options()), **receipt["options"]}
+        receipt["overlay"] = {**asdict(DrawOptions()), **receipt["overlay"]}
         if {key: receipt[key] for key in origin} == origin and receipt["bytes"] == _sizes(job):
             return {**_checked(receipt["row"], job), "files": [str(job.overlay), str(job.result)]}
     return None

@@ -29,8 +29,9 @@ from hpsvid.evaluation.tables import WORLD_COLUMNS, summary
 from hpsvid.evaluation.truth import FEET, TRUTH_KEYS, Truth, read_truth
 from hpsvid.ik.networks import WINDOW_FRAMES
 from hpsvid.ik.windows import shared_frames
-from hpsvid.options import ALPHA, Options, SolverName
-from hpsvid.pipeline.make import make_motion, render_overlay
+from hpsvid.options import DrawOptions, Options, SolverName
+from hpsvid.pipeline.make import make_motion
+from hpsvid.pipeline.pictures import write_pictures
 from hpsvid.pipeline.stages import StageClock
 from hpsvid.render import Renderer
 from hpsvid.types import Array, Clip, Motion, Person
@@ -134,10 +135,8 @@ def measure(
     motion_s = time.perf_counter() - start
     if renderer is not None:
         with tempfile.TemporaryDirectory() as scratch:
-            render_overlay(
-                motion, body, Path(scratch) / "overlay.mp4",
-                renderer=renderer, alpha=ALPHA, clock=clock,
-            )  # fmt: skip
+            out = Path(scratch) / "overlay.mp4"
+            write_pictures(motion, body, out, renderer, DrawOptions(), clock)
     wall = time.perf_counter() - start
     frames = len(motion.pts_s)
     networks = sum(clock.seconds[name] for name in NETWORKS)

@@ -16,27 +16,20 @@ from hpsvid.cli.shell import (
     takes,
     with_clip,
 )
-from hpsvid.options import DRAWING, OUTPUT, DrawOptions, ViewName
+from hpsvid.options import OUTPUT, DrawOptions
 
 
 @takes(DrawOptions)
 def draw(
     result: Annotated[Path, typer.Argument(help="A result .npz.")],
     drawing: DrawOptions,
-    view: Annotated[
-        ViewName,
-        typer.Option(
-            help="Meshes or bones over the clip, bodies alone, from the side, from above, or "
-            "overlay and side view in one picture.",
-            rich_help_panel=DRAWING,
-        ),
-    ] = "overlay",
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
             "-o",
-            help="Video (.mp4 .mov .mkv) or picture. Default: RESULT_VIEW here.",
+            help="Video (.mp4 .mov .mkv), or a name without suffix: a folder of PNG files; with "
+            "--sheet a picture. Default: RESULT_VIEW here.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -50,22 +43,20 @@ def draw(
         from hpsvid.body.smpl import load_chosen_body
         from hpsvid.edit import check_body
         from hpsvid.formats.npz import read_motion
-        from hpsvid.formats.ownership import refuse_foreign
-        from hpsvid.pipeline.make import write_pictures
+        from hpsvid.pipeline.pictures import check_pictures, write_pictures
         from hpsvid.pipeline.stages import StageClock
         from hpsvid.render import load_renderer
-        from hpsvid.render.overlay import Overlay
-        from hpsvid.render.views import View
-        from hpsvid.video.writer import check_output, suffix_for
+        from hpsvid.video.writer import suffix_for
 
         motion = with_clip(read_motion(result), result, video)
-        out = out or Path(f"{stem_of(result)}_{view}{suffix_for(motion.clip)}")
-        check_output(out, motion.clip)
-        refuse_foreign([out], force=force)
+        if out is None:
+            plain = "" if drawing.transparent else suffix_for(motion.clip)
+            suffix = plain if drawing.sheet is None else "_sheet.png"
+            out = Path(f"{stem_of(result)}_{drawing.view.replace(',', '_')}{suffix}")
+        check_pictures(out, motion.clip, drawing, force=force)
         body, renderer = load_chosen_body(smpl), load_renderer(drawing.renderer)
         check_body(motion, body)
-        picture = View(Overlay(motion, body, renderer, alpha=drawing.alpha), view)
         with progress_bars(shown=not quiet) as progress:
-            write_pictures(motion, picture, out, StageClock(progress))
+            write_pictures(motion, body, out, renderer, drawing, StageClock(progress))
         if not quiet:
             typer.echo(f"wrote {out}", err=True)

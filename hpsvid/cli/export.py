@@ -21,7 +21,8 @@ from hpsvid.cli.shell import (
     takes,
 )
 from hpsvid.errors import InputError
-from hpsvid.options import OUTPUT, ExportOptions, FormatName, Options, choices
+from hpsvid.flags import choices
+from hpsvid.options import OUTPUT, ExportOptions, FormatName, Options
 
 if TYPE_CHECKING:
     from hpsvid.pipeline.stages import StageClock

@@ -25,6 +25,7 @@ from hpsvid.cli.shell import (
     takes,
 )
 from hpsvid.errors import ending
+from hpsvid.flags import choices
 from hpsvid.options import OUTPUT, BatchOptions, DrawOptions, Options
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @takes(Options)
-@takes(DrawOptions)
+@takes(DrawOptions, [c.name for c in choices(DrawOptions) if c.name != "sheet"])
 @takes(BatchOptions)
 def run(
     context: typer.Context,

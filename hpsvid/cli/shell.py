@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from hpsvid.errors import HpsvidError, InputError, ending, one_line
-from hpsvid.options import OUTPUT, Choice, FormatName, Options, choices, known_formats
+from hpsvid.flags import Choice, choices
+from hpsvid.options import OUTPUT, FormatName, Options, known_formats
 
 if TYPE_CHECKING:
     from hpsvid.types import Motion
@@ -55,7 +56,7 @@ Command = Callable[..., None]
 def takes(
     record: type, only: Collection[str] | None = None, **defaults: Any
 ) -> Callable[[Command], Command]:
-    """Give a command the options that a record's fields describe (`hpsvid.options.Flag`).
+    """Give a command the options that a record's fields describe (`hpsvid.flags.Flag`).
 
     The command has one parameter of the type `record`; on the command line there is an option for
     each field in its place. only: names of the fields that are offered (None: all), the others

@@ -8,7 +8,8 @@ import typer
 
 from hpsvid.cli.shell import ForceOpt, one_line_errors
 from hpsvid.errors import InputError
-from hpsvid.options import OUTPUT, known_time
+from hpsvid.flags import known_time
+from hpsvid.options import OUTPUT
 
 if TYPE_CHECKING:
     from hpsvid.types import Motion

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hpsvid.body.model import Body
 from hpsvid.errors import InputError
+from hpsvid.flags import choices
 from hpsvid.formats.amass import write_amass
 from hpsvid.formats.bvh import write_bvh
 from hpsvid.formats.c3d import check_c3d, write_c3d
@@ -16,7 +17,7 @@ from hpsvid.formats.opensim import write_mot, write_trc
 from hpsvid.formats.skin import check_mesh
 from hpsvid.formats.tables import write_coco, write_csv, write_json
 from hpsvid.formats.usd import check_usd, write_usd, write_usdz
-from hpsvid.options import ExportOptions, FormatName, choices, known_format
+from hpsvid.options import ExportOptions, FormatName, known_format
 from hpsvid.types import Motion
 
 __all__ = [

@@ -1,13 +1,10 @@
-"""The only file that strings the stages together: video -> Motion -> overlay or files.
+"""The only file that strings the stages together: video -> Motion.
 
 Pass 1 decodes, detects and tracks; pass 2 decodes again and observes the tracked people; then
 each track is smoothed, solved and placed. Pixels are held a chunk at a time.
 """
 
-from contextlib import closing
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import hpsvid
 from hpsvid.backbone import Backbone
@@ -15,7 +12,7 @@ from hpsvid.body.model import Body
 from hpsvid.common.threads import one_torch_thread
 from hpsvid.common.weights import imported_source, shipped_hashes
 from hpsvid.edit import select_tracks
-from hpsvid.errors import InputError, NoPersonError
+from hpsvid.errors import NoPersonError
 from hpsvid.ik import Solver
 from hpsvid.motion.lock import holds_feet, lock_feet
 from hpsvid.motion.world import find_world, with_contacts
@@ -35,14 +32,9 @@ from hpsvid.pipeline.stages import (
     with_turn,
 )
 from hpsvid.pipeline.store import Store, run_key
-from hpsvid.render import Renderer
-from hpsvid.render.overlay import Overlay
-from hpsvid.render.views import View
 from hpsvid.tracking import Detector, load_detector
 from hpsvid.types import Clip, Motion, Observations, Provenance, Source, Track
 from hpsvid.video.egomotion import BackgroundWatch
-from hpsvid.video.marks import OVERLAY_MARK
-from hpsvid.video.writer import open_writer
 
 
 @one_torch_thread()
@@ -147,47 +139,3 @@ def _hashes(solver: Solver, options: Options) -> dict[str, str]:
         name = OFFICIAL[solver.name]
         return shipped_hashes(lifter) | {name: imported_source(name)["sha256"]}
     return shipped_hashes(lifter, solver.name.replace("-", "_"))
-
-
-@one_torch_thread()
-def render_overlay(
-    motion: Motion,
-    body: Body,
-    out: Path,
-    *,
-    renderer: Renderer,
-    alpha: float,
-    clock: StageClock,
-) -> None:
-    """Draw every person's mesh over the clip and write it to `out`, whole or not at all.
-
-    Raises InputError when the clip no longer matches the motion.
-    """
-    write_pictures(motion, Overlay(motion, body, renderer, alpha=alpha), out, clock)
-
-
-@one_torch_thread()
-def write_pictures(motion: Motion, drawing: Overlay | View, out: Path, clock: StageClock) -> None:
-    """Write what `drawing` makes of each frame of the clip to `out`, whole or not at all.
-
-    Raises InputError when the clip no longer matches the motion.
-    """
-    clip, first_s = motion.clip, float(motion.pts_s[0])
-    sounds = clip if clip.part is None else replace(clip, part=replace(clip.part, start_s=first_s))
-    if isinstance(drawing, View):
-        sounds = replace(sounds, width=drawing.width)
-    done = 0
-    with closing(clock.read(clip)) as chunks, open_writer(out, sounds, OVERLAY_MARK) as writer:
-        for frames in chunks:
-            with clock.stage("render", len(frames)):
-                pictures = list(drawing.draw(frames))
-            with clock.stage("encode", len(frames)):
-                for picture, pts in zip(pictures, frames.pts_s - first_s, strict=True):
-                    writer.write(picture, float(pts))
-            done += len(frames)
-            clock.progress("render", done, len(motion.pts_s))
-        if done != len(motion.pts_s):
-            raise InputError(
-                f"{clip.path}: has {done} frames, the motion was made from {len(motion.pts_s)}; "
-                "give the clip that the motion came from"
-            )

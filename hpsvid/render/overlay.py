@@ -1,12 +1,13 @@
 """A motion drawn over the frames of its clip."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from hpsvid.body.model import Body
-from hpsvid.options import ALPHA
+from hpsvid.body.skeleton import SMPL
+from hpsvid.options import ALPHA, LookName
 from hpsvid.render import Renderer
 from hpsvid.render.mesh import Mesh
 from hpsvid.types import Array, Frames, Motion, Person
@@ -24,6 +25,8 @@ PALETTE = (
 SHADES = ((0, 0.0), (255, 0.5), (0, 0.45))  # later rounds: mixed with white, then with black
 DARKER, LIGHTER = 0.55, 0.45  # how far the darkest and lightest cloth leave a person's colour
 LUMINANCE = (0.2126, 0.7152, 0.0722)  # ITU-R BT.709
+DOUBT_M = 0.15  # the least certain: the reddest
+DOUBT_COLOURS = (PALETTE[0], PALETTE[4], PALETTE[5])  # sky blue, yellow, vermillion
 FILLED_OPACITY = 0.45  # of a person in frames where the pose was filled without evidence
 
 
@@ -46,16 +49,40 @@ def tinted(look: Array, colour: Array) -> Array:
     return (colour * (1 - abs(shade)) + 255 * np.maximum(shade, 0)).astype(np.float32)
 
 
+def doubt_colours(person: Person, body: Body, rows: Array) -> Array:
+    """Colours (R, V, 3) float32 that say how far off the surface may be in these frames.
+
+    A joint's doubt is its sigma together with the distance of its evidence; skin follows joints.
+    """
+    error = np.nan_to_num(person.evidence_error[rows])
+    doubt = np.hypot(person.sigma[rows], error)[:, : SMPL.n_rotations]
+    of_skin = doubt @ body.skin_weights.numpy().T / DOUBT_M
+    at = np.linspace(0, 1, len(DOUBT_COLOURS))
+    channels = [np.interp(of_skin, at, channel) for channel in np.array(DOUBT_COLOURS).T]
+    return np.stack(channels, -1).astype(np.float32)
+
+
 class Overlay:
-    """Draws the people of `motion` with the surface of `body`."""
+    """Draws the people of `motion` with the surface of `body`.
+
+    look: tint: shades of each person's colour; suit: the body's own colours, where it has any;
+    confidence: how far off each part may be.
+    """
 
     def __init__(
-        self, motion: Motion, body: Body, renderer: Renderer, *, alpha: float = ALPHA
+        self,
+        motion: Motion,
+        body: Body,
+        renderer: Renderer,
+        *,
+        alpha: float = ALPHA,
+        look: LookName = "tint",
     ) -> None:
         self.motion = motion
         self.body = body
         self.renderer = renderer
         self.alpha = alpha
+        self.look = look
 
     def draw(self, frames: Frames) -> Iterator[Array]:
         """One new picture (H, W, 3) uint8 for each frame, in order.
@@ -94,12 +121,20 @@ class Overlay:
             return
         when = when[places]
         vertices = self.body.vertices_of(person.body, when)
-        colour = person_colour(person.track.id)
-        if self.body.colours is not None:
-            colour = tinted(self.body.colours, colour)
-        for place, at, surface in zip(places, when, vertices, strict=True):
+        colours = self._colours(person, when)
+        for place, at, surface, colour in zip(places, when, vertices, colours, strict=True):
             opacity = 1.0 if person.valid[at] else FILLED_OPACITY
             yield (
                 int(place),
                 Mesh(vertices=surface, faces=self.body.faces, colours=colour, opacity=opacity),
             )
+
+    def _colours(self, person: Person, rows: Array) -> Sequence[Array]:
+        """Colours of a person's surface, (V, 3) or (3,), in each of these frames of its track."""
+        if self.look == "confidence":
+            return list(doubt_colours(person, self.body, rows))
+        own, colour = self.body.colours, person_colour(person.track.id)
+        if own is None:
+            return [colour] * len(rows)
+        look = own.astype(np.float32) if self.look == "suit" else tinted(own, colour)
+        return [look] * len(rows)

@@ -1,60 +1,114 @@
-"""Other pictures of a motion: skeletons, bodies alone, and from other sides."""
+"""Pictures of a motion: over its clip or without it, from the clip's camera or from elsewhere."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
-from hpsvid.body.skeleton import SMPL
-from hpsvid.body.world import to_world
-from hpsvid.options import ViewName
+from hpsvid.body.skeleton import JOINT, SMPL
+from hpsvid.common.geometry import image_of
+from hpsvid.errors import InputError
+from hpsvid.options import DrawOptions, ViewName
+from hpsvid.render.lenses import OF_THE_CLIP, LensAt, lens_of, placed
+from hpsvid.render.mesh import Mesh
 from hpsvid.render.overlay import Overlay, person_colour
-from hpsvid.types import Array, Frames, Motion
+from hpsvid.render.shadow import shaded
+from hpsvid.types import Array, Clip, Frames, Motion
+from hpsvid.video.pictures import read_picture
 
 _BACKGROUND = (236, 236, 233)  # sRGB, behind bodies that are drawn alone
 _BONE = 0.006  # width of a bone, of the picture's height
-_ROOM_M = 1.3  # around the pelves, so that whole bodies are in the picture
+_LETTERS = 0.035  # height of a label, of the picture's
 _SHIFT = 4  # cv2 draws in sixteenths of a pixel
-_CAMERA_TO_Y_UP = np.diag([1.0, -1.0, -1.0])
-# rows: the virtual camera's x right, y down, z forward in a world with y up
-_SIDE = np.array([[0.0, 0, -1], [0, -1, 0], [-1, 0, 0]])  # looks along -x
-_TOP = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # looks down
 
 
 class View:
-    """Draws the frames of a motion's clip as a view of it.
+    """Draws the frames of a motion's clip as the options say.
 
-    skeleton: bones over the clip; mesh: bodies alone, as the camera saw them; side and top: bodies
-    alone from where the camera was not, by a still camera that sees all of the motion; beside: the
-    overlay, and the side view to its right, in a picture twice as wide.
+    overlay and skeleton: meshes and bones over the clip; mesh: bodies alone, as the camera saw
+    them; side, top and orbit: bodies alone from where the camera was not. Several views of a frame
+    lie side by side in one picture, from four on in two rows. `options.sheet` has no part in it.
+    Raises InputError when the background cannot be read, or the ground that shadows need is not
+    known.
     """
 
-    def __init__(self, overlay: Overlay, view: ViewName) -> None:
+    def __init__(self, overlay: Overlay, options: DrawOptions) -> None:
         self.overlay = overlay
-        self.view = view
-        clip = overlay.motion.clip
-        self.width = clip.width * (2 if view == "beside" else 1)
+        self.options = options
+        motion, count = overlay.motion, len(options.views)
+        self._columns = count if count < 4 else (count + 1) // 2
+        self.width = motion.clip.width * self._columns
+        self.height = motion.clip.height * -(-count // self._columns)
+        self._lenses = {view: lens_of(view, motion) for view in options.views}
+        self._backdrop = backdrop(options, motion.clip)
+        if options.shadow and motion.world is None:
+            raise InputError(
+                "--shadow: this result does not say where the ground is; make it again from the "
+                "clip, or leave --shadow out"
+            )
 
     def draw(self, frames: Frames) -> Iterator[Array]:
-        """One new picture (H, W, 3) uint8 for each frame, in order; beside: (H, 2 W, 3)."""
-        if self.view == "skeleton":
-            yield from self._skeletons(frames)
-        elif self.view == "mesh":
-            meshes = self.overlay.meshes(frames.index)
-            K = self.overlay.motion.camera.K
-            yield from self.overlay.pictures(_blank(frames), meshes, K)
-        elif self.view in ("side", "top"):
-            yield from self._elsewhere(frames, _SIDE if self.view == "side" else _TOP)
-        elif self.view == "beside":
-            pairs = zip(self.overlay.draw(frames), self._elsewhere(frames, _SIDE), strict=True)
-            yield from (np.concatenate(pair, axis=1) for pair in pairs)
-        else:
-            yield from self.overlay.draw(frames)
+        """One new picture uint8 for each frame, in order.
 
-    def _skeletons(self, frames: Frames) -> Iterator[Array]:
-        width = max(1, round(_BONE * frames.rgb.shape[1]))
-        for rgb, index in zip(frames.rgb, frames.index, strict=True):
+        (height, width, 3), or 4 with how much covers the background where that is transparent.
+        """
+        if not self.options.transparent:
+            yield from self._drawn(frames, self._backdrop)
+            return
+        black, white = (self._drawn(frames, _plain(frames.rgb[0], (v, v, v))) for v in (0, 255))
+        yield from (_matte(*pair) for pair in zip(black, white, strict=True))
+
+    def _drawn(self, frames: Frames, backdrop: Array | None) -> Iterator[Array]:
+        meshes = []
+        if self.options.shadow or set(self.options.views) - {"skeleton"}:
+            meshes = self.overlay.meshes(frames.index)
+        panes = [self._pane(view, frames, meshes, backdrop) for view in self.options.views]
+        for pictures in zip(*panes, strict=True):
+            yield in_a_grid(pictures, self._columns)
+
+    def _pane(
+        self, view: ViewName, frames: Frames, meshes: list[list[Mesh]], backdrop: Array | None
+    ) -> Iterator[Array]:
+        """The pictures (H, W, 3) of one view, over `backdrop` (H, W, 3) or what the view has."""
+        motion, lens_at = self.overlay.motion, self._lenses[view]
+        if backdrop is None and view in ("overlay", "skeleton"):
+            below = frames.rgb
+        else:
+            plain = _plain(frames.rgb[0], _BACKGROUND) if backdrop is None else backdrop
+            below = np.broadcast_to(plain, frames.rgb.shape)
+        if self.options.shadow:
+            below = self._shaded(below, frames, meshes, lens_at)
+        if view == "skeleton":
+            pictures = self._skeletons(below, frames)
+        else:
+            if view not in OF_THE_CLIP:
+                meshes = _from_elsewhere(motion, meshes, frames, lens_at)
+            K = lens_at(int(frames.index[0])).K
+            pictures = self._meshes(np.ascontiguousarray(below), meshes, K)
+        for picture, index in zip(pictures, frames.index, strict=True):
+            yield self._labelled(picture, int(index), lens_at)
+
+    def _shaded(
+        self, below: Array, frames: Frames, meshes: list[list[Mesh]], lens_at: LensAt
+    ) -> Array:
+        motion = self.overlay.motion
+        return np.stack(
+            [
+                shaded(
+                    rgb,
+                    [placed(motion, mesh.vertices, int(index)) for mesh in present],
+                    lens_at(int(index)),
+                )
+                for rgb, present, index in zip(below, meshes, frames.index, strict=True)
+            ]
+        )
+
+    def _skeletons(self, below: Array, frames: Frames) -> Iterator[Array]:
+        width = max(1, round(_BONE * below.shape[1]))
+        for rgb, index in zip(below, frames.index, strict=True):
             picture = rgb.copy()
             for person in self.overlay.motion.people:
                 row = int(index - person.track.frame_index[0])
@@ -63,49 +117,111 @@ class View:
                     _draw_bones(picture, person.joints2d[row], colour, width)
             yield picture
 
-    def _elsewhere(self, frames: Frames, turn: Array) -> Iterator[Array]:
-        """Bodies before a still camera whose axes are the rows of `turn`."""
-        motion = self.overlay.motion
-        height, width = frames.rgb.shape[1:3]
-        place, K = _camera_that_sees_all(motion, turn, width, height)
-        meshes = [
-            [
-                replace(mesh, vertices=(_placed(motion, mesh.vertices, index) @ turn.T + place)
-                        .astype(np.float32))
-                for mesh in present
-            ]
-            for present, index in zip(self.overlay.meshes(frames.index), frames.index, strict=True)
-        ]  # fmt: skip
-        yield from self.overlay.pictures(_blank(frames), meshes, K)
+    def _meshes(self, below: Array, meshes: list[list[Mesh]], K: Array) -> Iterator[Array]:
+        if self.options.soft == 0:
+            yield from self.overlay.pictures(below, meshes, K)
+            return
+        black, white = (
+            self.overlay.pictures(np.full_like(below, value), meshes, K) for value in (0, 255)
+        )
+        for rgb, dark, light in zip(below, black, white, strict=True):
+            yield _softened(rgb, dark, light, self.options.soft)
+
+    def _labelled(self, picture: Array, index: int, lens_at: LensAt) -> Array:
+        """The picture with everybody's name above their head, where names are wanted."""
+        names, motion = self.options.names, self.overlay.motion
+        if names is None:
+            return picture
+        image = Image.fromarray(picture)
+        pen, size = ImageDraw.Draw(image), max(8, round(_LETTERS * len(picture)))
+        font, lens = ImageFont.load_default(size), lens_at(index)
+        for person in motion.people:
+            row = index - int(person.track.frame_index[0])
+            if not 0 <= row < len(person.track):
+                continue
+            head = person.joints[row, JOINT["head_top"]][None]
+            point = lens.sees(placed(motion, head, index))
+            if point[0, 2] <= 0:
+                continue
+            x, y = image_of(point, lens.K)[0]
+            pen.text(
+                (x, y - size / 2), names.get(person.track.id, str(person.track.id)), font=font,
+                fill=tuple(person_colour(person.track.id).tolist()), anchor="mb",
+                stroke_width=max(1, size // 10), stroke_fill=(20, 20, 20),
+            )  # fmt: skip
+        return np.asarray(image)
 
 
-def _blank(frames: Frames) -> Array:
-    return np.broadcast_to(np.array(_BACKGROUND, np.uint8), frames.rgb.shape).copy()
+def in_a_grid(pictures: Sequence[Array], columns: int) -> Array:
+    """Pictures of one size (H, W, C), row by row; places that are left over are light grey."""
+    if len(pictures) == 1:
+        return pictures[0]
+    spare = np.full_like(pictures[0], 255)
+    spare[..., :3] = _BACKGROUND
+    filled = [*pictures, *[spare] * (-len(pictures) % columns)]
+    rows = [filled[at : at + columns] for at in range(0, len(filled), columns)]
+    return np.concatenate([np.concatenate(row, axis=1) for row in rows])
 
 
-def _placed(motion: Motion, points: Array, index: int) -> Array:
-    """Points (V, 3) of the camera in a world with y up: the ground's where it is known."""
-    if motion.world is None:
-        return points @ _CAMERA_TO_Y_UP
-    return to_world(points[None], motion.world, np.array([index]))[0]
+def _plain(rgb: Array, colour: tuple[int, int, int]) -> Array:
+    """A picture of the size of `rgb` in one colour."""
+    return np.broadcast_to(np.array(colour, np.uint8), rgb.shape)
 
 
-def _camera_that_sees_all(
-    motion: Motion, turn: Array, width: int, height: int
-) -> tuple[Array, Array]:
-    """Where the world's origin is before that camera (3,), and its matrix (3, 3) px."""
-    ways = [
-        _placed(motion, person.joints[row, :1], int(index))
-        for person in motion.people
-        for row, index in enumerate(person.track.frame_index)
+def backdrop(options: DrawOptions, clip: Clip) -> Array | None:
+    """The picture (H, W, 3) that the options put behind the bodies; None: the view's own.
+
+    Raises InputError when there is no such picture.
+    """
+    if options.background is None or options.transparent:
+        return None
+    size = (clip.height, clip.width, 3)
+    if options.colour is not None:
+        return _plain(np.empty(size, np.uint8), options.colour)
+    path = Path(options.background)
+    if not path.exists():
+        raise InputError(
+            f"--background {options.background}: expected transparent, a colour such as #ffffff, "
+            "or a picture that is there"
+        )
+    rgb = read_picture(path)[0]
+    share = max(clip.height / len(rgb), clip.width / rgb.shape[1])  # covers the frame
+    wide, high = (max(n, round(share * m)) for n, m in
+                  ((clip.width, rgb.shape[1]), (clip.height, len(rgb))))  # fmt: skip
+    whole = cv2.resize(rgb, (wide, high), interpolation=cv2.INTER_AREA)
+    top, left = (high - clip.height) // 2, (wide - clip.width) // 2
+    return whole[top : top + clip.height, left : left + clip.width]
+
+
+def _from_elsewhere(
+    motion: Motion, meshes: list[list[Mesh]], frames: Frames, lens_at: LensAt
+) -> list[list[Mesh]]:
+    """The meshes before another camera."""
+    return [
+        [
+            replace(
+                mesh,
+                vertices=lens_at(int(index)).sees(placed(motion, mesh.vertices, int(index))),
+            )
+            for mesh in present
+        ]
+        for present, index in zip(meshes, frames.index, strict=True)
     ]
-    seen = np.concatenate(ways) @ turn.T
-    low, high = seen.min(0) - _ROOM_M, seen.max(0) + _ROOM_M
-    middle, (wide, tall, deep) = (low + high) / 2, high - low
-    focal = 1.5 * max(width, height)  # a narrow lens: little perspective
-    distance = focal * max(wide / width, tall / height) + deep / 2
-    K = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
-    return np.array([0, 0, distance]) - middle, K
+
+
+def _matte(black: Array, white: Array) -> Array:
+    """What was drawn, (H, W, 4): the same drawing over black and over white (H, W, 3) says it."""
+    cover = 255 - (white.astype(np.int16) - black).max(-1, keepdims=True).clip(0, 255)
+    colour = np.round(black * (255 / np.maximum(cover, 1))).clip(0, 255)
+    return np.concatenate([np.where(cover > 0, colour, 0), cover], -1).astype(np.uint8)
+
+
+def _softened(below: Array, black: Array, white: Array, reach: float) -> Array:
+    """The drawing over `below`, fading out within `reach` px of its edges."""
+    cover = 1 - (white.astype(np.float32) - black) / 255
+    inside = (cover.max(-1) > 0).astype(np.uint8)
+    fade = np.clip(cv2.distanceTransform(inside, cv2.DIST_L2, 5) / reach, 0, 1)[..., None]
+    return np.round(below * (1 - cover * fade) + black * fade).clip(0, 255).astype(np.uint8)
 
 
 def _draw_bones(picture: Array, joints: Array, colour: list[int], width: int) -> None:

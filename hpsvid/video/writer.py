@@ -4,6 +4,7 @@ An output appears whole or not at all: it grows beside its place and is renamed 
 """
 
 import math
+import shutil
 import subprocess
 import tempfile
 import zlib
@@ -19,11 +20,11 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
-from hpsvid.common.files import Stage, check_file, make_parent, written_whole
+from hpsvid.common.files import Stage, check_file, check_folder, make_parent, written_whole
 from hpsvid.errors import DependencyError, HpsvidError, InputError
 from hpsvid.types import Array, Clip, Part
 from hpsvid.video.containers import ONLY_THIS_FILE
-from hpsvid.video.marks import MARK
+from hpsvid.video.marks import MARK, comment_of
 from hpsvid.video.pictures import is_pictures, is_single_picture
 
 _MUXERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}  # ffmpeg's names
@@ -94,17 +95,24 @@ def open_writer(path: Path, clip: Clip, comment: str = MARK) -> "VideoWriter | P
 def write_image(path: Path, rgb: Array, comment: str = "") -> None:
     """Write one picture (.png, or .jpg at quality 95), whole or not at all.
 
-    rgb: (H, W, 3) uint8. comment: ASCII, for the metadata. A missing folder is made.
+    rgb: (H, W, 3) uint8, of a .png also 4 channels, the last of which covers what is behind.
+    comment: ASCII, for the metadata. A missing folder is made.
     Raises InputError when it cannot be written.
     """
     check_output(path)
     if path.suffix.lower() not in PICTURE_OUT_SUFFIXES:
         raise InputError(f"{path}: expected a picture, {', '.join(PICTURE_OUT_SUFFIXES)}")
-    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-    _, encoded = cv2.imencode(path.suffix.lower(), bgr)
+    encoded = _encoded(rgb, path.suffix.lower(), comment)
     make_parent(path)
     with written_whole(path) as stream:
-        stream.write(_with_comment(encoded.tobytes(), comment.encode("ascii")))
+        stream.write(encoded)
+
+
+def _encoded(rgb: Array, suffix: str, comment: str) -> bytes:
+    """A picture (H, W, 3 or 4) as the bytes of a file."""
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR if rgb.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
+    _, encoded = cv2.imencode(suffix, bgr)
+    return _with_comment(encoded.tobytes(), comment.encode("ascii"))
 
 
 def _with_comment(encoded: bytes, comment: bytes) -> bytes:
@@ -137,6 +145,56 @@ class PictureWriter:
     def write(self, rgb: Array, pts_s: float) -> None:
         """Write the picture; rgb: (H, W, 3) uint8. `pts_s` has no meaning here."""
         write_image(self.path, rgb, self.comment)
+
+
+class PngWriter:
+    """Writes frames as NAME_000000.png, NAME_000001.png, ... into the folder NAME.
+
+    The folder appears when the block ends well, and takes the place of one that is empty or holds
+    nothing but PNG files of hpsvid's.
+    """
+
+    def __init__(self, folder: Path, comment: str) -> None:
+        self.folder, self.comment = folder, comment
+        self._stage = Stage(folder)
+        self._frames = 0
+
+    @staticmethod
+    def check(folder: Path, *, force: bool = False) -> None:
+        """Raise InputError unless the folder can be made or replaced; force: whatever it holds."""
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder}: is a file; expected the name of a folder for PNG files")
+        inside = sorted(folder.iterdir()) if folder.is_dir() else []
+        strange = [path for path in inside if not comment_of(path).startswith(MARK)]
+        if strange and not force:
+            raise InputError(
+                f"{strange[0]}: is not written by hpsvid; name another folder for the PNG files, "
+                "or replace all of it with --force"
+            )
+        check_folder(folder.parent)
+
+    def __enter__(self) -> Self:
+        make_parent(self.folder)
+        self._stage.beside.mkdir()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                if self.folder.is_dir():
+                    shutil.rmtree(self.folder)
+                self._stage.publish()
+        finally:
+            self._stage.discard()
+
+    def write(self, rgb: Array, pts_s: float) -> None:
+        """Add a frame; rgb: (H, W, 3 or 4) uint8. `pts_s` has no meaning here."""
+        path = self._stage.beside / f"{self.folder.name}_{self._frames:06d}.png"
+        try:
+            path.write_bytes(_encoded(rgb, ".png", self.comment))
+        except OSError as error:
+            raise InputError(f"{self.folder}: cannot be written ({error.strerror})") from error
+        self._frames += 1
 
 
 class VideoWriter:

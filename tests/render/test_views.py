@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hpsvid.body.model import Body
-from hpsvid.options import ViewName
+from hpsvid.options import DrawOptions, ViewName
 from hpsvid.render import load_renderer
 from hpsvid.render.overlay import Overlay, person_colour
 from hpsvid.render.views import View
@@ -17,11 +17,11 @@ from tests.factories import make_motion
 BLANK = (236, 236, 233)
 
 
-def drawn(motion: Motion, body: Body, view: ViewName, frames: int = 2) -> Array:
+def drawn(motion: Motion, body: Body, view: str, frames: int = 2, **options: Any) -> Array:
     rgb = np.full((frames, 720, 1280, 3), 90, np.uint8)
     pictures = Frames(rgb=rgb, index=np.arange(frames), pts_s=motion.pts_s[:frames])
     overlay = Overlay(motion, body, load_renderer("raster", 1), alpha=1.0)
-    return np.stack(list(View(overlay, view).draw(pictures)))
+    return np.stack(list(View(overlay, DrawOptions(view=view, **options)).draw(pictures)))
 
 
 @pytest.fixture(scope="module")

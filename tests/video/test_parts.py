@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from hpsvid.errors import InputError
-from hpsvid.options import Options, known_time
+from hpsvid.flags import known_time
+from hpsvid.options import Options
 from hpsvid.types import Clip
 from hpsvid.video import parts
 from hpsvid.video.probe import open_clip, probe
