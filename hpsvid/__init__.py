@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hpsvid.body.keypoints import People2D
     from hpsvid.body.model import Body
     from hpsvid.errors import HpsvidError, InputError
     from hpsvid.options import DrawOptions, ExportOptions, FormatName, Options
     from hpsvid.pipeline.stages import Progress
-    from hpsvid.types import Motion
+    from hpsvid.types import Array, Motion
 
 __all__ = [
     "Body",
@@ -34,6 +35,7 @@ __all__ = [
     "InputError",
     "Motion",
     "Options",
+    "People2D",
     "__version__",
     "draw",
     "export",
@@ -41,6 +43,7 @@ __all__ = [
     "load_body",
     "run",
     "save",
+    "vertices",
 ]
 
 _MODULES = {  # where the names are that are loaded when they are asked for
@@ -51,6 +54,7 @@ _MODULES = {  # where the names are that are loaded when they are asked for
     "InputError": "hpsvid.errors",
     "Motion": "hpsvid.types",
     "Options": "hpsvid.options",
+    "People2D": "hpsvid.body.keypoints",
 }
 
 StrPath = str | os.PathLike[str]
@@ -72,12 +76,18 @@ def __dir__() -> list[str]:
 
 
 def run(
-    input: StrPath, *, options: "Options | None" = None, progress: "Progress | None" = None
+    input: StrPath,
+    *,
+    options: "Options | None" = None,
+    people: "People2D | None" = None,
+    progress: "Progress | None" = None,
 ) -> "Motion":
     """Find and follow the people of a clip: one smooth track of body poses for each.
 
     input: video, picture or folder of pictures. options: None takes the defaults of `Options`.
-    progress: called as progress(stage, frames done, frames in all or None).
+    people: boxes or keypoints that another program found, in place of the detector; keypoints also
+    say where bodies are in the picture, depth stays the networks'. progress: called as
+    progress(stage, frames done, frames in all or None).
     Raises InputError when the clip cannot be read to its end, NoPersonError when nobody is in it,
     WeightsError when a network's file is missing or damaged.
 
@@ -92,7 +102,7 @@ def run(
     options = options or Options()
     clip = open_clip(Path(input), options)
     body = load_chosen_body(options.smpl)
-    return make_motion(clip, body, options, StageClock(progress or silent))
+    return make_motion(clip, body, options, StageClock(progress or silent), people=people)
 
 
 def load(path: StrPath) -> "Motion":
@@ -194,6 +204,29 @@ def draw(
     check_pictures(out, motion.clip, options, force=force)
     body, renderer = _body_of(motion, body), load_renderer(options.renderer)
     write_pictures(motion, body, out, renderer, options, StageClock(progress or silent))
+
+
+def vertices(motion: "Motion", frame: int, *, body: "Body | None" = None) -> "dict[int, Array]":
+    """Everybody's surface in a frame of the clip: (V, 3) float32 m in camera axes, by person.
+
+    frame: counted from 0. body: that the motion was made with; None takes $HPSVID_SMPL or the free
+    body; its `faces` join the vertices. Raises InputError when the clip has no such frame, or the
+    motion was made with another body.
+
+    >>> hpsvid.vertices(motion, 30)[0].shape
+    (7577, 3)
+    """
+    from hpsvid.errors import InputError
+
+    if not 0 <= frame < len(motion.pts_s):
+        raise InputError(f"frame {frame}: expected 0 to {len(motion.pts_s) - 1}")
+    body = _body_of(motion, body)
+    rows = {person: frame - int(person.track.frame_index[0]) for person in motion.people}
+    return {
+        person.track.id: body.vertices_of(person.body, slice(row, row + 1))[0]
+        for person, row in rows.items()
+        if 0 <= row < len(person.track)
+    }
 
 
 def load_body(smpl: StrPath | None = None) -> "Body":

@@ -22,6 +22,27 @@ def known_time(text: str) -> float:
     return 3600 * hours + 60 * minutes + seconds
 
 
+def known_names(text: str) -> dict[int, str]:
+    """Names by person from "0:Ann,1:Ben"; none from "ids". Raises InputError for anything else."""
+    if text == "ids":
+        return {}
+    pairs = [part.partition(":") for part in text.split(",")]
+    if not all(who.strip().isdecimal() and name.strip() for who, _, name in pairs):
+        raise InputError(
+            f"--labels {text}: expected ids, or each person's name, such as 0:Ann,1:Ben"
+        )
+    return {int(who): name.strip() for who, _, name in pairs}
+
+
+def known_colour(text: str) -> tuple[int, int, int]:
+    """Red, green and blue, 0..255, of "#1e90ff". Raises InputError for anything else."""
+    match = re.fullmatch(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})", text)
+    if match is None:
+        raise InputError(f"--background {text}: expected a colour such as #1e90ff")
+    red, green, blue = (int(part, 16) for part in match.groups())
+    return red, green, blue
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
     """What the command line makes of a field, and the limits of its value."""

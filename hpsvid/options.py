@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from hpsvid.errors import InputError
-from hpsvid.flags import Checked, Flag, known_time
+from hpsvid.flags import Checked, Flag, known_colour, known_names, known_time
 
 BackboneName = Literal["blazepose", "hybrik"]
 LifterName = Literal["learned", "geometric"]
@@ -190,10 +190,20 @@ class Options(Checked):
     threads: Annotated[
         int | None, Flag(help="Threads for networks and drawing.", panel=LOOK, least=1)
     ] = None
+    device: Annotated[
+        str,
+        Flag(
+            help="Where the image networks run: cpu, cuda, or the second card, cuda:1 (auto: on "
+            "CUDA where onnxruntime has it).",
+            panel=LOOK,
+        ),
+    ] = "auto"
 
     def __post_init__(self) -> None:
         Checked.__post_init__(self)
         _ = self.heights
+        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", self.device):
+            raise InputError(f"--device {self.device}: expected auto, cpu, cuda, or such as cuda:1")
         if self.end is not None and self.end <= (self.start or 0):
             raise InputError(
                 f"--end {self.end:g}: expected a time after --start {self.start or 0:g} s"
@@ -309,16 +319,7 @@ class DrawOptions(Checked):
     @property
     def names(self) -> dict[int, str] | None:
         """What is written above heads, by person; others by their id. None: nothing is."""
-        if self.labels is None:
-            return None
-        if self.labels == "ids":
-            return {}
-        pairs = [part.partition(":") for part in self.labels.split(",")]
-        if not all(who.strip().isdecimal() and name.strip() for who, _, name in pairs):
-            raise InputError(
-                f"--labels {self.labels}: expected ids, or each person's name, such as 0:Ann,1:Ben"
-            )
-        return {int(who): name.strip() for who, _, name in pairs}
+        return None if self.labels is None else known_names(self.labels)
 
     @property
     def transparent(self) -> bool:
@@ -328,13 +329,8 @@ class DrawOptions(Checked):
     @property
     def colour(self) -> tuple[int, int, int] | None:
         """The colour behind the bodies, 0..255; None where it is none. Raises InputError."""
-        if self.background is None or not self.background.startswith("#"):
-            return None
-        match = re.fullmatch(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})", self.background)
-        if match is None:
-            raise InputError(f"--background {self.background}: expected a colour such as #1e90ff")
-        red, green, blue = (int(part, 16) for part in match.groups())
-        return red, green, blue
+        named = self.background is not None and self.background.startswith("#")
+        return known_colour(str(self.background)) if named else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

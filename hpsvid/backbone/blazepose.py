@@ -59,6 +59,7 @@ class BlazePose:
     tracks: the people to follow; a frame outside every track costs nothing.
     fast: the "full" network, not "heavy": four times as fast, it flips and jitters more.
     threads: on the CPU; None takes all cores (with two, heavy takes 13 ms a crop instead of 24).
+    device: as in `load_onnx`.
     looks_hz: how often the network looks, and at each track's ends besides; None: at every frame.
     It goes by the frames' times: a clip whose frames come now fast, now slowly is seen as often.
     reader: what to keep of the heavy network's inner maps; None: nothing.
@@ -71,11 +72,12 @@ class BlazePose:
         *,
         fast: bool = False,
         threads: int | None = None,
+        device: str = "auto",
         looks_hz: float | None = None,
         reader: Reader | None = None,
     ) -> None:
         self.name = "blazepose_full" if fast else "blazepose_heavy"
-        self._session = load_onnx(self.name, threads)
+        self._session = load_onnx(self.name, threads, device)
         self.network: Network = self._answer
         self._tracks = list(tracks)
         self._looks_hz = looks_hz

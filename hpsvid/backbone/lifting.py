@@ -7,7 +7,9 @@ import numpy as np
 from hpsvid.backbone import Network
 from hpsvid.backbone.blazepose import BlazePose
 from hpsvid.backbone.inner_maps import Reader
+from hpsvid.backbone.keypoints import keypoints_of_tracks, with_keypoints
 from hpsvid.backbone.landmarks import Landmarks
+from hpsvid.body.keypoints import People2D
 from hpsvid.body.model import Body
 from hpsvid.common.records import take_frames
 from hpsvid.options import LifterName, Options
@@ -62,11 +64,14 @@ class BlazePoseBackbone:
             tracks,
             fast=options.small_network,
             threads=options.threads,
+            device=options.device,
             looks_hz=looks_hz,
             reader=reader_for(options.lifter_in_use),
         )
         self._lift = LIFTERS[options.lifter_in_use]
         self._camera, self._body = camera, body
+        self._tracks = tracks
+        self.people: People2D | None = None  # whose keypoints stand in for the network's own 2D
 
     @property
     def network(self) -> Network:
@@ -90,7 +95,18 @@ class BlazePoseBackbone:
         """Each track's from the first to the last frame in which the network saw a person."""
         return [
             lift_seen(landmarks, pts_s, self._lift, self._camera, self._body)
-            for landmarks, pts_s in zip(self._network.landmarks(), self._network.pts_s, strict=True)
+            for landmarks, pts_s in zip(self._landmarks(), self._network.pts_s, strict=True)
+        ]
+
+    def _landmarks(self) -> list[Landmarks]:
+        """What the network saw of each track, moved onto the keypoints that were given."""
+        seen, people = self._network.landmarks(), self.people
+        if people is None or people.keypoints is None:
+            return seen
+        told = keypoints_of_tracks(self._tracks, people)
+        return [
+            with_keypoints(landmarks, points, pts_s, people.layout)
+            for landmarks, points, pts_s in zip(seen, told, self._network.pts_s, strict=True)
         ]
 
 

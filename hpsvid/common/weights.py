@@ -8,16 +8,19 @@ theirs.
 import hashlib
 import os
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpsvid.common.threads import thread_count
-from hpsvid.errors import WeightsError, reason
+from hpsvid.errors import InputError, WeightsError, reason
 
 if TYPE_CHECKING:
     import onnxruntime
     from torch import nn
+
+_CUDA = "CUDAExecutionProvider"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,11 +84,14 @@ def shipped_hashes(*names: str) -> dict[str, str]:
     return {name: manifest[name].sha256 for name in names if name in manifest}
 
 
-def load_onnx(name: str, threads: int | None = None) -> "onnxruntime.InferenceSession":
-    """The shipped ONNX network `name`, on CUDA where onnxruntime offers it, else on the CPU.
+def load_onnx(
+    name: str, threads: int | None = None, device: str = "auto"
+) -> "onnxruntime.InferenceSession":
+    """The shipped ONNX network `name`.
 
-    threads: CPU threads; at most the usable cores; None takes these. Raises WeightsError when the
-    file is unknown, missing or damaged.
+    threads: CPU threads; at most the usable cores; None takes these. device: "cpu", "cuda" or
+    "cuda:1", or "auto": on CUDA where onnxruntime offers it, else on the CPU. Raises WeightsError
+    when the file is unknown, missing or damaged, InputError when the device is not there.
     """
     import onnxruntime
 
@@ -95,11 +101,25 @@ def load_onnx(name: str, threads: int | None = None) -> "onnxruntime.InferenceSe
     options.use_deterministic_compute = True
     # threads that wait for work sleep: spinning costs a core and, on a busy machine, the others
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
-    present = onnxruntime.get_available_providers()
-    return onnxruntime.InferenceSession(
-        weights_path(name), options, providers=[p for p in wanted if p in present]
-    )
+    providers = providers_of(device, onnxruntime.get_available_providers())
+    session = onnxruntime.InferenceSession(weights_path(name), options, providers=providers)
+    if device.startswith("cuda") and session.get_providers()[0] != _CUDA:
+        raise InputError(f"--device {device}: onnxruntime cannot use it; see `hpsvid doctor`")
+    return session
+
+
+def providers_of(device: str, present: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+    """Onnxruntime's providers, of those that are `present`, for a device; see `load_onnx`."""
+    cpu = ("CPUExecutionProvider", {})
+    kind, _, number = device.partition(":")
+    if kind == "cpu" or (kind == "auto" and _CUDA not in present):
+        return [cpu]
+    if _CUDA not in present:
+        raise InputError(
+            f"--device {device}: this onnxruntime has no CUDA; install onnxruntime-gpu in place of "
+            "onnxruntime, or leave --device out"
+        )
+    return [(_CUDA, {"device_id": number or "0"}), cpu]
 
 
 def file_sha256(path: Path) -> str:

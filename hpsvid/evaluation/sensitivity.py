@@ -52,7 +52,9 @@ def sensitivity(context: Context, frame: int, *, steps: int, truth: Truth | None
     clip, options = context.clip, context.options
     rgb = _frame(clip, frame)
     whole = Frames(rgb=rgb[None], index=np.zeros(1, np.int64), pts_s=np.zeros(1))
-    (detections,) = load_detector(options.detector, threads=options.threads)(whole)
+    (detections,) = load_detector(options.detector, threads=options.threads, device=options.device)(
+        whole
+    )
     if len(detections.boxes) == 0:
         raise NoPersonError(f"{clip.path}: no person found in frame {frame}")
     box = detections.boxes[areas(detections.boxes).argmax()]

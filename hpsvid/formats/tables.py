@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hpsvid.body.keypoints import BODY_25, COCO
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT, LANDMARK, SMPL
 from hpsvid.common.files import written_whole
@@ -21,20 +22,9 @@ from hpsvid.types import Array, Motion, Person
 CSV_HEAD = ("person", "frame", "time_s", "seen")  # and so hpsvid's own files begin
 CONTACTS = ("left_heel", "left_ball", "right_heel", "right_ball")
 _DECIMALS = 5  # of metres, degrees and pixels: a hundredth of a millimetre
-COCO = (
-    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder",
-    "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee",
-    "right_knee", "left_ankle", "right_ankle",
-)  # fmt: skip
 _COCO_SKELETON = (  # pairs, counted from 1, as the data set has them
     (16, 14), (14, 12), (17, 15), (15, 13), (12, 13), (6, 12), (7, 13), (6, 7), (6, 8), (7, 9),
     (8, 10), (9, 11), (2, 3), (1, 2), (1, 3), (2, 4), (3, 5), (4, 6), (5, 7),
-)  # fmt: skip
-BODY_25 = (  # OpenPose's; the body has no small toe, whose score is 0
-    "nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow",
-    "left_wrist", "mid_hip", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee",
-    "left_ankle", "right_eye", "left_eye", "right_ear", "left_ear", "left_big_toe",
-    "left_small_toe", "left_heel", "right_big_toe", "right_small_toe", "right_heel",
 )  # fmt: skip
 _SEEN, _FILLED, _OUTSIDE = 2, 1, 0  # COCO's: visible, labelled but not visible, not labelled
 
@@ -167,7 +157,8 @@ def keypoints(person: Person, motion: Motion, body: Body) -> tuple[Array, Array]
     """COCO's 17 and OpenPose's 25 keypoints of a track's frames: (T, 17, 3), (T, 25, 3).
 
     x and y in px, and a third number: COCO's visibility (2 seen, 1 filled, 0 outside the picture),
-    OpenPose's score (its half). They are points of the body's surface, projected.
+    OpenPose's score (its half; 0 for the small toes, which the body lacks). They are points of the
+    body's surface, projected.
     """
     landmarks = body.landmarks_of(person.body)
     surface = image_of(landmarks, motion.camera.K)

@@ -44,11 +44,14 @@ class Looker:
     def __init__(self, clip: Clip, options: Options) -> None:
         """Raises as `load_detector` and `BlazePose` do."""
         self.clip = clip
-        self.detector = load_detector(options.detector, threads=options.threads)
+        self.detector = load_detector(
+            options.detector, threads=options.threads, device=options.device
+        )
         self.network = BlazePose(
             [],
             fast=options.small_network,
             threads=options.threads,
+            device=options.device,
             reader=reader_for(options.lifter_in_use),
         )
         self._max_people = options.max_people

@@ -8,6 +8,7 @@ from functools import partial
 
 import hpsvid
 from hpsvid.backbone import Backbone
+from hpsvid.body.keypoints import People2D
 from hpsvid.body.model import Body
 from hpsvid.common.threads import one_torch_thread
 from hpsvid.common.weights import imported_source, shipped_hashes
@@ -22,6 +23,7 @@ from hpsvid.options import Options
 from hpsvid.pipeline.stages import (
     Context,
     StageClock,
+    detector_of,
     find_people,
     load_backbone,
     load_chosen_solver,
@@ -32,25 +34,27 @@ from hpsvid.pipeline.stages import (
     with_turn,
 )
 from hpsvid.pipeline.store import Store, run_key
-from hpsvid.tracking import Detector, load_detector
+from hpsvid.tracking import Detector
 from hpsvid.types import Clip, Motion, Observations, Provenance, Source, Track
 from hpsvid.video.egomotion import BackgroundWatch
 
 
 @one_torch_thread()
 def make_motion(
-    clip: Clip, body: Body, options: Options, clock: StageClock, store: Store | None = None
-) -> Motion:
+    clip: Clip, body: Body, options: Options, clock: StageClock, store: Store | None = None,
+    people: People2D | None = None,
+) -> Motion:  # fmt: skip
     """Every person of the clip as a smooth track.
 
-    store: what the run keeps, and takes from a run that was killed; None keeps nothing.
+    store: what the run keeps, and takes from a run that was killed; None keeps nothing. people:
+    whom another program found, in place of the detector and of the landmark network's 2D.
     Raises InputError when the clip cannot be read to its end or the store cannot be written,
     NoPersonError when nobody is in it, WeightsError when a network's file is missing or damaged.
     """
+    context = make_context(clip, body, options, clock, store, people)
     check_official(body, options)
-    context = make_context(clip, body, options, clock, store)
     store = context.store
-    detector = load_detector(options.detector, threads=options.threads)
+    detector = detector_of(context)
     solver = load_chosen_solver(body, options)
     store.open(run_key(clip, body, options, [detector.provenance]))
     watch = BackgroundWatch(clip.width, clip.height)
@@ -61,7 +65,7 @@ def make_motion(
     seen, backbone = _observe_chosen(tracks, context)
     if not seen or backbone is None:
         raise NoPersonError(_nobody(clip, len(pts_s), options))
-    people = [
+    solved = [
         store.person(
             clip, pts_s, context.camera, track.id,
             partial(solve_track, track, obs, pts_s, solver, context),
@@ -69,15 +73,15 @@ def make_motion(
         for track, obs in seen
     ]  # fmt: skip
     with clock.stage("ground", len(pts_s)):
-        world = find_world(people, body, pts_s, turn, options)
-        people = [with_contacts(person, body, world, pts_s) for person in people]
+        world = find_world(solved, body, pts_s, turn, options)
+        solved = [with_contacts(person, body, world, pts_s) for person in solved]
         if holds_feet(world, turn, options):
-            people = [lock_feet(person, body, context.camera, world, pts_s) for person in people]
+            solved = [lock_feet(person, body, context.camera, world, pts_s) for person in solved]
     return Motion(
         clip=clip,
         pts_s=pts_s,
         camera=context.camera,
-        people=tuple(people),
+        people=tuple(solved),
         provenance=provenance(detector, backbone.provenance, solver, body, options),
         world=world,
     )

@@ -13,10 +13,12 @@ import torch
 
 from hpsvid.backbone import Backbone
 from hpsvid.backbone.lifting import BlazePoseBackbone
+from hpsvid.body.keypoints import People2D
 from hpsvid.body.model import Body
 from hpsvid.common.records import take_frames
 from hpsvid.common.series import bridged
 from hpsvid.common.threads import prefetch
+from hpsvid.errors import InputError
 from hpsvid.ik import Solver, load_solver
 from hpsvid.ik.windows import solve
 from hpsvid.motion.camera import guess_camera
@@ -26,7 +28,8 @@ from hpsvid.official.hybrik_evidence import HybrIKBackbone
 from hpsvid.official.niki_network import load_released
 from hpsvid.options import Options
 from hpsvid.pipeline.store import Store
-from hpsvid.tracking import Detector
+from hpsvid.tracking import Detector, load_detector
+from hpsvid.tracking.given import GivenDetector
 from hpsvid.tracking.search import Searcher
 from hpsvid.tracking.tracker import MIN_SECONDS, Tracker
 from hpsvid.types import Camera, Clip, Frames, Observations, Person, Track
@@ -92,19 +95,33 @@ class Context:
     options: Options
     clock: StageClock
     store: Store = field(default_factory=Store)  # for `make`; the stages know nothing of it
+    people: People2D | None = None  # whom the user gives, in place of the detector
 
 
 def make_context(
-    clip: Clip, body: Body, options: Options, clock: StageClock, store: Store | None = None
-) -> Context:
+    clip: Clip, body: Body, options: Options, clock: StageClock, store: Store | None = None,
+    people: People2D | None = None,
+) -> Context:  # fmt: skip
     """The context of a run; its camera is stated by the options or the file, or guessed.
 
-    store: what the run keeps until its output is there; None keeps nothing.
+    store: what the run keeps until its output is there; None keeps nothing. people: whom the user
+    gives, in place of the detector.
     """
+    if people is not None and people.keypoints is not None and options.backbone == "hybrik":
+        raise InputError("People2D: --backbone hybrik sees joints itself and has no use for them")
     camera = guess_camera(clip, options.focal_px)
     return Context(
-        clip=clip, body=body, camera=camera, options=options, clock=clock, store=store or Store()
-    )
+        clip=clip, body=body, camera=camera, options=options, clock=clock, store=store or Store(),
+        people=people,
+    )  # fmt: skip
+
+
+def detector_of(context: Context) -> Detector:
+    """What finds the people: the detector that the options name, or whom the user gives."""
+    if context.people is not None:
+        return GivenDetector(context.people)
+    options = context.options
+    return load_detector(options.detector, threads=options.threads, device=options.device)
 
 
 def with_turn(context: Context, steps: Steps) -> tuple[Context, CameraTurn]:
@@ -128,7 +145,8 @@ def find_people(
 ) -> tuple[list[Track], np.ndarray]:
     """Pass 1: all tracks of the clip, and every frame's time (F,) s; `watch` sees each frame."""
     rate = DETECTIONS_HZ if clip.photos else float(clip.fps)  # photos have no rate of their own
-    every = max(1, round(rate / DETECTIONS_HZ))
+    given = detector if isinstance(detector, GivenDetector) else None
+    every = max(1, round(rate / DETECTIONS_HZ)) if given is None else given.every
     tracker = Tracker(fps=rate, every=every, picture=(clip.width, clip.height))
     is_cut, searcher = CutDetector(clip), Searcher(detector)
     times = []
@@ -139,14 +157,16 @@ def find_people(
                 cuts = np.array(
                     [is_cut(*frame) for frame in zip(frames.rgb, frames.pts_s, strict=True)]
                 )
-            looked_at = np.flatnonzero(cuts | (frames.index % every == 0))
+            due = frames.index % every == 0 if given is None else given.looked_at(frames.index)
+            looked_at = np.flatnonzero(cuts | due)
             looks = take_frames(frames, looked_at)
             with clock.stage("detect", len(frames)):
                 detections = detector(looks)
             for rgb, cut, people in zip(looks.rgb, cuts[looked_at], detections, strict=True):
-                with clock.stage("detect"):
-                    missing = partial(tracker.misses, cut=bool(cut))
-                    people = searcher.complete(rgb, people, missing, cut=bool(cut))
+                if given is None:
+                    with clock.stage("detect"):
+                        missing = partial(tracker.misses, cut=bool(cut))
+                        people = searcher.complete(rgb, people, missing, cut=bool(cut))
                 with clock.stage("track"):
                     tracker.update(people, cut=bool(cut), rgb=rgb)
             clock.frames["track"] += len(frames)
@@ -162,7 +182,10 @@ def find_people(
 def load_backbone(tracks: list[Track], context: Context) -> Backbone:
     """The backbone that the options name, for these tracks; WeightsError without its network."""
     load = BlazePoseBackbone if context.options.backbone == "blazepose" else HybrIKBackbone
-    return load(tracks, context.camera, context.body, context.options)
+    backbone = load(tracks, context.camera, context.body, context.options)
+    if isinstance(backbone, BlazePoseBackbone) and context.people is not None:
+        backbone.people = context.people
+    return backbone
 
 
 def observe_people(tracks: list[Track], backbone: Backbone, context: Context) -> list[Observations]:

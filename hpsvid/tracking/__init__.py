@@ -23,13 +23,13 @@ class Detector(Protocol):
         ...
 
 
-def _embedded(spec: str, threads: int | None) -> Detector:
+def _embedded(spec: str, threads: int | None, device: str) -> Detector:
     from hpsvid.tracking.nanodet import NanoDet
 
-    return NanoDet(threads=threads)
+    return NanoDet(threads=threads, device=device)
 
 
-def _yolo(spec: str, threads: int | None) -> Detector:
+def _yolo(spec: str, threads: int | None, device: str) -> Detector:
     if not spec.endswith((".pt", ".onnx")):
         raise InputError(
             f"--detector {spec}: expected 'embedded', the name of an ultralytics model such as "
@@ -40,17 +40,20 @@ def _yolo(spec: str, threads: int | None) -> Detector:
     return Yolo(spec, threads=threads)
 
 
-DETECTORS: dict[str, Callable[[str, int | None], Detector]] = {"embedded": _embedded}
+DETECTORS: dict[str, Callable[[str, int | None, str], Detector]] = {"embedded": _embedded}
 
 
-def load_detector(spec: str = "embedded", *, threads: int | None = None) -> Detector:
+def load_detector(
+    spec: str = "embedded", *, threads: int | None = None, device: str = "auto"
+) -> Detector:
     """The detector that `spec` asks for.
 
     spec: "embedded", or what ultralytics accepts: the name of one of its models ("yolo11n.pt") or
     the path of a .pt or .onnx file.
-    threads: CPU threads for the network; None lets the runtime choose.
+    threads: CPU threads for the network; None lets the runtime choose. device: as in `load_onnx`;
+    ultralytics chooses its own.
 
     Raises InputError when `spec` is none of these, WeightsError when weights are missing or
     unusable and DependencyError when the package that `spec` needs is not installed.
     """
-    return DETECTORS.get(spec, _yolo)(spec, threads)
+    return DETECTORS.get(spec, _yolo)(spec, threads, device)

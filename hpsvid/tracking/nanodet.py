@@ -37,8 +37,8 @@ class NanoDet:
 
     name = "nanodet_416"
 
-    def __init__(self, *, threads: int | None = None) -> None:
-        self._session = load_onnx(WEIGHTS, threads)
+    def __init__(self, *, threads: int | None = None, device: str = "auto") -> None:
+        self._session = load_onnx(WEIGHTS, threads, device)
         self.provenance = {"name": self.name, "sha256": read_manifest()[WEIGHTS].sha256}
 
     def __call__(self, frames: Frames) -> list[Detections]:
