@@ -1,8 +1,13 @@
 # Two commands do all the set-up: `make demo` and `make test`. Each makes its own virtual
 # environment and reaches nothing but the package registries.
 PYTHON ?= python3
-# Extra pip arguments for torch, e.g. TORCH_ARGS="--index-url https://download.pytorch.org/whl/cpu"
-TORCH_ARGS ?=
+# Extra pip arguments for torch, e.g. TORCH_ARGS="--index-url https://download.pytorch.org/whl/cpu".
+# Where none are given and Linux shows no NVIDIA driver, `make demo` asks PyTorch's index of CPU builds,
+# too: "2.13.0+cpu" comes before the registry's "2.13.0", which carries CUDA. Where that index cannot
+# be reached pip says so and takes the registry's. What torch needs comes with the second install.
+CPU_TORCH := $(shell [ "$$(uname -sm)" = "Linux x86_64" ] && [ ! -e /proc/driver/nvidia/version ] \
+	&& echo --extra-index-url https://download.pytorch.org/whl/cpu)
+DEMO_TORCH = $(if $(filter undefined,$(origin TORCH_ARGS)),$(CPU_TORCH),$(TORCH_ARGS))
 DEMO := .venv-demo
 DEV := .venv
 PIP := -m pip install --disable-pip-version-check --quiet
@@ -33,7 +38,7 @@ bench: $(DEV)/.installed  ## speed of each stage and accuracy on the samples
 # CPU build of torch by several GB of CUDA.
 $(DEMO)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEMO)
-	$(DEMO)/bin/python $(PIP) $(TORCH_ARGS) -r constraints.txt
+	$(DEMO)/bin/python $(PIP) --no-deps $(DEMO_TORCH) -r constraints.txt
 	$(DEMO)/bin/python $(PIP) -c constraints.txt -e .
 	touch $@
 

@@ -1,6 +1,6 @@
 """Kill a command at random moments, give it again, and compare its files with undisturbed ones.
 
-    python -m tools.kill_and_resume CLIP --moments 20 [--ways run,export,jobs] [-- --fast ...]
+    python -m tools.kill_and_resume CLIP --moments 20 [--ways run,export,jobs,ray] [-- --fast ...]
 
 Each way is first run undisturbed; then, for each moment, a run in an empty folder is ended by
 SIGKILL after a random share of that time (its process alone, as by `kill -9 PID`), and the same
@@ -8,16 +8,23 @@ command is given again until it ends by itself. Every second time the second run
 The outputs must have the same bytes and nothing else may lie beside them. Where most of a clip is
 stored the second run is quicker, which the table shows. `jobs` does the folder of CLIP and its copy
 with two workers. The resume store writes every STORE_S seconds here, so that short clips have one.
+
+`ray` (only where it is named) does the same folder on a Ray node of this machine, one clip at a
+time. There the worker is killed and not the command, which goes on by itself with another worker;
+its store writes as usual (every 5 s), and its moments are shares of the time of one clip's work.
 """
 
 import argparse
 import hashlib
+import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -34,7 +41,11 @@ def command_of(way: str, clip: Path, out: Path, options: Sequence[str]) -> list[
         "run": ["run", clip, "--out", out / f"{clip.stem}.mp4"],
         "export": ["export", clip, "--out", out, "--format", "npz"],
         "jobs": ["run", clip.parent, "--out", out, "--jobs", "2"],
-    }[way]
+        "ray": [
+            "run", clip.parent, "--out", out, "--engine", "ray", "--address", "auto",
+            "--threads", "1",
+        ],
+    }[way]  # fmt: skip
     return [*map(str, arguments), "-q", *options]
 
 
@@ -83,6 +94,52 @@ def kill_after(command: Sequence[str], seconds: float) -> bool:
     return killed
 
 
+def lose_workers(
+    command: Sequence[str], out: Path, moments_s: Sequence[float]
+) -> tuple[int, str, float]:
+    """Run to the end while each moment kills the Ray worker: kills, what was stored, s in all."""
+    begun = time.monotonic()
+    process = start(command)
+    kills, kept = 0, "nothing"
+    for moment in moments_s:
+        while not (workers := ray_workers()) and process.is_alive():
+            time.sleep(0.05)
+        process.join(moment)  # of the work of this worker
+        for pid in ray_workers() & workers:
+            os.kill(pid, signal.SIGKILL)
+            kills, kept = kills + 1, stored(out)
+    process.join(LONGEST_S)
+    if process.exitcode != 0:
+        raise RuntimeError(f"exit code {process.exitcode} of hpsvid {' '.join(command)}")
+    return kills, kept, time.monotonic() - begun
+
+
+def ray_workers() -> set[int]:
+    """The processes of this machine that do a clip for Ray, which titles them so."""
+    found = set()
+    for line in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if line.read_bytes().startswith(b"ray::work"):
+                found.add(int(line.parent.name))
+    return found
+
+
+@contextmanager
+def ray_node() -> Iterator[None]:
+    """A Ray node on this machine with room for one clip at a time, found as "auto"."""
+    from ray.cluster_utils import Cluster
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+    )
+    os.environ["RAY_ADDRESS"] = str(cluster.address)
+    try:
+        yield
+    finally:
+        cluster.shutdown()
+
+
 def stored(out: Path) -> str:
     """What the stores in the folder hold, such as "looks 3, tracks 1"."""
     kinds = [path.stem.split("_")[0] for path in sorted(out.glob(".*.hpsvid/*.npz"))]
@@ -96,9 +153,12 @@ def trial(
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
         command = command_of(way, clip, out, options)
-        kills = sum(kill_after(command, moment) for moment in moments_s)
-        kept = stored(out)
-        seconds = finish(command)
+        if way == "ray":
+            kills, kept, seconds = lose_workers(command, out, moments_s)
+        else:
+            kills = sum(kill_after(command, moment) for moment in moments_s)
+            kept = stored(out)
+            seconds = finish(command)
         return kills, kept, seconds, contents(out) == wanted
 
 
@@ -144,7 +204,8 @@ def main() -> int:
         clip = Path(folder) / f"a{asked.clip.suffix}"
         rng = random.Random(asked.seed)
         for way in asked.ways.split(","):
-            table = examine(way, clip, asked.moments, rng, options)
+            with ray_node() if way == "ray" else nullcontext():
+                table = examine(way, clip, asked.moments, rng, options)
             failed |= any(row[-1] != "yes" for row in table.rows)
             print(table.markdown())
     return int(failed)

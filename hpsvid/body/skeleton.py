@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -130,7 +131,8 @@ def forward_kinematics(
     rotations (..., 24, 3, 3).
     """
     parents = skeleton.parents
-    shape = torch.broadcast_shapes(rotmats.shape[:-3], rest.shape[:-2])
+    # not torch.broadcast_shapes, whose first call imports sympy: more than a second
+    shape = np.broadcast_shapes(rotmats.shape[:-3], rest.shape[:-2])
     rest = rest.expand(*shape, len(parents), 3)
     turned = [rotmats[..., 0, :, :].expand(*shape, 3, 3)]
     placed = [rest[..., 0, :]]

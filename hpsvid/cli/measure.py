@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+import hpsvid
 from hpsvid.cli.shell import (
     ForceOpt,
     InputArg,
@@ -63,23 +64,24 @@ def evaluate(
             help="Write a page (.html) with tables, curves and pictures.", rich_help_panel=OUTPUT
         ),
     ] = None,
+    force: ForceOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
     """Measure motions against the truth, or compare solvers on noisy motion; Markdown tables."""
     with one_line_errors():
         from hpsvid.body.smpl import load_chosen_body
-        from hpsvid.common.files import check_file, written_whole
+        from hpsvid.common.files import written_whole
         from hpsvid.evaluation.noise_curves import compare_solvers, comparison_json, comparison_text
         from hpsvid.evaluation.report import Measured, write_report
         from hpsvid.evaluation.results import evaluate_motions, is_truth, solves_clips
         from hpsvid.evaluation.tables import as_json, joint_table, table
+        from hpsvid.formats.ownership import check_outputs
 
         names = names_in(ik, SolverName, "--ik")
         if report is not None and report.suffix != ".html":
             raise InputError(f"{report}: suffix {report.suffix!r}; expected .html")
-        for path in (json_file, report):
-            if path is not None:
-                check_file(path)
+        outputs = [path for path in (json_file, report) if path is not None]
+        check_outputs(outputs, force=force)
         truths = [path for path in data if is_truth(path)]
         _refuse_idle_eval(
             context, noisy=len(truths) < len(data), measured=bool(truths),
@@ -109,7 +111,7 @@ def evaluate(
         if errors:
             print(table(errors), joint_table(errors), sep="\n\n")
         if json_file is not None:
-            facts = as_json(errors)
+            facts = {"hpsvid_version": hpsvid.__version__, **as_json(errors)}
             facts["windows"] = [comparison_json(found) for found in comparisons]
             json_file.parent.mkdir(parents=True, exist_ok=True)
             with written_whole(json_file) as stream:
@@ -165,6 +167,7 @@ def bench(
     fail_on_regress: Annotated[
         bool, typer.Option("--fail-on-regress", help="Exit with 1 when something is worse.")
     ] = False,
+    force: ForceOpt = False,
     quiet: QuietOpt = False,
 ) -> None:
     """Measure speed, memory, smoothness and accuracy on a folder of clips; Markdown tables.
@@ -184,7 +187,8 @@ def bench(
             report,
         )
         from hpsvid.body.smpl import load_chosen_body
-        from hpsvid.common.files import check_file, written_whole
+        from hpsvid.common.files import written_whole
+        from hpsvid.formats.ownership import check_outputs
         from hpsvid.render import load_renderer
 
         solvers = names_in(ik, SolverName, "--compare")
@@ -192,8 +196,7 @@ def bench(
             refuse_idle(context, "without --baseline, an earlier --json file", "fail_on_regress")
         before = None if baseline is None else read_report(baseline)
         files = [file for file in (json_file, html_file) if file is not None]
-        for file in files:
-            check_file(file)
+        check_outputs(files, force=force)
         options = bounded(options, quiet=quiet)
         body = load_chosen_body(options.smpl)
         renderer = load_renderer("auto", options.threads) if overlay else None

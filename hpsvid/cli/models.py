@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hpsvid.cli.shell import JsonOpt, names_in, one_line_errors, refuse_idle
+from hpsvid.cli.shell import ForceOpt, JsonOpt, names_in, one_line_errors, refuse_idle
 from hpsvid.errors import InputError
 from hpsvid.options import ModelName, PartName, SizeName
 
@@ -44,11 +44,12 @@ def train(
         Path | None, typer.Option(help="For a solver: weights of the same solver to go on from.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
+    force: ForceOpt = False,
 ) -> None:
     """Train a solver or the lifter; an interrupted run goes on where it was."""
     with one_line_errors():
         from hpsvid.common.files import check_folder
-        from hpsvid.training.loop import FitConfig, TrainingFiles
+        from hpsvid.training.loop import FitConfig, TrainingFiles, check_files
         from hpsvid.training.solvers import Recipe, loss_weights, train_solver
 
         if out.suffix != ".safetensors":
@@ -61,6 +62,7 @@ def train(
         if not model.startswith("niki"):
             refuse_idle(context, f"on {model}, which is not NIKI", "without", "loss")
         files = TrainingFiles(data=data, out=out, folder=folder or out.with_suffix(""))
+        check_files(files, force=force)
         out.parent.mkdir(parents=True, exist_ok=True)
         if model == "lifter":
             from hpsvid.training.lifter import train_lifter

@@ -7,7 +7,6 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from queue import Empty, Full, Queue
 from typing import Generic, TypeVar
@@ -82,9 +81,24 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-# Our own tensors are small, and a second thread only makes them wait: on two free cores the
-# difference is nil, on a busy machine one thread is ten times as fast.
-one_torch_thread = partial(torch_threads, 1)
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch and OpenCV on the calling thread alone; the networks have threads of their own.
+
+    Our own tensors and the pictures that OpenCV scales are small, and a second thread only makes
+    them wait, OpenCV's by spinning: on two free cores the difference is nil, on a busy machine one
+    thread of torch is ten times as fast, and one of OpenCV saves a tenth of an export's processor
+    time. What they compute is the same with any number.
+    """
+    import cv2
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with torch_threads(1):
+            yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def prefetch(items: Iterable[Item], depth: int = 1) -> Generator[Item]:

@@ -16,7 +16,7 @@ from hpsvid.body.skeleton import SMPL
 from hpsvid.common.boxes import areas
 from hpsvid.common.geometry import image_of
 from hpsvid.common.tables import Column, Table
-from hpsvid.common.threads import one_torch_thread
+from hpsvid.common.threads import one_thread
 from hpsvid.errors import InputError, NoPersonError
 from hpsvid.evaluation.metrics import joint_errors, joint_means, mean
 from hpsvid.evaluation.occlude import MARGIN
@@ -123,7 +123,7 @@ def _poses(pictures: Iterable[Array], count: int, box: Array, context: Context) 
         context.clock.progress("slide the patch", i + 1, count)
     solver = load_chosen_solver(context.body, context.options)
     poses = np.full((count, SMPL.n_rotations, 3), np.nan)
-    with one_torch_thread():
+    with one_thread():
         for track, obs in zip(tracks, backbone.observations(), strict=True):
             if obs.valid[0]:
                 person = solve_track(track, obs, np.zeros(count), solver, context)

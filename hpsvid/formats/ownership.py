@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from hpsvid.common.files import read_npz, regular_file
+from hpsvid.common.files import check_file, read_npz, regular_file
 from hpsvid.errors import InputError
 from hpsvid.video.marks import MARK, comment_of
 
@@ -25,7 +25,11 @@ _MAKERS = {  # how the files of a suffix name hpsvid
     ),
     ".html": re.compile(rb'^<!doctype html>\n<meta name="generator" content="hpsvid">'),
     ".csv": re.compile(rb"^person,frame,time_s,seen,pelvis_x_m,"),
-    ".json": re.compile(rb'^\{("made_by":"hpsvid"|"info":\{"description":"hpsvid: )'),
+    ".json": re.compile(
+        rb'^\{\s*("made_by":"hpsvid"|"hpsvid_version": "|"info":\{"description":"hpsvid: )'
+    ),
+    # `hpsvid.common.checkpoints`; other programs' metadata have more, or no JSON there
+    ".safetensors": re.compile(rb'^.{8}\{"__metadata__":\{"config":"\{[^}]*\}"\}', re.DOTALL),
     ".trc": re.compile(rb"^PathFileType\t4\t\(X/Y/Z\)\t[^\n]* by hpsvid\n"),
     ".mot": re.compile(rb"^[^\n]* by hpsvid\nversion=1\n"),
     ".c3d": re.compile(rb"^.P.{0,65536}COMPANY.{0,64}hpsvid", re.DOTALL),
@@ -73,3 +77,13 @@ def refuse_foreign(paths: Iterable[Path], *, force: bool) -> None:
                 f"{path}: is there already and not written by hpsvid; name another place, or "
                 "overwrite it with --force"
             )
+
+
+def check_outputs(paths: Iterable[Path], *, force: bool) -> None:
+    """Raise InputError, before any work, unless all of them can and may be written.
+
+    force: overwrite files of others, too.
+    """
+    for path in paths:
+        check_file(path)
+        refuse_foreign([path], force=force)

@@ -7,7 +7,6 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from hpsvid.body.model import Body
-from hpsvid.common.raster import vertex_normals
 from hpsvid.errors import InputError
 from hpsvid.formats.figure import Figure
 from hpsvid.options import ExportOptions
@@ -38,6 +37,8 @@ def check_mesh(body: Body, options: ExportOptions) -> None:
 
 def skin_of(figure: Figure, body: Body) -> Skin:
     """The body in a person's own shape."""
+    from hpsvid.common.raster import vertex_normals  # imports numba, which few exports need
+
     betas = torch.from_numpy(figure.betas).float()
     shaped = body.template + torch.einsum("k,vck->vc", betas, body.shape_dirs)
     vertices = shaped.numpy() * np.float32(figure.scale)

@@ -46,7 +46,8 @@ def solve(joints: Tensor, rest: Tensor, twist: Tensor, mode: Mode = "adaptive") 
     naive for a bone whose target moves by more than 15 mm between the two, and spine3 by its bone
     to the neck alone.
     """
-    shape = torch.broadcast_shapes(joints.shape[:-2], rest.shape[:-2], twist.shape[:-2])
+    # not torch.broadcast_shapes, whose first call imports sympy: more than a second
+    shape = np.broadcast_shapes(joints.shape[:-2], rest.shape[:-2], twist.shape[:-2])
     joints = (joints - joints[..., :1, :]).expand(*shape, *joints.shape[-2:])
     rest = rest.expand(*shape, *rest.shape[-2:])
     bones = (

@@ -15,7 +15,7 @@ from hpsvid.backbone.blazepose import Look
 from hpsvid.backbone.crop import crop_around_box
 from hpsvid.body.skeleton import SMPL
 from hpsvid.common.geometry import project
-from hpsvid.common.threads import Newest, ahead, one_torch_thread
+from hpsvid.common.threads import Newest, ahead, one_thread
 from hpsvid.errors import InputError
 from hpsvid.live.capture import Shot, capturing
 from hpsvid.live.look import Looker, Spot
@@ -49,7 +49,7 @@ class Drawing:
     show: Show
 
 
-@one_torch_thread()
+@one_thread()
 def watch(
     shots: Generator[Shot],
     looker: Looker,

@@ -10,7 +10,7 @@ import hpsvid
 from hpsvid.backbone import Backbone
 from hpsvid.body.keypoints import People2D
 from hpsvid.body.model import Body
-from hpsvid.common.threads import one_torch_thread
+from hpsvid.common.threads import one_thread
 from hpsvid.common.weights import imported_source, shipped_hashes
 from hpsvid.edit import select_tracks
 from hpsvid.errors import NoPersonError
@@ -39,7 +39,7 @@ from hpsvid.types import Clip, Motion, Observations, Provenance, Source, Track
 from hpsvid.video.egomotion import BackgroundWatch
 
 
-@one_torch_thread()
+@one_thread()
 def make_motion(
     clip: Clip, body: Body, options: Options, clock: StageClock, store: Store | None = None,
     people: People2D | None = None,

@@ -11,7 +11,7 @@ import numpy as np
 from hpsvid.body.model import Body
 from hpsvid.common.files import check_file
 from hpsvid.common.records import take_frames
-from hpsvid.common.threads import one_torch_thread
+from hpsvid.common.threads import one_thread
 from hpsvid.errors import InputError
 from hpsvid.formats.ownership import refuse_foreign
 from hpsvid.options import DrawOptions
@@ -58,7 +58,7 @@ def check_pictures(out: Path, clip: Clip, options: DrawOptions, *, force: bool) 
     refuse_foreign([out], force=force)
 
 
-@one_torch_thread()
+@one_thread()
 def write_pictures(
     motion: Motion, body: Body, out: Path, renderer: Renderer, options: DrawOptions,
     clock: StageClock,

@@ -17,11 +17,14 @@ from torch import Tensor, nn
 
 from hpsvid.common.checkpoints import load_state, save_state
 from hpsvid.common.records import to_device
+from hpsvid.errors import InputError
+from hpsvid.formats.ownership import check_outputs
 
 Loss = Callable[[Any], tuple[Tensor, dict[str, float]]]
 """Called with a batch on the model's device; total loss and its terms by name."""
 
 LAST = "last.pt"  # the state from which an interrupted training goes on
+LOG, PLOT = "log.csv", "log.png"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,20 @@ class FitConfig:
     mixed_precision: bool = True  # bfloat16 on a GPU; a CPU computes in float32
 
 
+def check_files(files: TrainingFiles, *, force: bool) -> None:
+    """Raise InputError, before any work, when a file of others would be overwritten.
+
+    A log without the state that goes with it is no training's of hpsvid. force: overwrite it.
+    """
+    check_outputs([files.out], force=force)
+    for log in (files.folder / LOG, files.folder / PLOT):
+        if not force and log.exists() and not (files.folder / LAST).exists():
+            raise InputError(
+                f"{log}: is there already and no {LAST} beside it, so no training of hpsvid wrote "
+                "it; name another --folder, or overwrite it with --force"
+            )
+
+
 def fit(
     model: nn.Module,
     batches: Iterator[Any],
@@ -73,7 +90,9 @@ def fit(
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     last = folder / LAST
-    if last.exists():
+    if not last.exists():
+        (folder / LOG).unlink(missing_ok=True)  # no state goes with it
+    else:
         saved = load_state(last, device)
         model.load_state_dict(saved["model"])
         optimiser.load_state_dict(saved["optimiser"])
@@ -116,8 +135,8 @@ def fit(
             if rank == 0:
                 means = {name: value / config.every for name, value in sums.items()}
                 row = {"step": state["step"], "seconds": round(state["seconds"], 1), "rate": rate}
-                _log(folder / "log.csv", {**row, **means, "val": error})
-                plot_log(folder / "log.csv", folder / "log.png")
+                _log(folder / LOG, {**row, **means, "val": error})
+                plot_log(folder / LOG, folder / PLOT)
                 saved = {
                     "model": model.state_dict(), "optimiser": optimiser.state_dict(),
                     "averaged": averaged, "state": state,

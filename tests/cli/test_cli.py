@@ -212,6 +212,7 @@ def foreign_files(folder: Path, *names: str) -> dict[Path, bytes]:
     folder.mkdir(exist_ok=True)
     for name in names:
         path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".npz" and "truth" in path.stem:
             path.write_bytes((SAMPLES / "studio_walk.npz").read_bytes())  # of our tools, no output
         elif path.suffix == ".npz":
@@ -312,12 +313,39 @@ def test_pictures_of_others_are_overwritten_only_by_force(
     assert call(*arguments).exit_code == 0  # its own it overwrites
 
 
+@pytest.mark.parametrize(
+    ("arguments", "file"),
+    [
+        (("eval", "{tmp}", "--json", "{tmp}/a.json"), "a.json"),
+        (("eval", "{tmp}", "--report", "{tmp}/a.html"), "a.html"),
+        (("bench", "{tmp}", "--json", "{tmp}/a.json"), "a.json"),
+        (("bench", "{tmp}", "--html", "{tmp}/a.html"), "a.html"),
+        (("train", "niki", "--data", "{tmp}", "-o", "{tmp}/a.safetensors"), "a.safetensors"),
+        (("train", "lifter", "--data", "{tmp}", "-o", "{tmp}/a.safetensors"), "a.safetensors"),
+        (("train", "gik", "--data", "{tmp}", "-o", "{tmp}/b/a.safetensors"), "b/a/log.csv"),
+    ],
+)
+def test_reports_and_weights_of_others_are_overwritten_only_by_force(
+    tmp_path: Path, arguments: tuple[str, ...], file: str
+) -> None:
+    before = foreign_files(tmp_path, file)
+    given = [argument.format(tmp=tmp_path) for argument in arguments]
+    ran = call(*given)
+    assert ran.exit_code == 1 and ran.stderr.count("\n") == 1
+    assert "--force" in ran.stderr and file in ran.stderr
+    ran = call(*given, "--force")  # goes further, to what is wrong with the folder
+    assert ran.exit_code == 1 and "--force" not in ran.stderr
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
 def test_bench_makes_the_folders_of_its_reports(clip: Path, tmp_path: Path) -> None:
     json_file, page = tmp_path / "new" / "a.json", tmp_path / "newer" / "a.html"
-    ran = call(
-        "bench", clip.parent, "--json", json_file, "--html", page, "--fast", "--no-overlay", "-q"
-    )
-    assert ran.exit_code == 0, ran.output
+    for _ in range(2):  # the second time they are its own
+        ran = call(
+            "bench", clip.parent, "--json", json_file, "--html", page, "--fast", "--no-overlay",
+            "-q",
+        )  # fmt: skip
+        assert ran.exit_code == 0, ran.output
     assert json.loads(json_file.read_text())["totals"] and page.stat().st_size
 
 
@@ -587,10 +615,17 @@ def test_help_is_instant_because_it_imports_nothing_heavy(command: tuple[str, ..
     assert "loaded: []" in ran.stdout
 
 
-def test_the_pipeline_starts_without_torchs_compiler() -> None:
+def test_an_export_loads_no_compiler_and_no_algebra() -> None:
     code = (
-        "import sys, hpsvid.pipeline.make, hpsvid.render.raster; "
-        "print('torch._dynamo' in sys.modules)"
+        "import sys, torch, hpsvid.pipeline.make\n"
+        "from hpsvid.body.skeleton import forward_kinematics\n"
+        "from hpsvid.ik.hybrik import solve\n"
+        "rest = torch.rand(29, 3)\n"
+        "joints, _ = forward_kinematics(torch.eye(3).expand(2, 24, 3, 3), rest)\n"
+        "solve(joints, rest, torch.ones(23, 2))\n"
+        "print(sorted({'torch._dynamo', 'numba', 'sympy', 'pyrender'} & set(sys.modules)))\n"
+        "import hpsvid.render.raster\n"
+        "print('torch._dynamo' in sys.modules)\n"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout == "False\n"
+    assert ran.stdout == "[]\nFalse\n"

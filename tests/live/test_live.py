@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from hpsvid.body.model import Body
 from hpsvid.body.smpl import load_chosen_body
 from hpsvid.cli import app
-from hpsvid.common.threads import Newest, one_torch_thread
+from hpsvid.common.threads import Newest, one_thread
 from hpsvid.errors import InputError
 from hpsvid.formats.npz import read_motion, write_motion
 from hpsvid.live.capture import Shot, capturing, open_source
@@ -67,7 +67,7 @@ def walk() -> list[tuple[Array, int, float]]:
     return taken
 
 
-@one_torch_thread()
+@one_thread()
 def follow(body: Body, frames: list[tuple[Array, int, float]], options=OPTIONS):
     looker = Looker(probe(WALK), options)
     poser = Poser(looker, body, options)
