@@ -105,10 +105,12 @@ def run(
     return make_motion(clip, body, options, StageClock(progress or silent), people=people)
 
 
-def load(path: StrPath) -> "Motion":
+def load(path: StrPath, *, clip: StrPath | None = None) -> "Motion":
     """Read a result .npz, as `save` or the command line wrote it; nothing in the file is run.
 
-    Raises InputError when it is missing, damaged or not a result of hpsvid.
+    clip: where the clip is now, for pictures of it; None: where the result says.
+    Raises InputError when it is missing, damaged or not a result of hpsvid, or the clip cannot be
+    read.
 
     >>> motion = hpsvid.load("clip.npz")
     >>> motion.people[0].body.rotmats.shape  # frames, joints, rotation relative to the parent
@@ -116,7 +118,15 @@ def load(path: StrPath) -> "Motion":
     """
     from hpsvid.formats.npz import read_motion
 
-    return read_motion(Path(path))
+    motion = read_motion(Path(path))
+    if clip is None:
+        return motion
+    from dataclasses import replace
+
+    from hpsvid.video.parts import with_part
+    from hpsvid.video.probe import probe
+
+    return replace(motion, clip=with_part(probe(Path(clip)), motion.clip.part))
 
 
 def save(motion: "Motion", path: StrPath, *, force: bool = False) -> None:
@@ -214,7 +224,7 @@ def vertices(motion: "Motion", frame: int, *, body: "Body | None" = None) -> "di
     motion was made with another body.
 
     >>> hpsvid.vertices(motion, 30)[0].shape
-    (7577, 3)
+    (6939, 3)
     """
     from hpsvid.errors import InputError
 
