@@ -15,7 +15,7 @@ from scipy.optimize import minimize_scalar
 from scipy.spatial.transform import Rotation
 
 from hpsvid.common.series import interpolate_rotations, runs
-from hpsvid.types import Array, Detections, Frames
+from hpsvid.types import Array, Detections, Frames, check_array
 
 SIDE_PX = 320  # longer side of the pictures that are compared
 FEATURES = 160
@@ -44,6 +44,15 @@ class Steps:
     scale: float  # small pictures' px per px
     width: int  # px of the clip
     height: int
+
+    def __post_init__(self) -> None:
+        check_array(self, "key", (None,), "i")
+        n = len(self.key)
+        check_array(self, "homography", (n, 3, 3), "f")
+        if n and (self.key.min() < -1 or self.key.max() >= n):
+            raise ValueError("key: expected -1 or a frame's number")
+        if not (0 < self.scale <= 1 and self.width > 0 and self.height > 0):
+            raise ValueError("expected a size above 0 and a scale in (0, 1]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

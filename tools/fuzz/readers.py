@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import av
 import numpy as np
@@ -36,6 +36,10 @@ from hpsvid.mocap.amass import read_mocap
 from hpsvid.official.importing import CHECKPOINTS, import_weights
 from hpsvid.official.niki_network import ReleasedNiki
 from hpsvid.options import DrawOptions, Options
+from hpsvid.pipeline.answers import Answers
+from hpsvid.pipeline.store import Store, store_folder
+from hpsvid.types import N_BETAS, N_JOINTS, N_LANDMARKS, N_TWISTS, Observations
+from hpsvid.video.egomotion import Steps, camera_turn
 from hpsvid.video.probe import probe
 from hpsvid.video.reader import read_frames
 from tests.factories import make_motion
@@ -59,6 +63,7 @@ def readers(folder: Path) -> dict[str, Reader]:
     body = load_chosen_body(None)
     return {
         **_npz_readers(folder, body),
+        **_store_readers(folder, body),
         **_pickle_readers(),
         **_weights_readers(folder),
         **_json_readers(folder),
@@ -123,6 +128,77 @@ def _npz(arrays: dict[str, Any]) -> bytes:
     packed = io.BytesIO()
     np.savez_compressed(packed, **arrays)
     return packed.getvalue()
+
+
+def _store_readers(folder: Path, body: Body) -> dict[str, Reader]:
+    """The files of a run that was killed, each at its place in a store of the run that goes on."""
+    motion = make_motion(body, people=1, frames=4)
+    place = store_folder(folder / "out.npz")
+
+    def opened() -> Store:
+        store = Store(place, every_s=0.0)
+        store.open({"run": 1})
+        return store
+
+    def wrong() -> NoReturn:
+        raise InputError("made again")
+
+    def make_all(store: Store) -> None:
+        tracks = [person.track for person in motion.people]
+        store.tracks(lambda: (tracks, motion.pts_s, steps))
+        store.observations(0, lambda: [seen])
+        store.person(motion.clip, motion.pts_s, motion.camera, 0, lambda: motion.people[0])
+        answers = Answers(store, "crops_0")
+        for number in range(3):
+            answers([number], lambda: [(np.ones((2, 4), np.float32), np.zeros(2, bool))])
+
+    steps = Steps(
+        key=np.zeros(len(motion.pts_s), np.int64), scale=0.5, width=640, height=360,
+        homography=np.tile(np.eye(3), (len(motion.pts_s), 1, 1)),
+    )  # fmt: skip
+    track = motion.people[0].track
+    seen = Observations(
+        track_id=0,
+        frame_index=track.frame_index,
+        joints=np.zeros((4, N_JOINTS, 3), np.float32),
+        sigma=np.ones((4, N_JOINTS), np.float32),
+        twist=np.ones((4, N_TWISTS, 2), np.float32),
+        betas=np.zeros((4, N_BETAS), np.float32),
+        pelvis=np.ones((4, 3), np.float32),
+        landmarks2d=np.zeros((4, N_LANDMARKS, 3), np.float32),
+        valid=np.ones(4, bool),
+    )
+    store = opened()
+    make_all(store)
+    store.close()
+    whole = {path.name: path.read_bytes() for path in place.glob("*.npz")}
+
+    def reading(name: str) -> Read:
+        def read(path: Path) -> None:
+            path.replace(place / name)
+            store = opened()
+            try:
+                if name.startswith("tracks"):
+                    camera_turn(store.tracks(wrong)[2], 500.0, focal_known=False)
+                if name.startswith("observations"):
+                    store.observations(0, wrong)
+                if name.startswith("person"):
+                    store.person(motion.clip, motion.pts_s, motion.camera, 0, wrong)
+                if name.startswith("crops"):
+                    Answers(store, "crops_0")([0], wrong)
+            finally:
+                store.close()
+
+        return read
+
+    return {
+        f"store {name.partition('_')[0].removesuffix('.npz')}": Reader(
+            suffix=".npz", read=reading(name), share=3,
+            cases=damaged([content]) | damaged_members([content]),
+        )
+        for name, content in whole.items()
+        if not name.startswith("crops") or name.endswith("000000.npz")
+    }  # fmt: skip
 
 
 def _pickle_readers() -> dict[str, Reader]:
