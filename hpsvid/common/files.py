@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, and npz files that hold nothing but arrays."""
 
 import glob
+import hashlib
 import io
 import json
 import math
@@ -36,6 +37,7 @@ _MAX_READ_BYTES = 16 << 20  # directory of 65,535 members with names of 200 byte
 _MAX_HEADER_BYTES = 10_000  # as numpy
 _MAX_EMPTY = 1 << 20  # product of the other axes of an array without elements
 _PIECE_BYTES = 1 << 20
+_LONGEST_NAME = 255  # bytes of a file's name on ext4, XFS, APFS; of 78 Chinese characters 234
 _HEADER = (
     re.compile(r"'descr'\s*:\s*'([<>|=]?(?:b1|[iu][1248]|f[248]|[SU]\d{1,8}))'"),
     re.compile(r"'fortran_order'\s*:\s*(True|False)"),
@@ -106,6 +108,18 @@ def make_parent(path: Path) -> None:
         raise InputError(f"{path}: its folder cannot be made ({error.strerror})") from error
 
 
+def hidden_name(name: str) -> str:
+    """`.NAME`, shortened where an ending of up to 24 bytes would make it too long for a file.
+
+    A shortened name ends in a mark of the whole one, so that it is always the same.
+    """
+    encoded = os.fsencode(name)
+    if len(encoded) <= _LONGEST_NAME - 1 - 24:
+        return f".{name}"
+    start = encoded[: _LONGEST_NAME - 40].decode("utf-8", "ignore")
+    return f".{start}~{hashlib.sha256(encoded).hexdigest()[:8]}"
+
+
 class Stage:
     """A hidden file in the folder of `path` that takes the name `path` when it is complete.
 
@@ -115,7 +129,7 @@ class Stage:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.beside = path.with_name(f".{path.name}.{os.getpid()}.part")  # write here
+        self.beside = path.with_name(f"{hidden_name(path.name)}.{os.getpid()}.part")  # write here
         _clear_abandoned(path)
 
     def publish(self) -> None:
@@ -147,9 +161,10 @@ def try_lock(path: Path) -> FileLock | None:
 
 def _clear_abandoned(path: Path) -> None:
     """Remove the hidden files of outputs at `path` whose processes are gone."""
+    hidden = hidden_name(path.name)
     with suppress(OSError):
-        for other in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-            process = other.name.removeprefix(f".{path.name}.").removesuffix(".part")
+        for other in path.parent.glob(f"{glob.escape(hidden)}.*.part"):
+            process = other.name.removeprefix(f"{hidden}.").removesuffix(".part")
             if process.isdecimal() and not _is_running(int(process)):
                 _remove(other)
 

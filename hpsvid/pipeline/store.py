@@ -27,7 +27,7 @@ from filelock import FileLock
 import hpsvid
 from hpsvid.backbone import Backbone
 from hpsvid.body.model import Body
-from hpsvid.common.files import read_json, read_npz, staged, try_lock, write_npz
+from hpsvid.common.files import hidden_name, read_json, read_npz, staged, try_lock, write_npz
 from hpsvid.common.records import from_arrays, to_arrays
 from hpsvid.common.weights import imported_dir, weights_dir
 from hpsvid.errors import InputError, NoPersonError, reason
@@ -60,7 +60,7 @@ Arrays = dict[str, Array]
 
 def store_folder(output: Path) -> Path:
     """Where the store of the run that makes `output` lies."""
-    return output.with_name(f".{output.name}.hpsvid")
+    return output.with_name(f"{hidden_name(output.name)}.hpsvid")
 
 
 def run_key(clip: Clip, body: Body, options: Options, sources: Sequence[Any]) -> dict[str, Any]:

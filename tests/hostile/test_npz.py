@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from hpsvid.body.model import Body, load_body
+from hpsvid.common import files
 from hpsvid.common.files import read_npz, write_npz
 from hpsvid.errors import InputError, WeightsError
 from hpsvid.evaluation.truth import read_truth
@@ -64,6 +65,19 @@ def test_a_bomb_is_refused_before_it_unpacks(tmp_path: Path) -> None:
     assert path.stat().st_size < 1 << 20
     refused(path, "unpack to far more")
     assert len(read_npz(path, "numbers", ("a",))["a"]) == 140 << 20  # half of it is no bomb
+
+
+def test_what_is_as_large_as_it_unpacks_is_read_and_a_large_bomb_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results of hours of video pass the limit (2 GiB, a tenth of a MiB here) without a bomb."""
+    for limit in ("MAX_NPZ_BYTES", "FREE_NPZ_BYTES"):
+        monkeypatch.setattr(files, limit, 100 << 10)
+    values = np.random.default_rng(0).normal(size=(3, 50_000)).astype(np.float32)
+    write_npz(tmp_path / "long.npz", {"a": values, "b": values[:, ::-1]})
+    assert (read_npz(tmp_path / "long.npz", "numbers")["a"] == values).all()
+    np.savez_compressed(tmp_path / "bomb.npz", a=np.zeros(10 << 20, np.uint8), b=values)
+    refused(tmp_path / "bomb.npz", "unpack to far more")
 
 
 @pytest.mark.parametrize(
