@@ -12,7 +12,7 @@ DEMO := .venv-demo
 DEV := .venv
 PIP := -m pip install --disable-pip-version-check --quiet
 
-.PHONY: demo test lint fmt bench clean
+.PHONY: demo test lint fmt bench docs clean
 
 demo: $(DEMO)/.installed  ## the main job on a clip that the project rendered itself
 	$(DEMO)/bin/hpsvid run samples/studio_walk.mp4 --out out/studio_walk_overlay.mp4
@@ -33,6 +33,9 @@ fmt: $(DEV)/.installed
 
 bench: $(DEV)/.installed  ## speed of each stage and accuracy on the samples
 	$(DEV)/bin/hpsvid bench samples --html out/bench.html
+
+docs: $(DEV)/.installed  ## the documentation site, out/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(DEV)/bin/mkdocs build --strict --quiet
 
 # torch comes first and pinned: a later package that wants torchvision would otherwise replace a
 # CPU build of torch by several GB of CUDA.

@@ -106,7 +106,7 @@ def _package(name: str) -> Finding:
 
 def _extra(name: str, extra: str) -> Finding:
     if importlib.util.find_spec(name.replace("-", "_")) is None:
-        advice = f"optional: pip install 'hpsvid[{extra}]' (README, Install)"
+        advice = f"optional: pip install 'hpsvid[{extra}]' (docs/install.md)"
         return Finding(part=name, state="absent", found="not installed", advice=advice)
     return Finding(part=name, state="ok", found=version(name))
 
@@ -128,7 +128,7 @@ def _torch_device() -> Finding:
         return Finding(part="torch device", state="ok", found=torch.cuda.get_device_name(0))
     return Finding(
         part="torch device", state="ok", found=f"CPU, {usable_cores()} cores",
-        advice="a GPU is optional: README, GPU",
+        advice="a GPU is optional: docs/install.md, GPU",
     )  # fmt: skip
 
 

@@ -137,7 +137,7 @@ def _import_ultralytics() -> Any:
         import ultralytics
     except Exception as error:  # ImportError, or RuntimeError from a torchvision that does not fit
         raise DependencyError(
-            f"ultralytics cannot be imported ({_brief(error)}); see README, 'GPU' for a "
+            f"ultralytics cannot be imported ({_brief(error)}); see docs/install.md, 'GPU' for a "
             "matching torch and torchvision, or use --detector embedded"
         ) from error
     ultralytics.settings.update({"sync": False})

@@ -95,6 +95,7 @@ def _numbers(figure: Figure) -> dict[str, Any]:
         "start_s": figure.start_s,
         "seen": person.valid[rows].astype(int).tolist(),
         "sigma": plain(person.sigma[rows], 3),
+        "error": plain(person.evidence_error[rows], 3),
         "contacts": None if contacts is None else plain(contacts[rows], 2),
         "angles": {name: plain(values, 1) for name, values in joint_angles(figure).items()},
         "speeds": plain(joint_speeds(figure), 3),

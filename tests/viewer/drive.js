@@ -4,14 +4,15 @@ const {chromium} = require("playwright-core");
   const browser = await chromium.launch({
     executablePath: process.env.CHROMIUM, args: ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader"],
   });
-  const context = await browser.newContext({viewport: {width: 1280, height: 900}, offline: true});
+  const context = await browser.newContext({viewport: {width: 1280, height: 900}, offline: true, hasTouch: true});
   const page = await context.newPage();
+  page.setDefaultTimeout(200000);  // ms; drawing in software on a busy machine takes its time
   const problems = [], requests = [];
   page.on("console", (m) => { if (["error", "warning"].includes(m.type())) problems.push(m.text()); });
   page.on("pageerror", (e) => problems.push(String(e)));
   page.on("request", (r) => { if (/^(https?|ws):/.test(r.url())) requests.push(r.url()); });
   await page.goto("file://" + process.argv[2]);
-  await page.waitForSelector("body[data-state=ready]", {timeout: 120000});
+  await page.waitForSelector("body[data-state=ready]");
   const state = () => page.evaluate(() => ({
     clock: document.getElementById("clock").textContent,
     time: Number(document.getElementById("scrub").value),
@@ -40,6 +41,14 @@ const {chromium} = require("playwright-core");
   await page.click("#play");
   await page.selectOption("#person", {index: 0});
   await page.selectOption("#curve", "speed of left_wrist");
+  const timeline = () => page.evaluate(() => document.getElementById("timeline").toDataURL());
+  const sure = await timeline();
+  await page.selectOption("#doubt", "error");
+  seen.doubts = sure !== await timeline();
+  await page.locator("#timeline").scrollIntoViewIfNeeded();
+  const box = await page.locator("#timeline").boundingBox();
+  await page.touchscreen.tap(box.x + box.width / 2, box.y + 20);
+  seen.tapped = (await state()).time;
   const got = page.waitForEvent("download");
   await page.click("#files button:nth-child(1)");
   seen.download = (await got).suggestedFilename();

@@ -118,4 +118,6 @@ def test_a_browser_plays_and_scrubs_it_offline_without_a_complaint(page: Path) -
     assert seen["played"]["time"] > 1.7
     assert len(set(seen["views"].values())) == 5  # five pictures that differ
     assert min(seen["views"].values()) > 5000  # of which none is empty
+    assert seen["doubts"]  # the timeline shows another thing
+    assert 2 < seen["tapped"] < 3  # the middle of five seconds, less the names on the left
     assert seen["download"] == "two_people_person00.glb"

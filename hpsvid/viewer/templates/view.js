@@ -175,7 +175,7 @@ function charts() {
   const person = data.people[chosen];
   const [line, pen, wide] = sized("timeline");
   const width = Math.max(1, xOf(begin + frame, wide) - LEFT) + 0.6;
-  person.sigma.forEach((row, n) => {
+  person[at("doubt").value].forEach((row, n) => {
     const x = xOf(person.start_s + n / person.fps, wide);
     row.forEach((sigma, joint) => {
       const hue = 140 - 140 * Math.min(sigma / 0.15, 1);  // 15 cm and more is red
@@ -252,6 +252,7 @@ for (const name of [...Object.keys(data.people[0].angles), ...data.joint_names.m
 }
 at("curve").value = "knee_angle_l";
 at("curve").addEventListener("change", curve);
+at("doubt").addEventListener("change", charts);
 at("play").addEventListener("click", () => play(!playing));
 at("scrub").addEventListener("input", () => { if (playing) play(false); seek(Number(at("scrub").value)); });
 at("speed").addEventListener("change", () => { video.playbackRate = Number(at("speed").value); });

@@ -1,0 +1,1 @@
+"""The documentation site's pictures, and how they come into it."""
