@@ -70,13 +70,9 @@ class Options(Checked):
 
     input_fps: Annotated[
         float | None,
-        Flag(
-            help="Frames a second of the input, whatever it states (a folder of frames: 30).",
-            panel=INPUT,
-            least=MIN_INPUT_FPS,
-            most=MAX_FPS,
-        ),
-    ] = None
+        Flag(help="Frames a second of the input, whatever it states (a folder of frames: 30).",
+             panel=INPUT, least=MIN_INPUT_FPS, most=MAX_FPS),
+    ] = None  # fmt: skip
     photos: Annotated[
         bool | None,
         Flag(
@@ -135,25 +131,18 @@ class Options(Checked):
     ] = False
     focal_px: Annotated[
         float | None,
-        Flag(
-            help="Focal length in pixels; guessed when not given.",
-            panel=LOOK,
-            name="--focal",
-            least=1,
-        ),
-    ] = None
+        Flag(help="Focal length in pixels; guessed when not given.", panel=LOOK, name="--focal",
+             least=1),
+    ] = None  # fmt: skip
     person: Annotated[
         int | None,
         Flag(help="Only this person (the id that the summary shows).", panel=PEOPLE, least=0),
     ] = None
     max_people: Annotated[
         int | None,
-        Flag(
-            help="Keep at most this many people in each shot, the most prominent first.",
-            panel=PEOPLE,
-            least=1,
-        ),
-    ] = None
+        Flag(help="Keep at most this many people in each shot, the most prominent first.",
+             panel=PEOPLE, least=1),
+    ] = None  # fmt: skip
     up: Annotated[
         UpName,
         Flag(help="Which way is up: found in the picture, or the camera's (level).", panel=GROUND),
@@ -164,13 +153,9 @@ class Options(Checked):
     ] = None  # None: found
     roll: Annotated[
         float | None,
-        Flag(
-            help="Degrees that the camera is turned clockwise about its view.",
-            panel=GROUND,
-            least=-180,
-            most=180,
-        ),
-    ] = None
+        Flag(help="Degrees that the camera is turned clockwise about its view.", panel=GROUND,
+             least=-180, most=180),
+    ] = None  # fmt: skip
     height: Annotated[
         str | None,
         Flag(help="Body height in m, 1.78; or of each person, 0:1.78,1:1.62.", panel=GROUND),
@@ -339,13 +324,9 @@ class ExportOptions(Checked):
 
     fps: Annotated[
         float | None,
-        Flag(
-            help="Resample to this many frames a second; most programs take 30 or 60.",
-            panel=OUTPUT,
-            least=1,
-            most=MAX_FPS,
-        ),
-    ] = None  # None: the clip's own rate
+        Flag(help="Resample to this many frames a second; most programs take 30 or 60.",
+             panel=OUTPUT, least=1, most=MAX_FPS),
+    ] = None  # None: the clip's own rate  # fmt: skip
     rig: Annotated[RigName, Flag(help="Names of the joints.", panel=OUTPUT)] = "smpl"
     frame: Annotated[
         FrameName | None,
@@ -374,6 +355,9 @@ class ExportOptions(Checked):
     ] = False
     rest_frame: Annotated[
         bool, Flag(help="A frame in the rest pose before the motion.", panel=OUTPUT)
+    ] = False
+    loop: Annotated[
+        bool, Flag(help="A cycle: the end goes over into the start, on the spot.", panel=OUTPUT)
     ] = False
     blender: Annotated[
         Path | None,

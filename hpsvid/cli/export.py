@@ -25,6 +25,7 @@ from hpsvid.flags import choices
 from hpsvid.options import OUTPUT, ExportOptions, FormatName, Options
 
 if TYPE_CHECKING:
+    from hpsvid.formats import Format
     from hpsvid.pipeline.stages import StageClock
     from hpsvid.pipeline.store import Store
     from hpsvid.types import Motion
@@ -61,6 +62,20 @@ def export(
             help="Folder for the files; or the file, when one person is written.",
         ),
     ] = Path(),
+    character: Annotated[
+        Path | None,
+        typer.Option(
+            help="Your own character (.glb, .vrm): its copy moves as the people do.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    mapping: Annotated[
+        Path | None,
+        typer.Option(
+            help='Which bone of it is which joint (.toml, .json: left_hip = "thigh.L").',
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     force: ForceOpt = False,
     resume: ResumeOpt = True,
     quiet: QuietOpt = False,
@@ -69,17 +84,24 @@ def export(
     """Write the motion of a video, or of a saved result, as files for other programs."""
     with one_line_errors(resumes=resume):
         from hpsvid.body.smpl import load_chosen_body
-        from hpsvid.formats import check_body_of, check_formats
+        from hpsvid.formats import check_body_of, check_formats, check_rows
         from hpsvid.formats.ownership import refuse_foreign
         from hpsvid.formats.target import target_for
         from hpsvid.pipeline.stages import StageClock
         from hpsvid.pipeline.store import opened_store
         from hpsvid.pipeline.summary import summarise
 
-        rows = check_formats(format, wanted)
+        if character is None:
+            if mapping is not None:
+                raise InputError("--mapping has no effect without --character; leave it out")
+            rows = check_formats(format, wanted)
+        else:
+            rows = [_character_row(context, format, character, mapping)]
+            check_rows(rows, wanted)
         heeded = frozenset().union(*(row.heeds for row in rows))
         idle = {choice.name for choice in choices(ExportOptions)} - heeded
-        refuse_idle(context, f"on --format {','.join(format)}", *idle)
+        names = ",".join(row.name for row in rows)
+        refuse_idle(context, f"on --format {names}", *idle)
         if input.suffix.lower() == ".npz":
             refuse_idle(context, "on a saved result, whose motion is made already", *MAKING)
         refuse_idle_choices(context, options)
@@ -99,6 +121,17 @@ def export(
             files = [file for row in rows for file in target.write(row, motion, body, wanted)]
         facts = summarise(motion, clock, files, store.notes)
         show_facts(facts, quiet=quiet, as_json=as_json)
+
+
+def _character_row(
+    context: typer.Context, format: Any, character: Path, mapping: Path | None
+) -> "Format":
+    from hpsvid.character.write import character_format
+
+    source = context.get_parameter_source("format")
+    if source is not None and source.name == "COMMANDLINE" and format != ("glb",):
+        raise InputError("--character is written as .glb; leave out --format")
+    return character_format(character, mapping)
 
 
 def _motion_of(

@@ -35,7 +35,7 @@ from hpsvid.types import (
     Track,
     World,
 )
-from hpsvid.video.egomotion import CameraTurn
+from hpsvid.video.egomotion import still_camera
 
 Family = Literal["own", "smpl", "smplx"]
 # Rest pelvis of the mean neutral body, m: SMPL 1.0, SMPL-X 1.1. Betas move it by some cm.
@@ -111,11 +111,7 @@ def as_motion(
         world = _world_of(result, people, body, pts_s)
     made = tuple(_person(person, body, camera.K, world, pts_s) for person in people)
     if world is None:
-        turn = CameraTurn(
-            turns=np.tile(np.eye(3), (len(pts_s), 1, 1)), stands=True, parallax=False,
-            focal_px=None, seen=1.0,
-        )  # fmt: skip
-        world = find_world(made, body, pts_s, turn, Options())
+        world = find_world(made, body, pts_s, still_camera(len(pts_s)), Options())
         made = tuple(with_contacts(person, body, world, pts_s) for person in made)
     from hpsvid import __version__
 

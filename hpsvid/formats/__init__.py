@@ -27,6 +27,7 @@ __all__ = [
     "check_body_of",
     "check_formats",
     "check_options",
+    "check_rows",
     "read_motion",
     "write_motion",
 ]
@@ -54,7 +55,7 @@ class Format:
 
 _PLACED = {"fps", "frame", "pad_to_clip"}  # what every file of motion can heed
 _TABLE = _PLACED | {"up_axis"}
-_MESH = _PLACED | {"rig", "scale", "together", "licensed_mesh"}
+_MESH = _PLACED | {"rig", "scale", "together", "licensed_mesh", "loop"}
 
 
 def _row(
@@ -74,8 +75,8 @@ def _row(
 
 _ROWS = (
     _row("npz", write_result, set(), a_person=False),
-    _row("bvh", write_bvh, _PLACED | {"rig", "up_axis", "scale", "rest_frame"}),
-    _row("amass", write_amass, _PLACED, suffix=".npz"),
+    _row("bvh", write_bvh, _PLACED | {"rig", "up_axis", "scale", "rest_frame", "loop"}),
+    _row("amass", write_amass, _PLACED | {"loop"}, suffix=".npz"),
     _row("glb", write_glb, _MESH),
     _row("fbx", write_fbx, _MESH | {"blender"}, check=check_fbx),
     _row("usd", write_usd, _MESH | {"up_axis"}, suffix=".usdc", check=check_usd),
@@ -104,6 +105,13 @@ def check_formats(names: Sequence[str], options: ExportOptions) -> list[Format]:
     Raises as `check_options`, when none heeds a set option, or when what one needs is missing.
     """
     rows = [FORMATS[known_format(name)] for name in names]
+    check_rows(rows, options)
+    return rows
+
+
+def check_rows(rows: Sequence[Format], options: ExportOptions) -> None:
+    """Raise as `check_formats` for formats that are known already."""
+    names = [row.name for row in rows]
     for option in choices(ExportOptions):
         changed = getattr(options, option.name) != option.default
         if changed and not any(option.name in row.heeds for row in rows):
@@ -115,7 +123,6 @@ def check_formats(names: Sequence[str], options: ExportOptions) -> list[Format]:
     for row in rows:
         if row.check is not None:
             row.check(options)
-    return rows
 
 
 def check_body_of(rows: Sequence[Format], body: Body, options: ExportOptions) -> None:

@@ -12,6 +12,7 @@ import torch
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import forward_kinematics
 from hpsvid.body.world import in_world
+from hpsvid.common.geometry import slerp
 from hpsvid.common.series import nearest
 from hpsvid.errors import InputError
 from hpsvid.formats.rig import evenly_timed, in_world_axes
@@ -26,6 +27,7 @@ WORLD_TO_Z_UP = CAMERA_TO_Z_UP @ CAMERA_TO_Y_UP  # of a world with y up, -z away
 AXES: dict[AxisName, Array] = {"y": CAMERA_TO_Y_UP, "z": CAMERA_TO_Z_UP}
 WORLD_AXES: dict[AxisName, Array] = {"y": np.eye(3), "z": WORLD_TO_Z_UP}
 _UP_AXIS: dict[AxisName, int] = {"y": 1, "z": 2}
+LOOP_FADE_S = 0.4  # at the seam of a cycle; about a third of a walking cycle
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -116,6 +118,8 @@ def _figure(
     )  # fmt: skip
     if options.frame == "in-place":
         figure = _in_place(figure, _UP_AXIS[up])
+    if options.loop:
+        figure = _looped(figure, _UP_AXIS[up])
     return figure if options.scale == 1 else _scaled(figure, options.scale)
 
 
@@ -124,6 +128,34 @@ def _in_place(figure: Figure, up: int) -> Figure:
     pelvis = np.zeros_like(figure.pelvis)
     pelvis[:, up] = figure.pelvis[:, up] - figure.posed[0][..., up].min()
     return replace(figure, pelvis=pelvis)
+
+
+def _looped(figure: Figure, up: int) -> Figure:
+    """The figure as a cycle: its last row is its first.
+
+    The rows after the cycle fade over into those at its start; what the figure moves along the
+    ground from end to end is taken out evenly. Raises InputError when there are too few rows.
+    """
+    rows = len(figure.rotmats)
+    fade = min(round(LOOP_FADE_S * figure.fps), rows // 3)
+    if fade < 2:
+        raise InputError(f"person {figure.id}: {rows} frames are too few for a --loop")
+    period = rows - fade
+    share = np.arange(fade) / fade
+    share = (share * share * (3 - 2 * share))[:, None]  # of the rows at the start
+    drift = (figure.pelvis[period] - figure.pelvis[0]) * (np.arange(3) != up)
+    pelvis = figure.pelvis - np.arange(rows)[:, None] / period * drift
+    rotmats, after = figure.rotmats[:period].copy(), slice(period, rows)
+    rotmats[:fade] = slerp(
+        torch.from_numpy(figure.rotmats[after]), torch.from_numpy(rotmats[:fade]),
+        torch.from_numpy(share),
+    ).numpy()  # fmt: skip
+    pelvis[:fade] = (1 - share) * pelvis[after] + share * pelvis[:fade]
+    order = np.append(np.arange(period), 0)
+    return replace(
+        figure, rotmats=rotmats[order], pelvis=pelvis[order], rows=figure.rows[order],
+        present=figure.present[order],
+    )  # fmt: skip
 
 
 def _scaled(figure: Figure, scale: float) -> Figure:
