@@ -1,15 +1,24 @@
 """Motion in, Motion out, and the commands that do it."""
 
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 import hpsvid
+from hpsvid.body.skeleton import JOINT
+from hpsvid.body.world import to_world
 from hpsvid.cli import app
-from hpsvid.edit import drop, keep, rename, split, trim
+from hpsvid.common.geometry import axis_angle_to_matrix
+from hpsvid.edit import PINNED, drop, keep, merge, pin, rename, smooth, split, trim
 from hpsvid.errors import InputError, NoPersonError
+from hpsvid.motion.lock import reposed
+from hpsvid.motion.world import find_world
+from hpsvid.video.egomotion import still_camera
 from tests.factories import make_motion
 
 
@@ -89,3 +98,126 @@ def test_a_saved_result_is_exported_from_a_time_on(body: hpsvid.Body, tmp_path: 
     assert ran.exit_code == 0, ran.output
     rows = (tmp_path / "a.csv").read_text().splitlines()[1:]
     assert [row.split(",")[2] for row in rows] == ["1.0", "1.25", "1.5", "1.75"]
+
+
+def walking(body: hpsvid.Body, frames: int = 60) -> hpsvid.Motion:
+    """One person of wandering poses at 30 Hz, with noise in every frame."""
+    motion = make_motion(body, people=1, frames=frames, fps=Fraction(30), seed=8)
+    person = motion.people[0]
+    rng = np.random.default_rng(1)
+    noise = axis_angle_to_matrix(torch.from_numpy(rng.normal(0, 0.05, (frames, 24, 3)))).numpy()
+    params = replace(person.body, rotmats=(person.body.rotmats @ noise).astype(np.float32))
+    return replace(motion, people=(reposed(person, params, body, motion.camera),))
+
+
+def roughness(motion: hpsvid.Motion) -> float:
+    joints = motion.people[0].joints
+    return float(np.abs(np.diff(joints, 3, axis=0)).mean())
+
+
+def test_smoothing_calms_and_delays_nothing(body: hpsvid.Body) -> None:
+    motion = walking(body)
+    before = motion.people[0]
+    calm, calmer = (smooth(motion, strength, body) for strength in (1, 4))
+    assert roughness(calmer) < roughness(calm) / 2 < roughness(motion) / 4
+    for made in (calm, calmer):
+        person = made.people[0]
+        np.testing.assert_allclose(body.joints_of(person.body), person.joints, atol=1e-5)
+        assert np.linalg.norm(person.joints - before.joints, axis=-1).mean() < 0.12
+        np.testing.assert_array_equal(person.sigma, before.sigma)
+    unknown = replace(before, sigma=np.full_like(before.sigma, np.nan))  # as imported
+    made = smooth(replace(motion, people=(unknown,)), 2, body)
+    assert np.isfinite(made.people[0].joints).all()
+    with pytest.raises(InputError, match="--strength 0: expected more than 0, at most 20"):
+        smooth(motion, 0, body)
+    with pytest.raises(InputError, match="person 5: no such person"):
+        smooth(motion, 1, body, 5)
+
+
+@pytest.mark.parametrize("joint", ["left_ankle", "right_wrist"])
+@pytest.mark.parametrize("world", [True, False])
+def test_a_pinned_joint_rests_and_its_neighbours_follow(
+    body: hpsvid.Body, joint: str, world: bool
+) -> None:
+    motion = smooth(walking(body), 2, body)
+    ground = find_world(motion.people, body, motion.pts_s, still_camera(60), hpsvid.Options())
+    motion = replace(motion, world=ground if world else None)
+    pinned = pin(motion, 0, joint, (20, 40), body)
+    before, after = (m.people[0].joints.astype(np.float64) for m in (motion, pinned))
+    if world:
+        before, after = (to_world(j, ground, np.arange(60)) for j in (before, after))
+    held = after[20:40, JOINT[joint]]
+    assert np.ptp(before[20:40, JOINT[joint]], axis=0).max() > 0.02
+    root, middle, end = PINNED[joint]
+    target = np.median(before[20:40, end], 0)
+    length = sum(
+        np.linalg.norm(before[0, b] - before[0, a]) for a, b in ((root, middle), (middle, end))
+    )
+    reached = np.linalg.norm(target - before[20:40, root], axis=-1) < 0.99 * length
+    assert reached.sum() > 10 and np.abs(held - target)[reached].max() < 2e-3  # m
+    # the fade takes 0.2 s: outside of it nothing is changed at all
+    for name in ("joints", "joints2d"):
+        one, other = (getattr(m.people[0], name) for m in (motion, pinned))
+        np.testing.assert_allclose(one[:14], other[:14], atol=1e-5)
+        np.testing.assert_allclose(one[46:], other[46:], atol=1e-5)
+    np.testing.assert_array_equal(
+        motion.people[0].body.rotmats[:14], pinned.people[0].body.rotmats[:14]
+    )
+    # only that limb bends, and nothing jumps
+    limb = set(SMPL_LIMB[joint])
+    rest = [j for j in range(24) if j not in limb]
+    np.testing.assert_allclose(after[:, rest], before[:, rest], atol=1e-5)
+    moved = np.linalg.norm(after - before, axis=-1)[:, JOINT[joint]]
+    assert np.abs(np.diff(moved)).max() < 0.35 * moved.max() + 0.03
+    for wrong, says in (
+        (lambda: pin(motion, 0, "head", (20, 40), body), "'head': expected one of left_ankle"),
+        (lambda: pin(motion, 0, joint, (60, 70), body), "is there in frames 0 to 59"),
+        (lambda: pin(motion, 4, joint, (20, 40), body), "no such person"),
+    ):
+        with pytest.raises(InputError, match=says):
+            wrong()
+
+
+SMPL_LIMB = {"left_ankle": (4, 7, 10), "right_wrist": (19, 21, 23)}  # what hangs from hip, shoulder
+
+
+def test_a_track_that_was_lost_is_one_again(body: hpsvid.Body) -> None:
+    motion = smooth(walking(body), 1, body)
+    halves = split(motion, 0, 1.0)
+    gap = trim(split(halves, 1, 1.2), None, None)
+    assert frames(gap) == {0: [0, 30], 1: [30, 6], 2: [36, 24]}
+    merged = merge(drop(gap, [1]), 2, 0, body)
+    assert frames(merged) == {2: [0, 60]}
+    person, whole = merged.people[0], motion.people[0]
+    assert not person.valid[30:36].any() and not person.track.detected[30:36].any()
+    for rows in (slice(30), slice(36, 60)):
+        np.testing.assert_allclose(person.joints[rows], whole.joints[rows], atol=1e-4)
+        np.testing.assert_array_equal(person.valid[rows], whole.valid[rows])
+    steps = np.linalg.norm(np.diff(person.joints, axis=0), axis=-1).max(1)
+    assert steps[29:37].max() < 2 * steps.max() and np.isfinite(person.joints).all()
+    assert np.isnan(person.reprojection_px[30:36]).all()
+    for wrong, says in (
+        (lambda: merge(make_motion(body, people=2), 0, 3, body), "one after the other"),
+        (lambda: merge(motion, 0, 0, body), "one after the other"),
+        (lambda: merge(motion, 0, 9, body), "person 9: no such person"),
+    ):
+        with pytest.raises(InputError, match=says):
+            wrong()
+
+
+def test_the_commands_that_change_poses(body: hpsvid.Body, tmp_path: Path) -> None:
+    source, out = tmp_path / "a.npz", tmp_path / "b.npz"
+    motion = walking(body, 40)
+    hpsvid.save(split(motion, 0, 0.5), source)
+    for command in (
+        ("tracks", "merge", source, 0, 1),
+        ("smooth", source, "--strength", 3, "--person", 1),
+        ("edit", "pin", source, "--person", 0, "--joint", "left_wrist", "--frames", "5:12"),
+    ):
+        ran = call(*command, "--out", out)
+        assert ran.exit_code == 0, ran.output
+        joints = np.concatenate([p.joints for p in hpsvid.load(out).people])
+        assert joints.shape == (40, 29, 3)
+    ran = call("edit", "pin", source, "--person", 0, "--joint", "left_wrist", "--frames", "9",
+               "--out", out)  # fmt: skip
+    assert ran.exit_code == 1 and "expected two numbers of frames, such as 120:140" in ran.stderr

@@ -1,12 +1,13 @@
-"""hpsvid tracks, hpsvid trim: edit a result; each writes a new one."""
+"""hpsvid tracks, trim, smooth, edit: a result changed; each writes a new one."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpsvid.cli.shell import ForceOpt, one_line_errors
+from hpsvid.cli.shell import ForceOpt, SmplOpt, one_line_errors
 from hpsvid.errors import InputError
 from hpsvid.flags import known_time
 from hpsvid.options import OUTPUT
@@ -14,8 +15,9 @@ from hpsvid.options import OUTPUT
 if TYPE_CHECKING:
     from hpsvid.types import Motion
 
-tracks_app = typer.Typer(help="List the people of a result; keep, drop, split, rename them.",
+tracks_app = typer.Typer(help="List the people of a result; keep, drop, split, merge, rename them.",
                          no_args_is_help=True)  # fmt: skip
+edit_app = typer.Typer(help="Mend poses of a result by hand.", no_args_is_help=True)
 
 ResultArg = Annotated[Path, typer.Argument(help="A result .npz.")]
 IdsArg = Annotated[str, typer.Argument(help="Numbers of people, such as 0 or 0,3.")]
@@ -86,6 +88,63 @@ def split(
     _edit(result, out, lambda motion, edit: edit.split(motion, person, at), force=force)
 
 
+@tracks_app.command()
+def merge(
+    result: ResultArg,
+    first: Annotated[int, typer.Argument(help="A person's number, which stays.")],
+    second: Annotated[int, typer.Argument(help="The number of the one who is the same.")],
+    out: OutOpt,
+    smpl: SmplOpt = None,
+    force: ForceOpt = False,
+) -> None:
+    """A result in which two people, one after the other, are one: a track lost and found."""
+    _repose(
+        result, out, smpl, lambda motion, edit, body: edit.merge(motion, first, second, body),
+        force=force,
+    )  # fmt: skip
+
+
+def smooth(
+    result: ResultArg,
+    out: OutOpt,
+    strength: Annotated[
+        float, typer.Option(help="1 smooths as run does, 2 at half the cut-off, and so on.")
+    ] = 2.0,
+    person: Annotated[int | None, typer.Option(help="Only this person.")] = None,
+    smpl: SmplOpt = None,
+    force: ForceOpt = False,
+) -> None:
+    """A calmer result: rotations and way smoothed once more, without delay."""
+    _repose(
+        result, out, smpl, lambda motion, edit, body: edit.smooth(motion, strength, body, person),
+        force=force,
+    )  # fmt: skip
+
+
+@edit_app.command()
+def pin(
+    result: ResultArg,
+    person: Annotated[int, typer.Option(help="The person's number.")],
+    joint: Annotated[str, typer.Option(help="left_ankle, right_wrist, ...")],
+    frames: Annotated[
+        str, typer.Option(help="Frames of the clip, from the first until before the last: 120:140.")
+    ],
+    out: OutOpt,
+    smpl: SmplOpt = None,
+    force: ForceOpt = False,
+) -> None:
+    """A result in which a hand or foot rests at one place for some frames."""
+    with one_line_errors():
+        match = re.fullmatch(r"(\d{1,9}):(\d{1,9})", frames)
+        if match is None or int(match[1]) >= int(match[2]):
+            raise InputError(f"--frames {frames}: expected two numbers of frames, such as 120:140")
+        window = int(match[1]), int(match[2])
+        _repose(
+            result, out, smpl,
+            lambda motion, edit, body: edit.pin(motion, person, joint, window, body), force=force,
+        )  # fmt: skip
+
+
 def trim(
     result: ResultArg,
     out: OutOpt,
@@ -119,3 +178,21 @@ def _edit(
         if out.exists() and result.exists() and out.samefile(result):
             raise InputError(f"{out}: is the input itself; give another place with --out")
         hpsvid.save(change(hpsvid.load(result), edit), out, force=force)
+
+
+def _repose(
+    result: Path, out: Path, smpl: Path | None,
+    change: Callable[["Motion", Any, Any], "Motion"], *, force: bool,
+) -> None:  # fmt: skip
+    """As `_edit`, with the body that the result was made with."""
+    with one_line_errors():
+        from hpsvid.body.smpl import load_chosen_body
+        from hpsvid.edit import check_body
+
+        body = load_chosen_body(smpl)
+
+        def changed(motion: "Motion", edit: Any) -> "Motion":
+            check_body(motion, body)
+            return change(motion, edit, body)
+
+        _edit(result, out, changed, force=force)

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from hpsvid.body.model import Body
-from hpsvid.body.skeleton import JOINT, forward_kinematics
+from hpsvid.body.skeleton import JOINT, SMPL, forward_kinematics
 from hpsvid.body.world import in_world
 from hpsvid.common.geometry import project, swing_between
 from hpsvid.common.series import runs, spaced_times
 from hpsvid.options import Options
-from hpsvid.types import Array, Camera, Person, World
+from hpsvid.types import Array, BodyParams, Camera, Person, World
 from hpsvid.video.egomotion import CameraTurn
 
 PLANTED = 0.5  # probability of contact of heel and ball
@@ -55,16 +55,32 @@ def lock_feet(person: Person, body: Body, camera: Camera, world: World, pts_s: A
         planted = person.contacts[:, 2 * i : 2 * i + 2].min(1) > PLANTED
         move = _moves(joints[:, ankle], planted, spaced_times(pts_s[at]))
         move = _bounded(move, rays[:, ankle], ACROSS_SHARE * height)
-        leg = _leg(joints[:, [hip, knee, ankle]], turned.numpy(), move, (hip, knee))
-        above = turned[:, 0].numpy()
-        local[:, hip] = above.mT @ leg[0]
-        local[:, knee] = leg[0].mT @ leg[1]
-        local[:, ankle] = leg[1].mT @ turned[:, ankle].numpy()
+        bend_limb(local, joints, turned.numpy(), move, (hip, knee, ankle))
     local[:, 0] = person.body.rotmats[:, 0]
     params = replace(person.body, rotmats=local.astype(np.float32))
+    return reposed(person, params, body, camera)
+
+
+def reposed(person: Person, params: BodyParams, body: Body, camera: Camera) -> Person:
+    """The person in another pose; distances to the evidence stay those of before."""
     points = body.joints_of(params)
     image = project(torch.from_numpy(points), torch.from_numpy(camera.K).float()).numpy()
     return replace(person, body=params, joints=points, joints2d=image)
+
+
+def bend_limb(
+    local: Array, joints: Array, turned: Array, move: Array, limb: tuple[int, int, int]
+) -> None:
+    """Bend a limb so that its end moves, as far as it reaches; hand or foot keep their direction.
+
+    local: (T, 24, 3, 3) rotations, changed in place; joints: (T, 29, 3) m and turned:
+    (T, 24, 3, 3) global rotations of before; move: (T, 3) m; limb: hip, knee, ankle, or an arm's.
+    """
+    root, middle, end = limb
+    upper, lower = _leg(joints[:, list(limb)], turned, move, (root, middle))
+    local[:, root] = turned[:, SMPL.parents[root]].mT @ upper
+    local[:, middle] = upper.mT @ lower
+    local[:, end] = lower.mT @ turned[:, end]
 
 
 def _moves(ankle: Array, planted: Array, times: Array) -> Array:

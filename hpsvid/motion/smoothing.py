@@ -206,15 +206,16 @@ def _third_derivative(pts_s: Array) -> Array:
     return 6 / gaps.prod(-1)
 
 
-def smooth_rotations(rotmats: Array, weight: Array, pts_s: Array) -> Array:
+def smooth_rotations(rotmats: Array, weight: Array, pts_s: Array, strength: float = 1) -> Array:
     """Zero-phase smoothing of rotations (T, 24, 3, 3), each joint by its weight (T, 24).
 
+    strength: what the cut-off is divided by.
     The matrices' entries are smoothed and projected back: no wrap-around, no reference frame.
     """
     entries = rotmats.reshape(len(rotmats), SMPL.n_rotations, 9).astype(np.float64)
     smoothed = np.stack(
         [
-            smooth_series(entries[:, j], pts_s, weight[:, j], ROTATIONS_CUTOFF_HZ)
+            smooth_series(entries[:, j], pts_s, weight[:, j], ROTATIONS_CUTOFF_HZ / strength)
             for j in range(SMPL.n_rotations)
         ],
         1,
@@ -223,13 +224,14 @@ def smooth_rotations(rotmats: Array, weight: Array, pts_s: Array) -> Array:
     return nearest.numpy().astype(np.float32)
 
 
-def smooth_path(pelvis: Array, weight: Array, pts_s: Array) -> Array:
+def smooth_path(pelvis: Array, weight: Array, pts_s: Array, strength: float = 1) -> Array:
     """Zero-phase smoothing of a path (T, 3) m in front of the camera, by its weight (T,).
 
+    strength: what the cut-offs are divided by.
     Direction (x/z, y/z) and log depth are smoothed apart, depth more: so the person stays on
     the picture while its distance, which is the noisy part, calms down; z stays positive.
     """
     z = pelvis[:, 2:].astype(np.float64)
-    ray = smooth_series(pelvis[:, :2] / z, pts_s, weight, PATH_CUTOFF_HZ)
-    depth = np.exp(smooth_series(np.log(z), pts_s, weight, DEPTH_CUTOFF_HZ))
+    ray = smooth_series(pelvis[:, :2] / z, pts_s, weight, PATH_CUTOFF_HZ / strength)
+    depth = np.exp(smooth_series(np.log(z), pts_s, weight, DEPTH_CUTOFF_HZ / strength))
     return (np.concatenate([ray, np.ones_like(depth)], 1) * depth).astype(np.float32)
