@@ -25,7 +25,8 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from multiprocessing import get_context
+from multiprocessing import Pipe, get_context
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -127,17 +128,30 @@ def ray_workers() -> set[int]:
 @contextmanager
 def ray_node() -> Iterator[None]:
     """A Ray node on this machine with room for one clip at a time, found as "auto"."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    here, there = Pipe()
+    # in a process of its own: what is forked after ray was imported does not get beyond it
+    node = get_context("fork").Process(target=_serve_node, args=(there,))
+    node.start()
+    try:
+        if not here.poll(LONGEST_S / 6):
+            raise RuntimeError("no Ray node within 5 minutes")
+        os.environ["RAY_ADDRESS"] = here.recv()
+        yield
+    finally:
+        here.send("end")
+        node.join()
+
+
+def _serve_node(told: Connection) -> None:
     from ray.cluster_utils import Cluster
 
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
     )
-    os.environ["RAY_ADDRESS"] = str(cluster.address)
-    try:
-        yield
-    finally:
-        cluster.shutdown()
+    told.send(cluster.address)
+    told.recv()
+    cluster.shutdown()
 
 
 def stored(out: Path) -> str:
