@@ -18,6 +18,7 @@ from tools.fuzz.readers import KIND, Reader, readers
 CASES = {  # of each reader
     "result": 60, "truth": 10, "mocap": 40, "pickle": 60, "sequence": 40, "smpl": 5,
     "safetensors": 30, "checkpoint": 30, "receipt": 40, "report": 40,
+    "import gvhmr": 20, "import wham": 20, "import phalp": 20, "import romp": 20, "import bvh": 20,
     "store tracks": 20, "store observations": 20, "store person": 20, "store crops": 20,
 }  # fmt: skip
 

@@ -31,11 +31,13 @@ from hpsvid.errors import InputError
 from hpsvid.evaluation.errors import compare
 from hpsvid.evaluation.threedpw import read_sequence
 from hpsvid.evaluation.truth import read_truth
+from hpsvid.foreign.reading import read_foreign
+from hpsvid.formats import FORMATS
 from hpsvid.formats.npz import read_motion, write_motion
 from hpsvid.mocap.amass import read_mocap
 from hpsvid.official.importing import CHECKPOINTS, import_weights
 from hpsvid.official.niki_network import ReleasedNiki
-from hpsvid.options import DrawOptions, Options
+from hpsvid.options import DrawOptions, ExportOptions, Options
 from hpsvid.pipeline.answers import Answers
 from hpsvid.pipeline.store import Store, store_folder
 from hpsvid.types import N_BETAS, N_JOINTS, N_LANDMARKS, N_TWISTS, Observations
@@ -43,6 +45,7 @@ from hpsvid.video.egomotion import Steps, camera_turn
 from hpsvid.video.probe import probe
 from hpsvid.video.reader import read_frames
 from tests.factories import make_motion
+from tests.foreign.layouts import known, write_gvhmr, write_phalp, write_romp, write_wham
 from tools.fuzz.guard import Read
 from tools.fuzz.mutate import Strategy, changed_json, damaged, damaged_members, pickles
 
@@ -64,6 +67,7 @@ def readers(folder: Path) -> dict[str, Reader]:
     return {
         **_npz_readers(folder, body),
         **_store_readers(folder, body),
+        **_foreign_readers(folder, body),
         **_pickle_readers(),
         **_weights_readers(folder),
         **_json_readers(folder),
@@ -200,6 +204,30 @@ def _store_readers(folder: Path, body: Body) -> dict[str, Reader]:
         for name, content in whole.items()
         if not name.startswith("crops") or name.endswith("000000.npz")
     }  # fmt: skip
+
+
+def _foreign_readers(folder: Path, body: Body) -> dict[str, Reader]:
+    """Files of other tools that `hpsvid import` reads."""
+    person = known("smpl")
+    motion = make_motion(body, people=1, frames=4)
+    whole = {
+        "gvhmr": write_gvhmr(folder / "a.pt", known("smplx")),
+        "wham": write_wham(folder / "a.pkl", {0: person}),
+        "phalp": write_phalp(folder / "b.pkl", {0: person}),
+        "romp": write_romp(folder / "romp.npz", {0: person}),
+        "bvh": FORMATS["bvh"].write(motion, body, folder, "a", ExportOptions())[0],
+    }
+
+    def read(path: Path) -> None:
+        read_foreign(path, body, fps=30)
+
+    read(whole["bvh"])
+    return {
+        f"import {name}": Reader(
+            suffix=path.suffix, read=read, share=4, cases=damaged([path.read_bytes()])
+        )
+        for name, path in whole.items()
+    }
 
 
 def _pickle_readers() -> dict[str, Reader]:
