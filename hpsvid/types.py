@@ -153,6 +153,7 @@ class Observations:
     landmarks2d: Array  # (T, L, 3) float32 px, px, visibility in [0, 1]
     pelvis: Array  # (T, 3) float32 m, camera coordinates
     valid: Array  # (T,) bool; False where the backbone saw nothing
+    bends: Array | None = None  # (T, 4, 2) rad of knees and elbows, and its standard deviation
     changing: float = 1.0  # share of sigma that changes within a second, as solvers take noise to
 
     def __post_init__(self) -> None:
@@ -165,6 +166,8 @@ class Observations:
         check_array(self, "landmarks2d", (n, None, 3), "f")
         check_array(self, "pelvis", (n, 3), "f")
         check_array(self, "valid", (n,), "b")
+        if self.bends is not None:
+            check_array(self, "bends", (n, 4, 2), "f")
 
     def __len__(self) -> int:
         return len(self.frame_index)

@@ -63,6 +63,22 @@ class LinearReader:
         return usual @ self.weight + self.bias
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class JoinedReader:
+    """What several readers keep, one after the other."""
+
+    readers: tuple[LinearReader, ...]
+
+    @property
+    def width(self) -> int:
+        """Numbers a landmark, Q."""
+        return sum(reader.width for reader in self.readers)
+
+    def __call__(self, samples: Array) -> Array:
+        """What is kept (N, 19, Q) of samples (N, 19, 352) at READ."""
+        return np.concatenate([reader(samples) for reader in self.readers], -1)
+
+
 def sampled(maps: Array, points: Array) -> Array:
     """Maps (N, C, 16, 16) bilinearly at crop pixels (N, P, 2), edges repeated: (N, P, C)."""
     place = (points / (SIDE / CELLS) - 0.5).clip(0, CELLS - 1)

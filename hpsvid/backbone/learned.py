@@ -21,7 +21,7 @@ from hpsvid.backbone.landmarks import Landmarks
 from hpsvid.backbone.lifter_network import (
     CHUNK,
     Lifted,
-    Lifter,
+    Lifters,
     crop_turn,
     load_lifter,
     make_view,
@@ -50,7 +50,7 @@ FAR_S = 0.3  # a moment further from any seen frame counts as not seen
 
 
 @cache
-def default_lifter() -> Lifter:
+def default_lifter() -> Lifters:
     """The shipped network; WeightsError when its file is missing or damaged."""
     return load_lifter(weights_path("lifter"))
 
@@ -61,7 +61,7 @@ def lift(
     camera: Camera,
     body: Body,
     *,
-    model: Lifter | None = None,
+    model: Lifters | None = None,
     chunk: int = CHUNK,
 ) -> Observations:
     """Evidence about the body in each frame of one track; model None takes the shipped network.
@@ -119,6 +119,7 @@ def lift(
         ),
         pelvis=pelvis.numpy(),
         valid=valid,
+        bends=torch.stack([answer.bend, answer.bend_sigma], -1).numpy(),
         changing=CHANGING,
     )
 
@@ -144,6 +145,8 @@ def _back(answer: Lifted, grid: Array, times: Array) -> Lifted:
         sigma=linear(answer.sigma),
         twist=linear(answer.twist),
         betas=linear(answer.betas),
+        bend=linear(answer.bend),
+        bend_sigma=linear(answer.bend_sigma),
     )
 
 

@@ -1,6 +1,7 @@
-"""The learned lifter's network: what it is given, what it gives, and its file."""
+"""The learned lifter's networks: what they are given, what they give, and their file."""
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from hpsvid.backbone.geometric import place_in_camera
-from hpsvid.backbone.inner_maps import CLAMP, MIRROR, N_CHANNELS, READ, LinearReader
-from hpsvid.body.skeleton import BLAZEPOSE, LANDMARK, mirror_points
+from hpsvid.backbone.inner_maps import (
+    CLAMP,
+    MIRROR,
+    N_CHANNELS,
+    READ,
+    JoinedReader,
+    LinearReader,
+)
+from hpsvid.body.skeleton import BLAZEPOSE, HINGES, LANDMARK, mirror_points
 from hpsvid.common.checkpoints import load_weights, read_config, save_weights
 from hpsvid.common.geometry import axis_angle_to_matrix, rotation_to_ray
 from hpsvid.common.records import join, take
@@ -17,9 +25,12 @@ from hpsvid.types import N_BETAS, N_JOINTS, N_LANDMARKS, N_TWISTS
 
 CHUNK = 4096  # grid frames at a time; the result does not depend on it
 SIGMA_RANGE_M = (0.005, 1.0)
+SIGMA_RANGE_RAD = (0.02, 2.0)
 PER_METRE = 3.0  # brings metres to the network's scale
-DROPOUT = 0.2  # in training
+DROPOUT = 0.35  # in training
 
+# joints, their sigma, twists, shape, bends and their sigma
+ANSWERS = (N_JOINTS * 3, N_JOINTS, N_TWISTS * 2, N_BETAS, len(HINGES), len(HINGES))
 HIPS = (LANDMARK["left_hip"], LANDMARK["right_hip"])
 
 
@@ -63,6 +74,8 @@ class Lifted:
     sigma: Tensor  # (..., T, 29) m, standard deviation per axis
     twist: Tensor  # (..., T, 23, 2) (cos, sin), length not 1
     betas: Tensor  # (..., T, 10)
+    bend: Tensor  # (..., T, 4) rad, of knees and elbows, in the order of skeleton.HINGES
+    bend_sigma: Tensor  # (..., T, 4) rad, standard deviation
 
 
 def crop_turn(rays: Tensor, lean: Tensor) -> Tensor:
@@ -165,7 +178,7 @@ class Lifter(nn.Module):
         self.blocks = nn.ModuleList(_Block(width, dilation) for dilation in config.dilations)
         self.norm = nn.LayerNorm(width)
         self.last = nn.Linear(width, width)
-        self.leave = nn.Linear(width, N_JOINTS * 4 + N_TWISTS * 2 + N_BETAS)
+        self.leave = nn.Linear(width, sum(ANSWERS))
 
     def reader(self) -> LinearReader:
         """What the landmark network's looks are to keep of the inner maps."""
@@ -201,39 +214,93 @@ class Lifter(nn.Module):
             x = block(x)
         x = x + self.last(nn.functional.gelu(self.norm(x)))
         out = self.leave(self.drop(nn.functional.gelu(x))).float()
-        joints, sigma, twist, betas = out.split([N_JOINTS * 3, N_JOINTS, N_TWISTS * 2, N_BETAS], -1)
+        joints, sigma, twist, betas, bend, bend_sigma = out.split(ANSWERS, -1)
         joints = joints.unflatten(-1, (N_JOINTS, 3)) / PER_METRE
         with torch.autocast(out.device.type, enabled=False):  # half precision is 2 mm off
             start = self.joints_of_landmarks @ (view.points * view.seen[..., None, None])
         joints = joints + start
-        low, high = (float(np.log(limit)) for limit in SIGMA_RANGE_M)
         return Lifted(
             joints=joints - joints[..., :1, :],
-            sigma=(low + (high - low) * torch.sigmoid(sigma - 0.5)).exp(),
+            sigma=_within(sigma, SIGMA_RANGE_M),
             twist=twist.unflatten(-1, (N_TWISTS, 2)) + twist.new_tensor([1, 0]),
             betas=betas,
+            bend=bend,
+            bend_sigma=_within(bend_sigma, SIGMA_RANGE_RAD),
         )
 
 
-def save_lifter(model: Lifter, path: Path) -> None:
-    """Write the network in half precision, its config in the metadata."""
-    save_weights(model, path, asdict(model.config))
+def _within(number: Tensor, limits: tuple[float, float]) -> Tensor:
+    """A standard deviation between the limits for a number of any size."""
+    low, high = (float(np.log(limit)) for limit in limits)
+    return (low + (high - low) * torch.sigmoid(number - 0.5)).exp()
 
 
-def load_lifter(path: Path) -> Lifter:
-    """Read a network that `save_lifter` wrote.
+class Lifters(nn.Module):
+    """Networks trained apart, whose answers are averaged: what one of them got wrong by chance
+    the others did not (deep ensembles, Lakshminarayanan et al., NeurIPS 2017).
+    """
+
+    def __init__(self, members: Sequence[Lifter]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.config = members[0].config
+
+    @property
+    def lifters(self) -> list[Lifter]:
+        """The members."""
+        return [member for member in self.members if isinstance(member, Lifter)]
+
+    def reader(self) -> JoinedReader:
+        """What the landmark network's looks are to keep of the inner maps, for all members."""
+        return JoinedReader(readers=tuple(member.reader() for member in self.lifters))
+
+    def forward(self, view: View) -> Lifted:
+        """Lift sequences (B, T, ...); the view's inner maps as kept, one member after the other.
+
+        Every member answers twice, with the inner maps and without: of rendered people they say
+        more than of real ones (weights/lifter.md). sigma is what the answers expect, and how far
+        they differ.
+        """
+        kept = view.inner.split(self.config.kept, -1)
+        answers = [
+            member(replace(view, inner=inner))
+            for member, own in zip(self.lifters, kept, strict=True)
+            for inner in (own, member.keep.bias.expand_as(own))
+        ]
+        joints, sigma, twist, betas, bend, bend_sigma = (
+            torch.stack([getattr(answer, f.name) for answer in answers]) for f in fields(Lifted)
+        )
+        differ = (joints - joints.mean(0)).square().mean((0, -1))
+        return Lifted(
+            joints=joints.mean(0),
+            sigma=(sigma.square().mean(0) + differ).sqrt(),
+            twist=twist.mean(0),
+            betas=betas.mean(0),
+            bend=bend.mean(0),
+            bend_sigma=(bend_sigma.square().mean(0) + bend.var(0, correction=0)).sqrt(),
+        )
+
+
+def save_lifter(model: Lifters, path: Path) -> None:
+    """Write the networks in half precision, their config in the metadata."""
+    save_weights(model, path, asdict(model.config) | {"members": len(model.members)})
+
+
+def load_lifter(path: Path) -> Lifters:
+    """Read networks that `save_lifter` wrote.
 
     Raises WeightsError when the file is missing, damaged or holds another network.
     """
-    config = read_config(path, "hpsvid's lifter", ("width", "dilations", "kept"))
+    config = read_config(path, "hpsvid's lifter", ("width", "dilations", "kept", "members"))
     config["dilations"] = tuple(config["dilations"])
-    model = Lifter(LifterConfig(**{f.name: config[f.name] for f in fields(LifterConfig)}))
+    own = LifterConfig(**{f.name: config[f.name] for f in fields(LifterConfig)})
+    model = Lifters([Lifter(own) for _ in range(config["members"])])
     load_weights(model, path)
     return model.eval().requires_grad_(False)
 
 
 @torch.inference_mode()
-def run(model: Lifter, view: View, chunk: int = CHUNK) -> Lifted:
+def run(model: Lifter | Lifters, view: View, chunk: int = CHUNK) -> Lifted:
     """The network's answer for one sequence (T, ...)."""
     total, reach = len(view.seen), model.config.reach
     parts = []

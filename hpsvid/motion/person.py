@@ -12,6 +12,7 @@ from hpsvid.body.model import Body
 from hpsvid.common.geometry import project
 from hpsvid.common.series import fill_gaps, fill_rotations
 from hpsvid.motion.feet import hold_feet
+from hpsvid.motion.hinges import bend_hinges
 from hpsvid.motion.placing import (
     LANDMARK_WEIGHT,
     landmark_evidence,
@@ -83,6 +84,7 @@ def make_person(
     body, which the overlay shows, on the landmarks as they were seen.
     """
     obs, pts_s = evidence.obs, evidence.pts_s
+    rotmats = bend_hinges(rotmats, betas, obs, body)
     transl, _ = place(body, rotmats, betas, obs, camera)
     rotmats, transl = refine(body, rotmats, betas, transl, obs, camera)
     rotmats = fill_rotations(rotmats, obs.valid, pts_s)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from hpsvid.backbone.learned import RATE_HZ
-from hpsvid.backbone.lifter_network import Lifted, Lifter, LifterConfig, run, save_lifter
+from hpsvid.backbone.lifter_network import Lifted, Lifter, LifterConfig, Lifters, run, save_lifter
 from hpsvid.body.model import Body, load_body
-from hpsvid.body.skeleton import LIMB_JOINTS, SMPL
+from hpsvid.body.skeleton import LIMB_JOINTS, SMPL, bends
 from hpsvid.common.checkpoints import load_state
 from hpsvid.common.geometry import unit
 from hpsvid.common.records import join, take, to_device
@@ -32,7 +32,16 @@ SIMULATED = 0.5  # of a batch, where there is motion to simulate landmarks for
 POOL = (300, 3000)  # simulated sequences at first and at most; one is added with every batch
 MAPLESS = 0.1  # of the rendered sequences are read without the inner maps
 WIDTHS: dict[SizeName, int] = {"small": 256, "full": 512}
-WEIGHTS = {"nll": 1.0, "joints": 20.0, "bones": 20.0, "pace": 15.0, "twist": 1.0, "betas": 0.05}
+WEIGHTS = {
+    "nll": 1.0,
+    "joints": 20.0,
+    "bones": 20.0,
+    "pace": 15.0,
+    "twist": 1.0,
+    "betas": 0.05,
+    "bend": 0.5,
+}
+STRAIGHT = np.radians(15)  # a knee or elbow bent less than this
 LIMB_WEIGHT = 1.5  # of the limbs' joints in "joints", against 1 of the others
 
 
@@ -47,6 +56,7 @@ def lifter_loss(model: Lifter, pairs: Pairs) -> dict[str, Tensor]:
     miss = lifted.joints - pairs.joints
     distance = miss.norm(dim=-1)
     scale = lifted.sigma / 2
+    bend_scale = lifted.bend_sigma / 2**0.5
     bones = miss[..., 1:, :] - miss[..., SMPL.parents[1:], :]
     weight = torch.ones(distance.shape[-1], device=distance.device)
     weight[LIMB_JOINTS] = LIMB_WEIGHT
@@ -57,6 +67,7 @@ def lifter_loss(model: Lifter, pairs: Pairs) -> dict[str, Tensor]:
         "pace": (miss[:, 1:] - miss[:, :-1]).norm(dim=-1),
         "twist": (lifted.twist - pairs.twist).norm(dim=-1),
         "betas": (lifted.betas - pairs.betas[:, None]).abs(),
+        "bend": (lifted.bend - bends(pairs.joints)).abs() / bend_scale + bend_scale.log(),
     }
     return {name: WEIGHTS[name] * value.mean() for name, value in terms.items()}
 
@@ -82,6 +93,8 @@ def scores(lifted: Lifted, pairs: Pairs) -> dict[str, float]:
     relative = (lifted.joints - pairs.joints)[seen] / lifted.sigma[seen][..., None]
     second = torch.diff(lifted.joints - pairs.joints, n=2, dim=1) * RATE_HZ**2
     thrice = seen[:, 2:] & seen[:, 1:-1] & seen[:, :-2]
+    true = bends(pairs.joints)[seen]
+    off = lifted.bend[seen] - true
     limbs = joints[:, LIMB_JOINTS], truth[:, LIMB_JOINTS]
     errors = {
         "pa12_mm": pa_mpjpe(*limbs),
@@ -91,6 +104,8 @@ def scores(lifted: Lifted, pairs: Pairs) -> dict[str, float]:
         "accel_m_s2": second[thrice].norm(dim=-1).mean(),
         "twist_deg": cosine.acos().rad2deg().mean(),
         "betas_off": (lifted.betas - pairs.betas[:, None]).abs().mean(),
+        "bend_deg": off.square().mean().sqrt().rad2deg(),
+        "straight_deg": off[true < STRAIGHT].mean().rad2deg(),
         "sigma_ratio": relative.square().median().sqrt(),
     }
     return {name: float(value) for name, value in errors.items()}
@@ -139,7 +154,7 @@ def train_lifter(
     mocap: Path | None = None,
     size: SizeName = "small",
     seed: int = 0,
-    steps: int = 5_000,
+    steps: int = 2_400,
     minutes: float | None = None,
 ) -> dict[str, float]:
     """Train on the `train` shards of tools.people.pairs, stop by the `val` shards.
@@ -191,12 +206,12 @@ def train_lifter(
             minutes=minutes,
             rate=1e-3,
             warm_up=100,
-            weight_decay=0.03,
+            weight_decay=0.1,
             clip=5.0,
             every=100,
-            patience=50,
+            patience=10,
         ),
     )
     if rank == 0:
-        save_lifter(model, files.out)
+        save_lifter(Lifters([model]), files.out)
     return validate_lifter(model, held_back)

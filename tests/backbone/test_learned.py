@@ -15,6 +15,7 @@ from hpsvid.backbone.learned import RATE_HZ, default_lifter, lift
 from hpsvid.backbone.lifter_network import (
     Lifter,
     LifterConfig,
+    Lifters,
     View,
     load_lifter,
     mirror_view,
@@ -30,18 +31,21 @@ from hpsvid.types import Array, Camera, Observations
 from hpsvid.video.probe import probe
 from hpsvid.video.reader import read_frames
 from tests.factories import SAMPLES, K, make_params
+from tools.people import join
 
 CAMERA = Camera(K=K, source="given")
 SAMPLE = SAMPLES / "studio_walk"
 
 
 @pytest.fixture(scope="module")
-def model() -> Lifter:
+def model() -> Lifters:
     """Random weights: promises about time and symmetry hold for any."""
     torch.manual_seed(0)
-    net = Lifter(LifterConfig(width=32, dilations=(1, 2, 4), kept=6))
-    net.joints_of_landmarks.copy_(torch.randn(29, 33) * 0.1)
-    return net.eval().requires_grad_(False)
+    nets = [Lifter(LifterConfig(width=32, dilations=(1, 2, 4), kept=3)) for _ in range(2)]
+    for net in nets:
+        net.joints_of_landmarks.copy_(torch.randn(29, 33) * 0.1)
+        net.inner_mean.copy_(torch.randn(352))
+    return Lifters(nets).eval().requires_grad_(False)
 
 
 def landmarks_of(body: Body, frames: int, seed: int = 0) -> Landmarks:
@@ -73,7 +77,7 @@ def keep(landmarks: Landmarks, rows: Array) -> Landmarks:
     )
 
 
-def test_shape_of_the_answer_and_conventions(body: Body, model: Lifter) -> None:
+def test_shape_of_the_answer_and_conventions(body: Body, model: Lifters) -> None:
     seen = landmarks_of(body, 20)
     obs = lift(seen, np.arange(20) / 30, CAMERA, body, model=model)
     assert obs.track_id == 3
@@ -82,9 +86,10 @@ def test_shape_of_the_answer_and_conventions(body: Body, model: Lifter) -> None:
     np.testing.assert_allclose(np.linalg.norm(obs.twist, axis=-1), 1, atol=1e-5)
     assert (obs.sigma > 0).all()
     np.testing.assert_array_equal(obs.landmarks2d[..., :2], seen.image)
+    assert obs.bends is not None and (obs.bends[..., 1] > 0).all()
 
 
-def test_does_not_depend_on_the_chunk_size(body: Body, model: Lifter) -> None:
+def test_does_not_depend_on_the_chunk_size(body: Body, model: Lifters) -> None:
     seen, pts_s = landmarks_of(body, 90), np.arange(90) / 30
     whole = lift(seen, pts_s, CAMERA, body, model=model)
     for chunk in (1, 7, 89):
@@ -93,7 +98,7 @@ def test_does_not_depend_on_the_chunk_size(body: Body, model: Lifter) -> None:
         np.testing.assert_allclose(pieces.sigma, whole.sigma, atol=2e-6)
 
 
-def test_far_frames_do_not_change_the_answer(body: Body, model: Lifter) -> None:
+def test_far_frames_do_not_change_the_answer(body: Body, model: Lifters) -> None:
     seen, pts_s = landmarks_of(body, 60), np.arange(60) / RATE_HZ
     other = seen.world.copy()
     other[: 30 - model.config.reach] += 0.5
@@ -103,14 +108,14 @@ def test_far_frames_do_not_change_the_answer(body: Body, model: Lifter) -> None:
     assert np.abs(changed.joints[:10] - same.joints[:10]).max() > 0.01
 
 
-def test_the_same_answer_twice(body: Body, model: Lifter) -> None:
+def test_the_same_answer_twice(body: Body, model: Lifters) -> None:
     seen, pts_s = landmarks_of(body, 12), np.arange(12) / 25
     first, second = (lift(seen, pts_s, CAMERA, body, model=model) for _ in range(2))
     np.testing.assert_array_equal(first.joints, second.joints)
     np.testing.assert_array_equal(first.betas, second.betas)
 
 
-def test_tracks_of_one_frame_and_of_repeated_times(body: Body, model: Lifter) -> None:
+def test_tracks_of_one_frame_and_of_repeated_times(body: Body, model: Lifters) -> None:
     for frames, pts_s in ((1, np.array([7.3])), (3, np.zeros(3)), (2, np.array([0.0, 90.0]))):
         obs = lift(landmarks_of(body, frames), pts_s, CAMERA, body, model=model)
         assert len(obs) == frames
@@ -118,7 +123,7 @@ def test_tracks_of_one_frame_and_of_repeated_times(body: Body, model: Lifter) ->
             assert np.isfinite(getattr(obs, name)).all(), name
 
 
-def test_a_leaning_crop_and_picture_lean_the_answer(body: Body, model: Lifter) -> None:
+def test_a_leaning_crop_and_picture_lean_the_answer(body: Body, model: Lifters) -> None:
     """What the network reads is the same, however camera and crop are rolled together."""
     seen = replace(landmarks_of(body, 15), lean=np.zeros(15, np.float32))
     centred = Camera(K=np.diag([900.0, 900.0, 1.0]), source="given")
@@ -136,13 +141,13 @@ def test_a_leaning_crop_and_picture_lean_the_answer(body: Body, model: Lifter) -
     assert np.median(gap) < 0.1 * size
 
 
-def test_landmarks_without_inner_maps_are_refused(body: Body, model: Lifter) -> None:
+def test_landmarks_without_inner_maps_are_refused(body: Body, model: Lifters) -> None:
     bare = replace(landmarks_of(body, 4), lean=None, inner=None)
     with pytest.raises(ValueError, match="inner maps"):
         lift(bare, np.arange(4) / 30, CAMERA, body, model=model)
 
 
-def test_unseen_frames_are_filled_in_and_not_valid(body: Body, model: Lifter) -> None:
+def test_unseen_frames_are_filled_in_and_not_valid(body: Body, model: Lifters) -> None:
     seen, pts_s = landmarks_of(body, 40), np.arange(40) / 30
     score = seen.score.copy()
     score[15:20] = 0
@@ -156,7 +161,7 @@ def test_unseen_frames_are_filled_in_and_not_valid(body: Body, model: Lifter) ->
     assert (obs.landmarks2d[15:20, :, 2] == 0).all()
 
 
-def test_a_track_that_was_never_seen(body: Body, model: Lifter) -> None:
+def test_a_track_that_was_never_seen(body: Body, model: Lifters) -> None:
     seen = landmarks_of(body, 4)
     blank = replace(seen, score=np.zeros(4, np.float32))
     obs = lift(blank, np.arange(4) / 30, CAMERA, body, model=model)
@@ -164,7 +169,7 @@ def test_a_track_that_was_never_seen(body: Body, model: Lifter) -> None:
     assert np.isfinite(obs.joints).all()
 
 
-def test_weights_come_back_and_damage_is_told(model: Lifter, tmp_path: Path) -> None:
+def test_weights_come_back_and_damage_is_told(model: Lifters, tmp_path: Path) -> None:
     path = tmp_path / "lifter.safetensors"
     save_lifter(model, path)
     again = load_lifter(path)
@@ -176,6 +181,53 @@ def test_weights_come_back_and_damage_is_told(model: Lifter, tmp_path: Path) -> 
         load_lifter(path)
     with pytest.raises(WeightsError, match="not a checkpoint of hpsvid's lifter"):
         load_lifter(tmp_path / "none.safetensors")
+
+
+def test_members_read_their_own_samples_and_are_averaged(model: Lifters) -> None:
+    torch.manual_seed(2)
+    samples = np.random.default_rng(0).normal(size=(8, len(READ), 352)).astype(np.float32)
+    view = View(
+        points=torch.randn(1, 8, 33, 3),
+        slopes=torch.randn(1, 8, 33, 2) * 0.1,
+        visibility=torch.rand(1, 8, 33),
+        presence=torch.rand(1, 8, 33),
+        lean=torch.rand(1, 8),
+        inner=torch.from_numpy(model.reader()(samples))[None],
+        seen=torch.ones(1, 8),
+    )
+    joined = model(view)
+    alone = []
+    for member in model.lifters:
+        unread = member.inner_mean.expand(samples.shape).numpy()  # no news of the inner maps
+        for read in (samples, unread):
+            alone.append(member(replace(view, inner=torch.from_numpy(member.reader()(read))[None])))
+    assert (alone[0].joints - alone[1].joints).abs().max() > 1e-3
+    assert (alone[0].joints - alone[2].joints).abs().max() > 0.01
+    joints = torch.stack([answer.joints for answer in alone])
+    torch.testing.assert_close(joined.joints, joints.mean(0))
+    torch.testing.assert_close(joined.bend, torch.stack([a.bend for a in alone]).mean(0))
+    # where answers differ, sigma is larger than they say on the average
+    usual = torch.stack([answer.sigma for answer in alone]).square().mean(0).sqrt()
+    assert (joined.sigma[..., 1:] > usual[..., 1:]).all()
+
+
+def test_joined_files_hold_all_members(
+    model: Lifters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    one, two, out = (tmp_path / f"{name}.safetensors" for name in ("one", "two", "out"))
+    save_lifter(model, one)
+    save_lifter(Lifters([model.lifters[1]]), two)
+    monkeypatch.setattr("sys.argv", ["join", str(out), str(one), str(two)])
+    join.main()
+    joined = load_lifter(out)
+    assert len(joined.lifters) == 3 and "3 members" in capsys.readouterr().out
+    for member, same in zip(joined.lifters, [*model.lifters, model.lifters[1]], strict=True):
+        for name, value in same.state_dict().items():
+            np.testing.assert_array_equal(member.state_dict()[name].numpy(), value.half().float())
+    other = Lifters([Lifter(LifterConfig(width=16, dilations=(1,), kept=3))])
+    save_lifter(other, two)
+    with pytest.raises(SystemExit, match="different sizes"):
+        join.main()
 
 
 def test_mirroring_a_view_twice_gives_it_back() -> None:

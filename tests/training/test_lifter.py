@@ -1,6 +1,6 @@
 """Training the lifter: pairs are the truth in the crop's view, augmented ones stay true."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -218,8 +218,9 @@ def test_frames_that_show_nobody_or_somebody_else_are_filled_and_not_seen(arrays
     torch.testing.assert_close(pairs.view.seen, mirrored.view.seen)
 
 
-def test_augmented_pairs_differ_in_what_is_read_not_in_the_truth(shard):
+def test_augmented_pairs_differ_in_what_is_read_not_in_the_truth(shard, monkeypatch):
     many = join(*[shard[0]] * 20)
+    monkeypatch.setattr("hpsvid.training.augment._replayed", lambda pairs, rng: pairs)
     varied = augment(many, torch.Generator().manual_seed(0))
     assert torch.isfinite(varied.view.points).all()
     assert varied.joints is many.joints
@@ -232,6 +233,23 @@ def test_augmented_pairs_differ_in_what_is_read_not_in_the_truth(shard):
     assert 0.03 < unseen < 0.2
     again = augment(many, torch.Generator().manual_seed(0))
     torch.testing.assert_close(again.view.points, varied.view.points, rtol=0, atol=0)
+
+
+def test_sequences_are_replayed_at_other_paces_and_backwards_truth_and_evidence_alike(shard):
+    many = join(*[shard[0]] * 20)
+    frames = torch.arange(many.joints.shape[1], dtype=torch.float32)
+    clock = frames[None, :, None, None]
+    view = replace(many.view, visibility=torch.zeros_like(many.view.visibility) + clock[..., 0])
+    many = replace(many, view=view, joints=torch.zeros_like(many.joints) + clock)
+    played = augment(many, torch.Generator().manual_seed(0))
+    now = played.joints[..., 0, 0]
+    torch.testing.assert_close(played.joints, now[..., None, None].expand_as(played.joints))
+    torch.testing.assert_close(played.view.visibility, now[..., None].expand_as(view.visibility))
+    assert now.min() >= 0 and now.max() <= frames[-1]
+    pace = now.diff(dim=1).abs()
+    assert pace.max() < 1.36 and 0.8 < pace.median() < 1.25
+    onward = (now[:, 2] > now[:, 0]).float().mean()
+    assert 0.3 < onward < 0.7
 
 
 def test_the_linear_start_is_near_the_joints(shard):
@@ -286,7 +304,7 @@ def test_trains_saves_and_goes_on(arrays, tmp_path, monkeypatch):
     scores = train_lifter(files, mocap=tmp_path, steps=2)
     loaded = load_lifter(out)
     assert loaded.config.width == 16
-    assert (loaded.inner_spread != 1).any()  # of the samples that it was trained on
+    assert (loaded.members[0].inner_spread != 1).any()  # of the samples that it was trained on
     assert 0 < scores["pa12_mm"] < 300
     first = out.read_bytes()
     again = train_lifter(files, mocap=tmp_path, steps=2)  # nothing left to do

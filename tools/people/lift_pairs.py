@@ -17,7 +17,7 @@ import torch
 from hpsvid.backbone.geometric import lift_geometrically
 from hpsvid.backbone.landmarks import Landmarks
 from hpsvid.backbone.learned import lift
-from hpsvid.backbone.lifter_network import Lifter, load_lifter
+from hpsvid.backbone.lifter_network import Lifters, load_lifter
 from hpsvid.body.model import Body, load_body
 from hpsvid.common.files import read_npz
 from hpsvid.common.geometry import axis_angle_to_matrix
@@ -33,7 +33,7 @@ from tools.people.pairs import FILM_FPS
 MIN_SEEN = 0.5  # of a sequence's frames
 
 
-def landmarks_of(shard: dict[str, Array], row: int, lifter: Lifter | None) -> Landmarks:
+def landmarks_of(shard: dict[str, Array], row: int, lifter: Lifters | None) -> Landmarks:
     """What the landmark network saw of one sequence; whoever else it saw counts as not seen."""
     own = shard["shows"][row] == shard["person"][row]
     names = ("image", "world", "visibility", "presence")
@@ -47,7 +47,9 @@ def landmarks_of(shard: dict[str, Array], row: int, lifter: Lifter | None) -> La
     )
 
 
-def lifted_shard(path: Path, body: Body, lifter: Lifter | None) -> list[tuple[Observations, Array]]:
+def lifted_shard(
+    path: Path, body: Body, lifter: Lifters | None
+) -> list[tuple[Observations, Array]]:
     """Observations of a shard's sequences and their true rotations (T, 24, 3, 3)."""
     shard = read_npz(path, "a shard of tools.people.pairs", KEYS)
     found = []
