@@ -17,7 +17,8 @@ from hpsvid.backbone.inner_maps import (
     JoinedReader,
     LinearReader,
 )
-from hpsvid.body.skeleton import BLAZEPOSE, HINGES, LANDMARK, mirror_points
+from hpsvid.body.hinges import HINGES
+from hpsvid.body.skeleton import BLAZEPOSE, LANDMARK, mirror_points
 from hpsvid.common.checkpoints import load_weights, read_config, save_weights
 from hpsvid.common.geometry import axis_angle_to_matrix, rotation_to_ray
 from hpsvid.common.records import join, take
@@ -74,7 +75,7 @@ class Lifted:
     sigma: Tensor  # (..., T, 29) m, standard deviation per axis
     twist: Tensor  # (..., T, 23, 2) (cos, sin), length not 1
     betas: Tensor  # (..., T, 10)
-    bend: Tensor  # (..., T, 4) rad, of knees and elbows, in the order of skeleton.HINGES
+    bend: Tensor  # (..., T, 4) rad, of knees and elbows, in the order of hinges.HINGES
     bend_sigma: Tensor  # (..., T, 4) rad, standard deviation
 
 

@@ -108,24 +108,6 @@ LIMB_NAMES = tuple(
 )
 LIMB_JOINTS = [JOINT[name] for name in LIMB_NAMES]
 LIMB_LANDMARKS = [LANDMARK[name] for name in LIMB_NAMES]
-# knees and elbows: the joint above, the hinge itself, the joint below
-HINGES = tuple(
-    tuple(JOINT[f"{side}_{part}"] for part in chain)
-    for chain in (("hip", "knee", "ankle"), ("shoulder", "elbow", "wrist"))
-    for side in ("left", "right")
-)
-HINGES_MIRROR = [1, 0, 3, 2]
-
-
-def bends(joints: Tensor) -> Tensor:
-    """How far knees and elbows (..., 4) are bent, rad, of joints (..., 24 or 29, 3); 0: straight.
-
-    In the order of HINGES.
-    """
-    above, middle, below = (joints[..., list(at), :] for at in zip(*HINGES, strict=True))
-    upper, lower = middle - above, below - middle
-    crossed = torch.linalg.cross(upper, lower).norm(dim=-1)
-    return torch.atan2(crossed, (upper * lower).sum(-1))
 
 
 def mirror_points(points: Tensor, named: Points) -> Tensor:

@@ -7,8 +7,9 @@ where the person is straight. How far it is bent is therefore read on its own.
 import numpy as np
 import torch
 
+from hpsvid.body.hinges import HINGES, bends
 from hpsvid.body.model import Body
-from hpsvid.body.skeleton import HINGES, SMPL, bends, forward_kinematics
+from hpsvid.body.skeleton import SMPL, forward_kinematics
 from hpsvid.common.geometry import axis_angle_to_matrix, unit
 from hpsvid.types import Array, Observations
 

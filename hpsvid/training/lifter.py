@@ -11,8 +11,9 @@ from torch import Tensor
 
 from hpsvid.backbone.learned import RATE_HZ
 from hpsvid.backbone.lifter_network import Lifted, Lifter, LifterConfig, Lifters, run, save_lifter
+from hpsvid.body.hinges import bends
 from hpsvid.body.model import Body, load_body
-from hpsvid.body.skeleton import LIMB_JOINTS, SMPL, bends
+from hpsvid.body.skeleton import LIMB_JOINTS, SMPL
 from hpsvid.common.checkpoints import load_state
 from hpsvid.common.geometry import unit
 from hpsvid.common.records import join, take, to_device

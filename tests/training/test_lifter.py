@@ -304,7 +304,7 @@ def test_trains_saves_and_goes_on(arrays, tmp_path, monkeypatch):
     scores = train_lifter(files, mocap=tmp_path, steps=2)
     loaded = load_lifter(out)
     assert loaded.config.width == 16
-    assert (loaded.members[0].inner_spread != 1).any()  # of the samples that it was trained on
+    assert (loaded.lifters[0].inner_spread != 1).any()  # of the samples that it was trained on
     assert 0 < scores["pa12_mm"] < 300
     first = out.read_bytes()
     again = train_lifter(files, mocap=tmp_path, steps=2)  # nothing left to do
