@@ -110,6 +110,7 @@ def _sheet(motion: Motion, view: View, count: int, clock: StageClock) -> Array:
     wanted = np.unique(np.linspace(min(ends), max(ends), count).round().astype(int))
     columns = int(np.ceil(np.sqrt(len(wanted) * view.height / view.width * 16 / 9)))
     columns = min(max(columns, 1), len(wanted))
+    columns = -(-len(wanted) // -(-len(wanted) // columns))  # as few empty places as can be
     wide = (_SHEET_PX - _GAP * (columns + 1)) // columns
     size = (wide, max(1, round(wide * view.height / view.width)))
     small = [
