@@ -115,8 +115,13 @@ class Body:
 
     @torch.inference_mode()
     def landmarks_of(self, params: BodyParams) -> Array:
-        """The 33 BlazePose landmarks (T, 33, 3) float32 m of one person's motion."""
-        return self.landmarks(*_tensors(params)).numpy()
+        """The 33 BlazePose landmarks (T, 33, 3) float32 m of one person's motion.
+
+        A chunk of frames at a time: the vertices that carry them take 50 kB a frame on the way.
+        """
+        tensors = _tensors(params)
+        chunks = zip(*(tensor.split(_CHUNK) for tensor in tensors), strict=True)
+        return torch.cat([self.landmarks(*chunk) for chunk in chunks]).numpy()
 
     @torch.inference_mode()
     def vertices_of(self, params: BodyParams, rows: Array | slice = slice(None)) -> Array:
@@ -124,6 +129,9 @@ class Body:
         rotmats, transl = params.rotmats[rows], params.transl[rows]
         betas = torch.from_numpy(params.betas)  # not a row each: the body is shaped once
         return self.vertices(torch.from_numpy(rotmats), betas, torch.from_numpy(transl)).numpy()
+
+
+_CHUNK = 512  # frames whose landmarks are placed at once
 
 
 def _tensors(params: BodyParams) -> tuple[Tensor, Tensor, Tensor]:

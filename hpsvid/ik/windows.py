@@ -65,7 +65,8 @@ def blend(parts: Sequence[tuple[int, BodyParams]], total: int) -> BodyParams:
         weight[place] += bump
     if not weight.all():
         raise ValueError(f"blend: frame {int(np.argmin(weight))} is in none of the windows")
-    mean = nearest_rotation(torch.from_numpy(rotmats / weight[:, None, None, None]))
+    sums = torch.from_numpy(rotmats / weight[:, None, None, None])
+    mean = torch.cat([nearest_rotation(chunk) for chunk in sums.split(1024)])  # 10 kB a frame
     betas = np.stack([part.betas for _, part in parts]).mean(0, dtype=np.float64)
     return BodyParams(
         rotmats=mean.numpy().astype(np.float32),
