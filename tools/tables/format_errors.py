@@ -1,10 +1,12 @@
 """How exactly other programs read hpsvid's files back: the table of docs/formats.md.
 
     python -m tools.tables.format_errors RESULT.npz [RESULT.npz ...] [--bpy PYTHON]
+        [--opensim PYTHON]
 
 Each result is written in every format, read by a program or package of somebody else, and the
 joints compared with the result's own: the largest distance over all people, frames and joints.
-Needs the dev extras; Blender's rows need a Python that has bpy.
+Needs the dev extras; Blender's rows need a Python that has bpy, OpenSim's one that has opensim. Of
+a .mot it is the pelvis's place that is compared: the rest are angles.
 """
 
 import argparse
@@ -61,6 +63,31 @@ print("seen " + json.dumps(seen))
 """
 
 
+_OPENSIM = """
+import json, sys, opensim
+path = sys.argv[1]
+if path.endswith(".trc"):
+    table = opensim.TimeSeriesTableVec3(path)
+    labels = list(table.getColumnLabels())
+    rows = [[[row[i][k] for k in range(3)] for i in range(len(labels))]
+            for row in map(table.getRowAtIndex, range(table.getNumRows()))]
+else:
+    table = opensim.TimeSeriesTable(path)
+    columns = [table.getDependentColumn("pelvis_t" + axis) for axis in "xyz"]
+    rows = [[[column[n] for column in columns]] for n in range(table.getNumRows())]
+print("seen " + json.dumps(rows))
+"""
+
+
+def by_opensim(python: str, path: Path, fps: float, rows: int) -> Array:
+    """Joints (T, 24, 3) m of a .trc, or the pelvis (T, 1, 3) m of a .mot, as OpenSim reads them."""
+    ran = subprocess.run(
+        [python, "-c", _OPENSIM, str(path)], capture_output=True, check=True, text=True
+    )
+    places = np.array(json.loads(ran.stdout.split("seen ")[1].splitlines()[0]))
+    return places[:, -_JOINTS:]
+
+
 def by_blender(python: str, path: Path, fps: float, rows: int) -> Array:
     """World joints (T, 24, 3) m, y up, as Blender places the heads of the bones."""
     ran = subprocess.run(
@@ -104,6 +131,18 @@ def by_bvhio(path: Path, fps: float, rows: int) -> Array:
     return np.stack([places[name] for name in bone_names("smpl")[:_JOINTS]], 1) / 100
 
 
+def by_pybvh(path: Path, fps: float, rows: int) -> Array:
+    """World joints (T, 24, 3) m of a .bvh."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pybvh
+
+        skeleton = pybvh.read_bvh_file(path)
+    names = [node.name for node in skeleton.nodes]
+    kept = [names.index(name) for name in bone_names("smpl")[:_JOINTS]]
+    return np.asarray(skeleton.node_positions())[:, kept] / 100
+
+
 def by_pandas(path: Path, fps: float, rows: int) -> Array:
     """Joints (T, 24, 3) m of a .csv or .trc."""
     import pandas
@@ -137,6 +176,7 @@ def by_c3d(path: Path, fps: float, rows: int) -> Array:
 
 READERS: dict[tuple[FormatName, str], Callable[[Path, float, int], Array]] = {
     ("bvh", "bvhio"): by_bvhio,
+    ("bvh", "pybvh"): by_pybvh,
     ("usd", "usd-core"): by_usd,
     ("usdz", "usd-core"): by_usd,
     ("csv", "pandas"): by_pandas,
@@ -161,7 +201,7 @@ def largest_error(
                 alone, body, Path(folder), "a", options or ExportOptions()
             )
             found = read(path, float(motion.clip.fps), len(person.track))
-        expected = person.joints[:, :_JOINTS] @ _CAMERA_TO_Y_UP
+        expected = person.joints[:, : found.shape[1]] @ _CAMERA_TO_Y_UP
         worst = max(worst, float(np.linalg.norm(found - expected, axis=-1).max()))
     return worst
 
@@ -171,12 +211,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", nargs="+", type=Path)
     parser.add_argument("--bpy", help="a Python that has bpy")
+    parser.add_argument("--opensim", help="a Python that has opensim")
     given = parser.parse_args()
     readers = dict(READERS)
     options = ExportOptions(blender=Path(given.bpy) if given.bpy else None)
     if given.bpy:
         for name in ("glb", "bvh", "fbx", "usd"):
             readers[name, "bpy"] = lambda path, fps, rows: by_blender(given.bpy, path, fps, rows)
+    if given.opensim:
+        for name in ("trc", "mot"):
+            readers[name, "OpenSim"] = lambda path, fps, rows: by_opensim(
+                given.opensim, path, fps, rows
+            )
     motions = [read_motion(path) for path in given.results]
     rows = [
         [name, reader, *(1000 * largest_error(m, name, read, options) for m in motions)]
