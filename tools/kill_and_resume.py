@@ -162,8 +162,11 @@ def stored(out: Path) -> str:
 
 def trial(
     way: str, clip: Path, wanted: dict[str, str], moments_s: Sequence[float], options: Sequence[str]
-) -> tuple[int, str, float, bool]:
-    """Kill at the moments, one a run, then finish: kills, what was stored, s of the end, same."""
+) -> tuple[int, str, float, list[str]]:
+    """Kill at the moments, one a run, then finish.
+
+    Returns the kills, what was stored, s of the last run, and the files that are not the same.
+    """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
         command = command_of(way, clip, out, options)
@@ -173,7 +176,10 @@ def trial(
             kills = sum(kill_after(command, moment) for moment in moments_s)
             kept = stored(out)
             seconds = finish(command)
-        return kills, kept, seconds, contents(out) == wanted
+        found = contents(out)
+        names = sorted(wanted.keys() | found.keys())
+        other = [name for name in names if wanted.get(name) != found.get(name)]
+        return kills, kept, seconds, other
 
 
 def examine(
@@ -187,11 +193,13 @@ def examine(
         wanted = contents(out)
     for number in range(moments):
         shares = [rng.random() for _ in range(1 + number % 2)]
-        kills, kept, seconds, same = trial(
+        kills, kept, seconds, other = trial(
             way, clip, wanted, [share * undisturbed_s for share in shares], options
         )
         killed_at = " and ".join(f"{share:.0%}" for share in shares)
-        rows.append((way, killed_at, kills, kept, seconds / undisturbed_s, "yes" if same else "NO"))
+        rows.append(
+            (way, killed_at, kills, kept, seconds / undisturbed_s, " ".join(other) or "yes")
+        )
         print(rows[-1], file=sys.stderr, flush=True)
     columns = [
         Column("way", align="left"), Column("killed at"), Column("kills"),
