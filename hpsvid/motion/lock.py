@@ -12,7 +12,7 @@ import torch
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT, SMPL, forward_kinematics
 from hpsvid.body.world import in_world
-from hpsvid.common.geometry import project, swing_between
+from hpsvid.common.geometry import axis_angle_to_matrix, project, swing_between
 from hpsvid.common.series import runs, spaced_times
 from hpsvid.options import Options
 from hpsvid.types import Array, BodyParams, Camera, Person, World
@@ -129,7 +129,7 @@ def _leg(joints: Array, turned: Array, move: Array, which: tuple[int, int]) -> t
     normal = np.cross(thigh, shank)
     size = np.linalg.norm(normal, axis=-1, keepdims=True)
     axis = np.where(size > 1e-6, normal / np.maximum(size, 1e-9), turned[:, which[1], :, 0])
-    bent = _about(axis, bend)
+    bent = axis_angle_to_matrix(torch.from_numpy(axis * bend[:, None])).numpy()
     reached = thigh + (bent @ shank[..., None])[..., 0]
     goal = ankle + move - hip
     swing = swing_between(torch.from_numpy(reached), torch.from_numpy(goal)).numpy()
@@ -140,12 +140,3 @@ def _bend(a: Array, b: Array, distance: Array) -> Array:
     """Angle (T,) rad by which a chain of two bones of these lengths is bent to span `distance`."""
     cosine = (distance**2 - a**2 - b**2) / (2 * a * b)
     return np.arccos(cosine.clip(-1, 1))
-
-
-def _about(axis: Array, angle: Array) -> Array:
-    """Rotations (T, 3, 3) about unit axes (T, 3)."""
-    x, y, z = axis.T
-    zero = np.zeros_like(x)
-    cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(-1, 3, 3)
-    sin, cos = np.sin(angle)[:, None, None], np.cos(angle)[:, None, None]
-    return np.eye(3) + sin * cross + (1 - cos) * cross @ cross

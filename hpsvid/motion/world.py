@@ -34,14 +34,6 @@ class Feet:
     times: Array  # (T,) s
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Stance:
-    """A foot point that stands: where, and how far off its height may be."""
-
-    place: Array  # (3,) m
-    ray: Array  # (3,) unit, from the camera
-
-
 def find_world(
     people: Sequence[Person], body: Body, pts_s: Array, turn: CameraTurn, options: Options
 ) -> World:
@@ -176,21 +168,16 @@ def _plane(seen: Sequence[Feet], offsets: Array, up: Array) -> tuple[Array, Arra
     for feet in seen:
         stances = _stances(feet, R, offsets)
         if stances:
-            _add_slope(matrix, pull, stances, up, STANCE_DEPTH)
-            places = np.mean([stance.place for stance in stances], 0)
-            middles.append(Stance(place=places, ray=places / np.linalg.norm(places)))
+            _add_slope(matrix, pull, np.stack(stances), up, STANCE_DEPTH)
+            middles.append(np.mean(stances, 0))
     if len(middles) > 1:
-        _add_slope(matrix, pull, middles, up, PERSON_DEPTH)
+        _add_slope(matrix, pull, np.stack(middles), up, PERSON_DEPTH)
     return matrix, pull
 
 
-def _add_slope(
-    matrix: Array, pull: Array, stances: Sequence[Stance], up: Array, depth_share: float
-) -> None:
-    """Add the squares of the stances' heights about their mean; depth_share: how distance errs."""
-    places = np.stack([stance.place for stance in stances])
-    rays = np.stack([stance.ray for stance in stances])
-    sigma = HEIGHT_M + depth_share * np.linalg.norm(places, axis=1) * np.abs(rays @ up)
+def _add_slope(matrix: Array, pull: Array, places: Array, up: Array, depth_share: float) -> None:
+    """Add the squares of the places' heights (N, 3) about their mean; depth_share: of distance."""
+    sigma = HEIGHT_M + depth_share * np.abs(places @ up)
     weight = 1 / sigma**2
     place = places - np.average(places, 0, weight)
     height, along = place @ up, place @ tangents(up).T
@@ -199,8 +186,8 @@ def _add_slope(
     pull -= along.T @ (weight * height)
 
 
-def _stances(feet: Feet, R: Array, offsets: Array) -> list[Stance]:
-    """Where a person's foot points stand, in the first camera's axes; R: to the world's."""
+def _stances(feet: Feet, R: Array, offsets: Array) -> list[Array]:
+    """Where foot points stand, (3,) m each, in the first camera's axes; R: to the world's."""
     points = feet.points @ R.T
     points[..., 1] -= offsets
     touch = contacts(points, float(np.quantile(points[..., 1].min(1), LOWEST_SHARE)), feet.times)
@@ -209,8 +196,7 @@ def _stances(feet: Feet, R: Array, offsets: Array) -> list[Stance]:
     for i in range(touch.shape[1]):
         for stance in runs(touch[:, i] > 0.5):
             if np.ptp(times[stance]) >= STANCE_S:
-                place = points[stance, i].mean(0) @ R
-                found.append(Stance(place=place, ray=place / np.linalg.norm(place)))
+                found.append(points[stance, i].mean(0) @ R)
     return found
 
 

@@ -107,3 +107,15 @@ def test_pictures_without_anything_to_follow_say_nothing() -> None:
     found = turn_of([(np.full((*SIZE[::-1], 3), 90, np.uint8), NOBODY)] * 5)
     assert found.stands
     assert found.seen == 0
+
+
+def test_a_standing_camera_stands_though_somebody_covers_the_background_for_a_moment() -> None:
+    rng = np.random.default_rng(0)
+    background = rng.integers(0, 255, (45, 60, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    watch = BackgroundWatch(480, 360)
+    for frame in range(40):
+        shift = 12 * (frame - 20) if frame in (20, 21, 22) else 0
+        watch.update(np.roll(background, shift, 1), np.zeros((0, 4)), cut=frame == 0)
+    turn = camera_turn(watch.steps(), 400.0, focal_known=True)
+    assert turn.stands and not turn.parallax
+    assert (turn.turns == np.eye(3)).all()

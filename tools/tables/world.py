@@ -13,7 +13,8 @@ camera. Columns:
 * W-MPJPE, WA-MPJPE, RTE, root velocity, skate on true contacts beside the truth's own, contact F1:
   as `hpsvid eval` has them (`hpsvid.evaluation.world`).
 
-"level and still" are the same bodies where the camera is taken as level and as not moving.
+The camera's focal length is given: views of 18 to 100 degrees across are no guess. "level and
+still" are the same bodies where the camera is taken as level and as not moving.
 """
 
 import argparse
@@ -28,9 +29,9 @@ from hpsvid.body.model import Body
 from hpsvid.body.smpl import load_chosen_body
 from hpsvid.common.tables import Column, Table
 from hpsvid.errors import InputError, NoPersonError
-from hpsvid.evaluation.errors import compare
-from hpsvid.evaluation.truth import read_truth
-from hpsvid.evaluation.world import WorldErrors, world_summary
+from hpsvid.evaluation.errors import match
+from hpsvid.evaluation.truth import Truth, read_truth
+from hpsvid.evaluation.world import WorldErrors, world_errors, world_summary
 from hpsvid.motion.world import find_world, with_contacts
 from hpsvid.options import Options
 from hpsvid.pipeline.make import make_motion
@@ -65,20 +66,27 @@ class Take:
 
 
 def measured(seed: int, folder: Path, body: Body) -> dict[str, Take]:
-    """One take in each of WAYS, with the options' defaults; empty where nobody was found."""
+    """One take in each of WAYS, its focal length given; empty where nobody was found."""
     (truth,) = read_truth(folder / f"{seed:03d}.npz", body)
+    known = Options(focal_px=float(truth.K[0, 0]))
     try:
-        motion = make_motion(probe(folder / f"{seed:03d}.mp4"), body, Options(), StageClock())
+        motion = make_motion(probe(folder / f"{seed:03d}.mp4"), body, known, StageClock())
     except NoPersonError:
         return {}
+    return in_ways(seed, motion, truth, body)
+
+
+def in_ways(seed: int, motion: Motion, truth: Truth, body: Body) -> dict[str, Take]:
+    """A take's motion in each of WAYS."""
     takes = {}
     for way, made in zip(WAYS, (motion, level_and_still(motion, body)), strict=True):
         assert made.world is not None
-        errors = compare(made, truth, body, clip=truth.name, method=way)
+        claims = zip(truth.people, match(made, truth, body), strict=True)
+        errors = [world_errors(truth, person, made.world, of, body) for person, of in claims]
         takes[way] = Take(
             move=MOVES[seed % len(MOVES)],
             sigma_deg=made.world.up_sigma_deg,
-            errors=[person.world for person in errors if person.world is not None],
+            errors=[person for person in errors if person is not None],
         )
     return takes
 
@@ -95,7 +103,8 @@ def level_and_still(motion: Motion, body: Body) -> Motion:
 def row(camera: str, way: str, takes: Sequence[Take]) -> list[object]:
     """A row of the table."""
     found = world_summary([person for take in takes for person in take.errors])
-    up = [np.nanmean(np.concatenate([e.up for e in take.errors])) for take in takes]
+    each = [np.concatenate([person.up for person in take.errors]) for take in takes]
+    up = [np.nanmean(of_take) for of_take in each if np.isfinite(of_take).any()]
     return [
         camera, way, len(takes), (float(np.median(up)), float(np.percentile(up, 95))),
         float(np.median([take.sigma_deg for take in takes])), found["floor_mm"],
@@ -106,7 +115,7 @@ def row(camera: str, way: str, takes: Sequence[Take]) -> list[object]:
 
 
 def table(seeds: Sequence[int], folder: Path) -> Table:
-    """Rows for each kind of camera and for all; a line on standard error for each take."""
+    """The table of these takes; a line on standard error for each."""
     body = load_chosen_body(None)
     takes = []
     for seed in seeds:
@@ -114,6 +123,11 @@ def table(seeds: Sequence[int], folder: Path) -> Table:
         found = takes[-1].get(WAYS[0])
         line = "nobody found" if found is None else world_summary(found.errors)
         print(seed, MOVES[seed % len(MOVES)], line, file=sys.stderr, flush=True)
+    return table_of(takes)
+
+
+def table_of(takes: Sequence[dict[str, Take]]) -> Table:
+    """Rows for each kind of camera and for all."""
     rows = []
     for camera in (*MOVES, "all"):
         for way in WAYS:
