@@ -12,9 +12,11 @@ from hpsvid.body.model import Body
 from hpsvid.common.series import runs, spaced_times
 from hpsvid.motion.feet import contact_points, contacts, standing_heights
 from hpsvid.motion.upright import LEVEL, balance_cue, forward_of, fused, tangents
+from hpsvid.motion.verticals import with_lines
 from hpsvid.options import Options
 from hpsvid.types import Array, Person, World
 from hpsvid.video.egomotion import CameraTurn
+from hpsvid.video.lines import SceneLines, lines_within
 
 ROUNDS = 3  # of up, contacts, ground
 LOWEST_SHARE = 0.1  # of the frames, in which the lower foot stands where no contact is seen
@@ -48,7 +50,8 @@ def find_world(
     shots = []
     for start, end in zip(starts, [*starts[1:], len(pts_s)], strict=True):
         of_shot = [person for person in people if person.track.shot_start == start]
-        shots.append(_ground(of_shot, body, pts_s, turns, options))
+        of_scene = lines_within(turn.lines, start, end)
+        shots.append(_ground(of_shot, body, pts_s, replace(turn, lines=of_scene), options))
         begin = 0 if len(shots) == 1 else start
         R[begin:end] = axes_of(shots[-1].up) @ turns[begin:end]
         t[begin:end] = shots[-1].camera
@@ -76,11 +79,12 @@ class _Ground:
 
 
 def _ground(
-    people: Sequence[Person], body: Body, pts_s: Array, turns: Array, options: Options
+    people: Sequence[Person], body: Body, pts_s: Array, turn: CameraTurn, options: Options
 ) -> _Ground:
+    turns = turn.turns
     seen = [_feet(person, body, pts_s, turns) for person in people]
     offsets = standing_heights(body)
-    up, sigma, made_from = _direction(seen, offsets, options)
+    up, sigma, made_from = _direction(seen, offsets, turn.lines, options)
     R = axes_of(up)
     floor = _floor(seen, R, offsets)
     first = min(people, key=lambda person: int(person.track.frame_index[0]))
@@ -123,12 +127,14 @@ def _feet(person: Person, body: Body, pts_s: Array, turns: Array) -> Feet:
     )
 
 
-def _direction(seen: Sequence[Feet], offsets: Array, options: Options) -> tuple[Array, float, str]:
+def _direction(
+    seen: Sequence[Feet], offsets: Array, lines: SceneLines, options: Options
+) -> tuple[Array, float, str]:
     """Up (3,) in the first camera's axes, its standard deviation in degrees, what says so."""
     if options.up == "camera":
         up, sigma, made_from = LEVEL, 0.0, "the camera taken as level"
     else:
-        up, sigma, made_from = _found(seen, offsets)
+        up, sigma, made_from = _found(seen, offsets, lines)
     if options.pitch is None and options.roll is None:
         return up, sigma, made_from
     pitch, roll = pitch_and_roll(up)
@@ -139,7 +145,7 @@ def _direction(seen: Sequence[Feet], offsets: Array, options: Options) -> tuple[
     return up_of(pitch, roll), sigma, made_from + ", and as given"
 
 
-def _found(seen: Sequence[Feet], offsets: Array) -> tuple[Array, float, str]:
+def _found(seen: Sequence[Feet], offsets: Array, lines: SceneLines) -> tuple[Array, float, str]:
     """Up (3,), its standard deviation in degrees and what says so, from all there is."""
     up = LEVEL
     made_from: dict[str, None] = {}
@@ -153,6 +159,10 @@ def _found(seen: Sequence[Feet], offsets: Array) -> tuple[Array, float, str]:
         information = information + plane
         up = up + np.linalg.solve(information, pull) @ tangents(up)
         up /= np.linalg.norm(up)
+    before = np.trace(np.linalg.inv(information))
+    up, information = with_lines(up, information, lines)
+    if np.trace(np.linalg.inv(information)) < before / 2:
+        made_from |= {"upright lines of the scene": None}
     sigma = np.rad2deg(np.sqrt(np.trace(np.linalg.inv(information))))
     return up, float(sigma), ", ".join(made_from) or "nothing: nobody stands"
 

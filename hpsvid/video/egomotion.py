@@ -17,6 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from hpsvid.common.series import interpolate_rotations, runs
 from hpsvid.types import Array, Detections, Frames, check_array
+from hpsvid.video.lines import NO_LINES, LineWatch, SceneLines, scene_lines
 
 SIDE_PX = 320  # longer side of the pictures that are compared
 FEATURES = 160
@@ -48,6 +49,8 @@ class Steps:
     scale: float  # small pictures' px per px
     width: int  # px of the clip
     height: int
+    segments: Array  # (S, 4) float64 x0 y0 x1 y1 px of the clip, straight lines of the scene
+    segment_frame: Array  # (S,) int64, frames of the clip
 
     def __post_init__(self) -> None:
         check_array(self, "key", (None,), "i")
@@ -55,6 +58,10 @@ class Steps:
         check_array(self, "homography", (n, 3, 3), "f")
         if n and (self.key.min() < -1 or self.key.max() >= n):
             raise ValueError("key: expected -1 or a frame's number")
+        check_array(self, "segments", (None, 4), "f")
+        check_array(self, "segment_frame", (len(self.segments),), "i")
+        if not ((self.segment_frame >= 0) & (self.segment_frame < n)).all():
+            raise ValueError("segment_frame: expected a frame's number")
         if not (0 < self.scale <= 1 and self.width > 0 and self.height > 0):
             raise ValueError("expected a size above 0 and a scale in (0, 1]")
 
@@ -68,6 +75,7 @@ class CameraTurn:
     parallax: bool  # it moves sideways or forward, too
     focal_px: float | None  # where the turning tells it
     seen: float  # share of frames in which the background was followed
+    lines: SceneLines = NO_LINES
 
 
 @dataclass(slots=True, eq=False)
@@ -92,6 +100,7 @@ class BackgroundWatch:
     _maps: list[Array] = field(default_factory=list)
     _lost: int = 0  # frames since the background was last followed
     _boxes: Array = field(default_factory=lambda: np.zeros((0, 4)))  # where people were last seen
+    _lines: LineWatch = field(default_factory=LineWatch)
 
     def __post_init__(self) -> None:
         self._scale = min(1.0, SIDE_PX / max(self.width, self.height))
@@ -102,8 +111,9 @@ class BackgroundWatch:
     def see(self, frames: Frames, cuts: Array, detections: Sequence[Detections]) -> None:
         """A chunk of frames; cuts: (N,) bool; detections: of some of them."""
         looks = {people.frame_index: people.boxes for people in detections}
-        for index, rgb, cut in zip(frames.index, frames.rgb, cuts, strict=True):
+        for index, rgb, pts, cut in zip(frames.index, frames.rgb, frames.pts_s, cuts, strict=True):
             self._boxes = looks.get(int(index), self._boxes)
+            self._lines.look(rgb, self._boxes, len(self._key), float(pts), cut=bool(cut))
             self.update(rgb, self._boxes, cut=bool(cut))
 
     def update(self, rgb: Array, boxes: Array, *, cut: bool) -> None:
@@ -139,6 +149,8 @@ class BackgroundWatch:
             scale=self._scale,
             width=self.width,
             height=self.height,
+            segments=np.concatenate([np.zeros((0, 4)), *self._lines.segments]),
+            segment_frame=np.concatenate([np.zeros(0), *self._lines.frames]).astype(np.int64),
         )
 
     def _note(self, key: int, homography: Array) -> None:
@@ -274,7 +286,8 @@ def camera_turn(steps: Steps, focal_px: float, *, focal_known: bool) -> CameraTu
     seen = float((steps.key >= 0).mean())
     steady = median_filter(moved, STEADY, mode="nearest")
     if not len(followed) or np.quantile(steady, 0.95) < STANDS_PX:
-        return replace(still_camera(len(steps.key)), seen=seen)
+        still = still_camera(len(steps.key))
+        return replace(still, seen=seen, lines=_lines(steps, still.turns, focal_px))
     middle = np.array(size) / 2
     found = None
     if not focal_known:
@@ -300,7 +313,13 @@ def camera_turn(steps: Steps, focal_px: float, *, focal_known: bool) -> CameraTu
         parallax=bool(np.median(left) > PARALLAX_PX),
         focal_px=None if found is None else found / steps.scale,
         seen=seen,
+        lines=_lines(steps, turns, focal / steps.scale),
     )
+
+
+def _lines(steps: Steps, turns: Array, focal_px: float) -> SceneLines:
+    size = (steps.width, steps.height)
+    return scene_lines(steps.segments, steps.segment_frame, turns, focal_px, size)
 
 
 def _rotations(before: Array, after: Array, focal: float) -> tuple[Array, Array]:

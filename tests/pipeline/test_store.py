@@ -32,7 +32,7 @@ STAGES = ("find people", "read landmarks", "render")
 KEY = {"clip": "a"}
 STEPS = Steps(
     key=np.zeros(3, np.int64), homography=np.tile(np.eye(3), (3, 1, 1)), scale=0.5, width=640,
-    height=360,
+    height=360, segments=np.ones((2, 4)), segment_frame=np.zeros(2, np.int64),
 )  # fmt: skip
 
 

@@ -160,6 +160,8 @@ def _store_readers(folder: Path, body: Body) -> dict[str, Reader]:
     steps = Steps(
         key=np.zeros(len(motion.pts_s), np.int64), scale=0.5, width=640, height=360,
         homography=np.tile(np.eye(3), (len(motion.pts_s), 1, 1)),
+        segments=np.zeros((0, 4)),
+        segment_frame=np.zeros(0, np.int64),
     )  # fmt: skip
     track = motion.people[0].track
     seen = Observations(
