@@ -68,7 +68,11 @@ def alignments(places: Mapping[int, Array], rest: Array) -> dict[int, Array]:
             heel, toe = _FEET[joint]
             source = turn @ (places[toe] - places[heel]) * _UPRIGHT
             target = (rest[toe] - rest[heel]) * _UPRIGHT
-        if source is not None and min(map(np.linalg.norm, (source, target))) > _LEAST_M:
+        if (
+            source is not None
+            and target is not None
+            and min(float(np.linalg.norm(way)) for way in (source, target)) > _LEAST_M
+        ):
             swing = swing_between(torch.from_numpy(source), torch.from_numpy(target))
             made[joint] = swing.numpy() @ turn
     for side in ("left", "right"):

@@ -32,7 +32,7 @@ def read(path: Path, body: Body, fps: float | None) -> ForeignResult:
         return shapes[0][1]
 
     captures = read_capture(path, pelvis_of, fps)
-    if len(captures) > 1:
+    if len(captures) != 1:
         raise InputError(f"{path}: holds {len(captures)} clips; expected one")
     (capture,) = captures
     shape, rest = shapes[0]

@@ -75,7 +75,9 @@ def write_character(
     armature[:3, :3] = UNIT * Rotation.from_euler("x", -90, degrees=True).as_matrix()
     rng = np.random.default_rng(7)
     worlds = np.tile(np.eye(4), (SMPL.n_rotations, 1, 1))
-    worlds[:, :3, :3] = UNIT * Rotation.random(SMPL.n_rotations, random_state=rng).as_matrix()
+    worlds[:, :3, :3] = (
+        UNIT * Rotation.from_quat(rng.normal(size=(SMPL.n_rotations, 4))).as_matrix()
+    )
     worlds[:, :3, 3] = joints
     nodes: list[dict[str, Any]] = [
         {"name": "Armature", "children": [1], "scale": [UNIT] * 3,
