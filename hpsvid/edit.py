@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from hpsvid.body.hinges import HINGES
 from hpsvid.body.model import Body
-from hpsvid.body.skeleton import JOINT, forward_kinematics
+from hpsvid.body.skeleton import SMPL
 from hpsvid.body.world import in_world
 from hpsvid.common.boxes import areas
 from hpsvid.common.records import take_frames
 from hpsvid.common.series import interpolate, interpolate_rotations
 from hpsvid.errors import InputError, NoPersonError
-from hpsvid.motion.lock import FADE_S, bend_limb, reposed
+from hpsvid.motion.lock import FADE_S, bend_limb, posed, reposed
 from hpsvid.motion.smoothing import (
     FILLED_WEIGHT,
     certainty,
@@ -26,13 +27,8 @@ from hpsvid.options import Options
 from hpsvid.types import Array, BodyParams, Motion, Person, Track
 
 MAX_STRENGTH = 20.0  # of smoothing: rotations at 0.3 Hz
-PINNED = {  # joints that can be held, and the limb that is bent for it
-    f"{side}_{parts[2]}": (
-        JOINT[f"{side}_{parts[0]}"], JOINT[f"{side}_{parts[1]}"], JOINT[f"{side}_{parts[2]}"]
-    )
-    for side in ("left", "right")
-    for parts in (("hip", "knee", "ankle"), ("shoulder", "elbow", "wrist"))
-}  # fmt: skip
+# joints that can be held, and the limb that is bent for it
+PINNED = dict(sorted((SMPL.names[limb[2]], limb) for limb in HINGES))
 
 # What version 0.1.0 called the shipped free body: one hash with one thread, another with two.
 EARLIER_FREE_BODY = frozenset({
@@ -289,10 +285,7 @@ def pin(motion: Motion, person_id: int, joint: str, frames: tuple[int, int], bod
         )
     limb = PINNED[joint]
     placed = person.body if motion.world is None else in_world(person, motion.world)
-    rest = body.rest_joints(torch.from_numpy(placed.betas)).double()
-    local = placed.rotmats.astype(np.float64)
-    joints, turned = forward_kinematics(torch.from_numpy(local), rest)
-    places = joints.numpy() + placed.transl[:, None].astype(np.float64)
+    local, places, turned = posed(placed, body)
     held = places[:, limb[2]]
     move = np.median(held[window], 0) - held
     times, first, last = motion.pts_s[at], window[0], window[-1]
@@ -300,7 +293,7 @@ def pin(motion: Motion, person_id: int, joint: str, frames: tuple[int, int], bod
     share = (1 - away).clip(0)
     move[:first], move[last + 1 :] = move[first], move[last]
     move *= (share * share * (3 - 2 * share))[:, None]
-    bend_limb(local, places, turned.numpy(), move, limb)
+    bend_limb(local, places, turned, move, limb)
     local[:, 0] = person.body.rotmats[:, 0]
     rotmats = np.where((share > 0)[:, None, None, None], local, person.body.rotmats)
     params = replace(person.body, rotmats=rotmats.astype(np.float32))

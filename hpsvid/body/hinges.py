@@ -6,8 +6,8 @@ from torch import Tensor
 from hpsvid.body.skeleton import JOINT
 
 # left and right knee, left and right elbow: the joint above, the hinge itself, the joint below
-HINGES = tuple(
-    tuple(JOINT[f"{side}_{part}"] for part in chain)
+HINGES: tuple[tuple[int, int, int], ...] = tuple(
+    (JOINT[f"{side}_{chain[0]}"], JOINT[f"{side}_{chain[1]}"], JOINT[f"{side}_{chain[2]}"])
     for chain in (("hip", "knee", "ankle"), ("shoulder", "elbow", "wrist"))
     for side in ("left", "right")
 )
@@ -18,7 +18,11 @@ def bends(joints: Tensor) -> Tensor:
 
     In the order of HINGES.
     """
-    above, middle, below = (joints[..., list(at), :] for at in zip(*HINGES, strict=True))
+    return bend(*(joints[..., list(at), :] for at in zip(*HINGES, strict=True)))
+
+
+def bend(above: Tensor, middle: Tensor, below: Tensor) -> Tensor:
+    """Angles (...) rad by which bones through these points (..., 3) are bent; 0: straight."""
     upper, lower = middle - above, below - middle
     crossed = torch.linalg.cross(upper, lower).norm(dim=-1)
     return torch.atan2(crossed, (upper * lower).sum(-1))

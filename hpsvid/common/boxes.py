@@ -25,6 +25,12 @@ def iou(boxes: Array, others: Array) -> Array:
     return shared / np.maximum(areas(boxes)[:, None] + areas(others) - shared, 1e-6)
 
 
+def resized(boxes: Array, size: float) -> Array:
+    """Boxes (D, 4) of `size` times the width and height about the same middles."""
+    middle = np.tile((boxes[:, :2] + boxes[:, 2:]) / 2, 2)
+    return middle + size * (boxes - middle)
+
+
 def suppress(boxes: Array, scores: Array, max_iou: float = MAX_OVERLAP) -> Array:
     """Non-maximum suppression: indices of the boxes to keep, strongest first.
 

@@ -28,7 +28,7 @@ def joint_errors(pred: Array, gt: Array, root: int | tuple[int, ...] | None = No
         joints = np.atleast_1d(root)
         pred = pred - pred[:, joints].mean(1, keepdims=True)
         gt = gt - gt[:, joints].mean(1, keepdims=True)
-    return _errors(pred, gt, _mask(pred, gt))
+    return _errors(pred, gt, known_points(pred, gt))
 
 
 def aligned_errors(pred: Array, gt: Array) -> Array:
@@ -36,7 +36,7 @@ def aligned_errors(pred: Array, gt: Array) -> Array:
 
     Frames with fewer than three points that count are left out.
     """
-    mask = _mask(pred, gt)
+    mask = known_points(pred, gt)
     mask &= mask.sum(1, keepdims=True) >= 3
     return _errors(_align_similarity(pred, gt, mask), gt, mask)
 
@@ -109,7 +109,7 @@ def acceleration_errors(pred: Array, gt: Array, fps: float) -> Array:
 
     A point counts where all three frames do.
     """
-    mask = _mask(pred, gt)
+    mask = known_points(pred, gt)
     ours, inner = _difference(pred, 2, fps, mask)
     truth, _ = _difference(gt, 2, fps, mask)
     return _errors(ours, truth, inner)
@@ -128,13 +128,13 @@ def jerk_sizes(joints: Array, fps: float) -> Array:
 
     Their mean is jitter, as TransPose (Yi et al., SIGGRAPH 2021) reports it, there in 10^2 m/s^3.
     """
-    third, inner = _difference(joints, 3, fps, _mask(joints, joints))
+    third, inner = _difference(joints, 3, fps, known_points(joints, joints))
     return _errors(third, np.zeros_like(third), inner) / MM
 
 
 def speeds(points: Array, fps: float) -> Array:
     """Speed (T - 1, J) m/s of each point (T, J, 3) m, by first differences at `fps`."""
-    first, inner = _difference(points, 1, fps, _mask(points, points))
+    first, inner = _difference(points, 1, fps, known_points(points, points))
     return _errors(first, np.zeros_like(first), inner) / MM
 
 
@@ -158,7 +158,7 @@ def skate_speeds(pred: Array, gt: Array, fps: float, feet: Sequence[int]) -> Arr
     frame to the next when its truth is slower than `CONTACT_M_S`. Their mean is foot skate, which
     WHAM (Shin et al., CVPR 2024) gives in mm/frame: divided by fps.
     """
-    mask = _mask(pred, gt)[:, feet]
+    mask = known_points(pred, gt)[:, feet]
     ours, inner = _difference(pred[:, feet], 1, fps, mask)
     truth, _ = _difference(gt[:, feet], 1, fps, mask)
     stands = inner & (np.linalg.norm(truth, axis=-1) < CONTACT_M_S)
@@ -172,7 +172,8 @@ def _difference(points: Array, order: int, fps: float, mask: Array) -> tuple[Arr
     return np.diff(points.astype(np.float64), n=order, axis=0) * fps**order, inner
 
 
-def _mask(pred: Array, gt: Array) -> Array:
+def known_points(pred: Array, gt: Array) -> Array:
+    """Whether a point is known in both: (..., J) bool of (..., J, 3). ValueError: other shapes."""
     if pred.shape != gt.shape:
         raise ValueError(f"metrics: prediction {pred.shape} and truth {gt.shape} differ in shape")
     return np.asarray(np.isfinite(pred).all(-1) & np.isfinite(gt).all(-1))

@@ -10,10 +10,10 @@ import numpy as np
 
 from hpsvid.body.model import Body
 from hpsvid.body.world import to_world
-from hpsvid.evaluation.metrics import MM, fitted
+from hpsvid.evaluation.metrics import MM, fitted, known_points
 from hpsvid.evaluation.truth import TruePerson, Truth, points_of
-from hpsvid.motion.feet import contact_points, standing_heights
-from hpsvid.types import Array, BodyParams, Person, World
+from hpsvid.motion.feet import feet_over_ground
+from hpsvid.types import Array, Person, World
 
 WINDOW = 100  # frames: WHAM's (Shin et al., CVPR 2024)
 LEAST_PATH_M = 1.0  # of the root: on a shorter path RTE would be a share of next to nothing
@@ -55,12 +55,12 @@ def world_errors(
     said = np.full((frames, N_CONTACTS), np.nan)
     up = np.full(frames, np.nan)
     if person.params is not None and person.body is not None:
-        true_feet = _feet(person.params, truth.world, person.frame_index, person.body)
+        true_feet = feet_over_ground(person.params, truth.world, person.frame_index, person.body)
     for estimate, place in claimed:
         there, own = place >= 0, place[place >= 0]
         at = estimate.track.frame_index
         joints[there] = to_world(points_of(estimate, truth.points, body)[own], world, at[own])
-        feet[there] = _feet(estimate.body, world, at, body)[own]
+        feet[there] = feet_over_ground(estimate.body, world, at, body)[own]
         if estimate.contacts is not None:
             said[there] = estimate.contacts[own]
         ours, true = world.R[at[own], 1], truth.world.R[person.frame_index[there], 1]
@@ -86,16 +86,9 @@ def world_errors(
     )
 
 
-def _feet(params: BodyParams, world: World, frame_index: Array, body: Body) -> Array:
-    """Heels and balls (T, 4, 3) m in the world, lowered by what they are above the soles."""
-    points = to_world(contact_points(body, params), world, frame_index)
-    points[..., 1] -= standing_heights(body)
-    return points
-
-
 def _aligned(pred: Array, gt: Array, count: int) -> Array:
     """Distances (T, J) mm after the similarity that fits the first `count` known frames best."""
-    mask = np.asarray(np.isfinite(pred).all(-1) & np.isfinite(gt).all(-1))
+    mask = known_points(pred, gt)
     rows = np.flatnonzero(mask.any(1))[:count]
     if len(rows) < 2:
         return np.full(pred.shape[:2], np.nan)
@@ -106,7 +99,7 @@ def _aligned(pred: Array, gt: Array, count: int) -> Array:
 
 def _rte_percent(pred: Array, gt: Array) -> float:
     """WHAM's root translation error of paths (T, 3) m, % of the true path's length."""
-    known = np.asarray(np.isfinite(pred).all(-1) & np.isfinite(gt).all(-1))
+    known = known_points(pred, gt)
     steps = np.linalg.norm(np.diff(gt, axis=0), axis=-1)[known[1:] & known[:-1]]
     if steps.sum() < LEAST_PATH_M:
         return float("nan")
@@ -118,7 +111,7 @@ def _rte_percent(pred: Array, gt: Array) -> float:
 
 def _velocity_errors(pred: Array, gt: Array, fps: float) -> Array:
     """Errors (T - 1,) mm/s of the root's velocity; joints (T, J, 3), turned by what fits all."""
-    mask = np.asarray(np.isfinite(pred).all(-1) & np.isfinite(gt).all(-1))
+    mask = known_points(pred, gt)
     if not mask.any():
         return np.full(max(len(pred) - 1, 0), np.nan)
     flat, true = pred.reshape(1, -1, 3), gt.reshape(1, -1, 3)

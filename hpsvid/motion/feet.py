@@ -5,9 +5,10 @@ from scipy.linalg import solveh_banded
 
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import BLAZEPOSE, JOINT
+from hpsvid.body.world import to_world
 from hpsvid.common.series import spaced_times
 from hpsvid.motion.smoothing import add_squares
-from hpsvid.types import N_BETAS, N_ROTATIONS, Array, BodyParams
+from hpsvid.types import N_BETAS, N_ROTATIONS, Array, BodyParams, World
 
 # A foot that does not move across the view stands: it is to keep its distance, too. Against the
 # samples' truth and the balance clips' feet skate 0.65 to 0.75 times as fast, and the pelvis's
@@ -49,6 +50,16 @@ def standing_heights(body: Body) -> Array:
     )
     sole = float(body.vertices_of(rest)[..., 1].min())
     return contact_points(body, rest)[0, :, 1] - sole
+
+
+def feet_over_ground(params: BodyParams, world: World, frame_index: Array, body: Body) -> Array:
+    """Heels and balls (T, 4, 3) m in the world, lowered by what they are above the soles.
+
+    frame_index: (T,) frames of the clip.
+    """
+    points = to_world(contact_points(body, params), world, frame_index)
+    points[..., 1] -= standing_heights(body)
+    return points
 
 
 def contacts(points: Array, floor: float, pts_s: Array) -> Array:

@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from hpsvid.body.hinges import HINGES
 from hpsvid.body.model import Body
-from hpsvid.body.skeleton import JOINT, SMPL, forward_kinematics
+from hpsvid.body.skeleton import SMPL, forward_kinematics
 from hpsvid.body.world import in_world
 from hpsvid.common.geometry import axis_angle_to_matrix, project, swing_between
 from hpsvid.common.series import runs, spaced_times
@@ -44,21 +45,27 @@ def lock_feet(person: Person, body: Body, camera: Camera, world: World, pts_s: A
         return person
     at = person.track.frame_index
     placed = in_world(person, world)
+    local, joints, turned = posed(placed, body)
     rest = body.rest_joints(torch.from_numpy(placed.betas)).double()
-    joints, turned = forward_kinematics(torch.from_numpy(placed.rotmats).double(), rest)
-    joints = (joints + torch.from_numpy(placed.transl).double()[:, None]).numpy()
     height = float(np.ptp(rest.numpy()[:, 1]))
     rays = joints - world.t[at][:, None]
-    local = placed.rotmats.astype(np.float64)
-    for i, side in enumerate(("left", "right")):
-        hip, knee, ankle = (JOINT[f"{side}_{part}"] for part in ("hip", "knee", "ankle"))
+    for i, leg in enumerate(HINGES[:2]):
+        ankle = leg[2]
         planted = person.contacts[:, 2 * i : 2 * i + 2].min(1) > PLANTED
         move = _moves(joints[:, ankle], planted, spaced_times(pts_s[at]))
         move = _bounded(move, rays[:, ankle], ACROSS_SHARE * height)
-        bend_limb(local, joints, turned.numpy(), move, (hip, knee, ankle))
+        bend_limb(local, joints, turned, move, leg)
     local[:, 0] = person.body.rotmats[:, 0]
     params = replace(person.body, rotmats=local.astype(np.float32))
     return reposed(person, params, body, camera)
+
+
+def posed(params: BodyParams, body: Body) -> tuple[Array, Array, Array]:
+    """Rotations (T, 24, 3, 3), joints (T, 29, 3) m and global rotations (T, 24, 3, 3), float64."""
+    rest = body.rest_joints(torch.from_numpy(params.betas)).double()
+    local = params.rotmats.astype(np.float64)
+    joints, turned = forward_kinematics(torch.from_numpy(local), rest)
+    return local, joints.numpy() + params.transl[:, None].astype(np.float64), turned.numpy()
 
 
 def reposed(person: Person, params: BodyParams, body: Body, camera: Camera) -> Person:

@@ -10,7 +10,7 @@ import numpy as np
 
 from hpsvid.body.model import Body
 from hpsvid.common.series import runs, spaced_times
-from hpsvid.motion.feet import contact_points, contacts, standing_heights
+from hpsvid.motion.feet import contact_points, contacts, feet_over_ground, standing_heights
 from hpsvid.motion.upright import LEVEL, balance_cue, forward_of, fused, tangents
 from hpsvid.motion.verticals import with_lines
 from hpsvid.options import Options
@@ -96,8 +96,7 @@ def _ground(
 def with_contacts(person: Person, body: Body, world: World, pts_s: Array) -> Person:
     """The person with the probabilities that heels and balls touch the ground."""
     at = person.track.frame_index
-    points = contact_points(body, person.body) @ world.R[at].mT + world.t[at][:, None]
-    points[..., 1] -= standing_heights(body)
+    points = feet_over_ground(person.body, world, at, body)
     return replace(person, contacts=contacts(points, 0.0, pts_s[at]))
 
 

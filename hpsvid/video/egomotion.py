@@ -15,14 +15,14 @@ from scipy.ndimage import median_filter
 from scipy.optimize import minimize_scalar
 from scipy.spatial.transform import Rotation
 
+from hpsvid.common.boxes import resized
 from hpsvid.common.series import interpolate_rotations, runs
 from hpsvid.types import Array, Detections, Frames, check_array
-from hpsvid.video.lines import NO_LINES, LineWatch, SceneLines, scene_lines
+from hpsvid.video.lines import MARGIN, NO_LINES, LineWatch, SceneLines, scene_lines
 
 SIDE_PX = 320  # longer side of the pictures that are compared
 FEATURES = 160
 LEAST_FEATURES = 16  # that agree, for a picture to count as seen
-MARGIN = 0.1  # of a box's size: clothes and limbs reach out of it
 INNER = 0.6  # of a box's size: what is seen there is hardly the background
 NEW_KEY_SHARE = 0.5  # of the keyframe's features; with fewer another keyframe is needed
 NEW_KEY_SHIFT = 0.3  # of the picture's side
@@ -161,7 +161,7 @@ class BackgroundWatch:
         """Take this frame as the keyframe; link: the homography from the shot's first one."""
         for size in (1 + 2 * MARGIN, INNER):  # people who fill the picture leave little around them
             mask = np.full(grey.shape, 255, np.uint8)
-            for x0, y0, x1, y1 in _resized(boxes * self._scale, size).clip(0).astype(int):
+            for x0, y0, x1, y1 in resized(boxes * self._scale, size).clip(0).astype(int):
                 mask[y0 : y1 + 1, x0 : x1 + 1] = 0
             points = cv2.goodFeaturesToTrack(grey, FEATURES, 0.01, 6, mask=mask, blockSize=5)
             points = np.zeros((0, 1, 2), np.float32) if points is None else points
@@ -193,7 +193,7 @@ class BackgroundWatch:
         """Whether points (N, 2) of the small picture are outside it or in one of the boxes."""
         x, y = points.T
         hidden = (x < 1) | (y < 1) | (x > self._size[0] - 2) | (y > self._size[1] - 2)
-        for x0, y0, x1, y1 in _resized(boxes * self._scale, INNER):
+        for x0, y0, x1, y1 in resized(boxes * self._scale, INNER):
             hidden |= (x > x0) & (x < x1) & (y > y0) & (y < y1)
         return hidden
 
@@ -229,12 +229,6 @@ class BackgroundWatch:
                 return key.frame, matched
         self._begin(frame, grey, boxes, found @ last.link)
         return last.frame, found
-
-
-def _resized(boxes: Array, size: float) -> Array:
-    """Boxes (D, 4) of `size` times the width and height about the same middles."""
-    middle = np.tile((boxes[:, :2] + boxes[:, 2:]) / 2, 2)
-    return middle + size * (boxes - middle)
 
 
 def _homography(before: Array, after: Array) -> tuple[Array | None, Array]:

@@ -4,11 +4,13 @@ Line segments (LSD; Grompone von Gioi et al., PAMI 2010) of a few pictures of ea
 camera known, a segment and the lens span a plane; of an upright edge that plane holds up.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
+from hpsvid.common.boxes import resized
+from hpsvid.common.records import take_frames
 from hpsvid.types import Array
 
 SIDE_PX = 480  # longer side of the pictures that are searched
@@ -68,9 +70,8 @@ def line_segments(rgb: Array, boxes: Array) -> Array:
     length = np.linalg.norm(segments[:, 2:] - segments[:, :2], axis=1)
     segments = segments[np.argsort(-length)[: int((length >= LEAST_PX).sum())]] / scale
     free = np.ones(len(segments), bool)
-    for box in boxes:
-        wide = MARGIN * (box[2:] - box[:2])
-        low, high = box[:2] - wide, box[2:] + wide
+    for box in resized(boxes, 1 + 2 * MARGIN):
+        low, high = box[:2], box[2:]
         for at in (segments[:, :2], segments[:, 2:], (segments[:, :2] + segments[:, 2:]) / 2):
             free &= ~((at > low) & (at < high)).all(1)
     return segments[free][:LONGEST]
@@ -78,8 +79,7 @@ def line_segments(rgb: Array, boxes: Array) -> Array:
 
 def lines_within(lines: SceneLines, begin: int, end: int) -> SceneLines:
     """The lines of the frames from `begin` to before `end`."""
-    some = (lines.frame >= begin) & (lines.frame < end)
-    return SceneLines(**{part.name: getattr(lines, part.name)[some] for part in fields(SceneLines)})
+    return take_frames(lines, (lines.frame >= begin) & (lines.frame < end))
 
 
 def scene_lines(

@@ -8,7 +8,8 @@ import pytest
 from hpsvid.body.model import Body
 from hpsvid.types import Motion
 from tests.factories import make_motion
-from tools.tables.crossings import Identities, count, kind_of, seeds_of
+from tools.tables.crossings import Identities, count, kind_of
+from tools.tables.takes import seeds_of
 
 FRAMES, SECOND_FROM = 30, 1  # the second person of the motion appears a frame later
 

@@ -16,15 +16,12 @@ lie nearest to:
 * missed: frames of a person in plain view whom no body shows; share of those frames in brackets.
 """
 
-import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
-import torch
 
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import LIMB_JOINTS
@@ -32,20 +29,19 @@ from hpsvid.body.smpl import load_chosen_body
 from hpsvid.common.boxes import iou
 from hpsvid.common.files import read_npz, write_npz, written_whole
 from hpsvid.common.tables import Column, Table
-from hpsvid.errors import InputError, NoPersonError
-from hpsvid.mocap.amass import read_mocap_folder
+from hpsvid.errors import NoPersonError
 from hpsvid.mocap.sources import MotionSource
 from hpsvid.options import Options
 from hpsvid.pipeline.make import make_motion
 from hpsvid.pipeline.stages import StageClock
 from hpsvid.types import Array, Motion, Person
 from hpsvid.video.probe import probe
-from tools.people.assets import cache_folder, find_assets, shared_folder
 from tools.people.character import Wardrobe
 from tools.people.film import Frame, filmed
 from tools.people.lens import draw_sensor, h264_file
 from tools.people.staging import draw_scene
 from tools.people.truth import SEEN, SELF_HIDDEN, truth_of
+from tools.tables.takes import Takes
 
 KINDS = {
     "two cross": ("crossing", 2),
@@ -207,22 +203,6 @@ def measure(seed: int, folder: Path, body: Body) -> Counts:
     return count(motion, truth)
 
 
-def render_missing(seeds: Sequence[int], folder: Path) -> None:
-    """Render the sequences that are not in the folder yet."""
-    missing = [seed for seed in seeds if not (folder / f"{seed:03d}.npz").exists()]
-    if not missing:
-        return
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    folder.mkdir(parents=True, exist_ok=True)
-    wardrobe = Wardrobe(find_assets())
-    mocap = shared_folder() / "data/mocap/free/val"
-    source = MotionSource(tuple(read_mocap_folder(mocap, wardrobe.body)), LENGTH)
-    for seed in missing:
-        render(seed, folder, source, wardrobe)
-        print(f"rendered {seed}: {kind_of(seed)}", file=sys.stderr, flush=True)
-
-
 def table(seeds: Sequence[int], folder: Path) -> Table:
     """A row for each kind and one for all; a line on standard error for each sequence."""
     body = load_chosen_body(None)
@@ -235,30 +215,10 @@ def table(seeds: Sequence[int], folder: Path) -> Table:
     return Table(COLUMNS, [counts.row(kind) for kind, counts in kinds.items()])
 
 
-def seeds_of(text: str) -> Iterator[int]:
-    """The numbers of "0-3,7"."""
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        yield from range(int(first), int(last or first) + 1)
-
-
 def main() -> None:
     """Render what is missing, measure, print the table."""
-    parser = argparse.ArgumentParser(description="Count identity errors where people meet.")
-    parser.add_argument("--seeds", default="0-24", help="such as 0-24 or 3,7 (default 0-24)")
-    parser.add_argument("--cache", type=Path, default=cache_folder() / "crossings")
-    parser.add_argument("--render-only", action="store_true", help="measure nothing")
-    options = parser.parse_args()
-    try:
-        seeds = list(seeds_of(options.seeds))
-    except ValueError:
-        parser.error(f"--seeds {options.seeds}: expected numbers such as 0-24 or 3,7")
-    try:
-        render_missing(seeds, options.cache)
-        if not options.render_only:
-            print(table(seeds, options.cache).markdown())
-    except InputError as error:
-        raise SystemExit(str(error)) from None
+    takes = Takes(frames=LENGTH, render=render, name=lambda seed: f"{seed}: {kind_of(seed)}")
+    takes.command("Count identity errors where people meet.", "0-24", "crossings", table)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from hpsvid.backbone.blazepose import BlazePose
+from hpsvid.body.hinges import bend
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import LIMB_LANDMARKS, LIMB_NAMES, Points
 from hpsvid.body.smpl import load_chosen_body
@@ -102,10 +104,10 @@ def flexion_deg(points: Array, hinge: str) -> Array:
     """Flexion (T, 2) of the left and right `hinge` from points (T, 12, 3); 0 is straight."""
     angles = []
     for side in SIDES:
-        near, middle, far = (points[:, LIMB[f"{side}_{name}"]] for name in HINGES[hinge])
-        upper, lower = middle - near, far - middle
-        crossed = np.linalg.norm(np.cross(upper, lower), axis=-1)
-        angles.append(np.degrees(np.arctan2(crossed, (upper * lower).sum(-1))))
+        near, middle, far = (
+            torch.from_numpy(points[:, LIMB[f"{side}_{name}"]]) for name in HINGES[hinge]
+        )
+        angles.append(np.degrees(bend(near, middle, far).numpy()))
     return np.stack(angles, 1)
 
 

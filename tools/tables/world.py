@@ -17,7 +17,6 @@ The camera's focal length is given: views of 18 to 100 degrees across are no gue
 still" are the same bodies where the camera is taken as level and as not moving.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ import numpy as np
 from hpsvid.body.model import Body
 from hpsvid.body.smpl import load_chosen_body
 from hpsvid.common.tables import Column, Table
-from hpsvid.errors import InputError, NoPersonError
+from hpsvid.errors import NoPersonError
 from hpsvid.evaluation.errors import match
 from hpsvid.evaluation.truth import Truth, read_truth
 from hpsvid.evaluation.world import WorldErrors, world_errors, world_summary
@@ -39,9 +38,7 @@ from hpsvid.pipeline.stages import StageClock
 from hpsvid.types import Motion
 from hpsvid.video.egomotion import still_camera
 from hpsvid.video.probe import probe
-from tools.people.assets import cache_folder
-from tools.tables.crossings import seeds_of
-from tools.tables.world_takes import MOVES, render_missing
+from tools.tables.world_takes import MOVES, TAKES
 
 COLUMNS = [
     Column("camera", align="left"), Column("world", align="left"), Column("takes"),
@@ -139,21 +136,7 @@ def table_of(takes: Sequence[dict[str, Take]]) -> Table:
 
 def main() -> None:
     """Render what is missing, measure, print the table."""
-    parser = argparse.ArgumentParser(description="Measure motion in the world on rendered takes.")
-    parser.add_argument("--seeds", default="100-159", help="such as 0-29 (default 100-159)")
-    parser.add_argument("--cache", type=Path, default=cache_folder() / "world")
-    parser.add_argument("--render-only", action="store_true", help="measure nothing")
-    options = parser.parse_args()
-    try:
-        seeds = list(seeds_of(options.seeds))
-    except ValueError:
-        parser.error(f"--seeds {options.seeds}: expected numbers such as 0-29 or 3,7")
-    try:
-        render_missing(seeds, options.cache)
-        if not options.render_only:
-            print(table(seeds, options.cache).markdown())
-    except InputError as error:
-        raise SystemExit(str(error)) from None
+    TAKES.command("Measure motion in the world on rendered takes.", "100-159", "world", table)
 
 
 if __name__ == "__main__":

@@ -6,24 +6,20 @@ captured, before a camera that stands, pans, is held by hand, follows or is carr
 result npz with the world's keys and the feet's contacts, which `hpsvid eval` and `bench` read, too.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-import cv2
 import numpy as np
-import torch
 
 from hpsvid import __version__
 from hpsvid.body.model import Body
 from hpsvid.common.files import written_whole
 from hpsvid.common.weights import file_sha256, weights_path
 from hpsvid.formats.npz import write_motion
-from hpsvid.mocap.amass import read_mocap_folder
 from hpsvid.mocap.sources import FPS, MotionSource
-from hpsvid.motion.feet import contact_points, standing_heights
+from hpsvid.motion.feet import feet_over_ground
 from hpsvid.types import (
     N_JOINTS,
     Array,
@@ -35,13 +31,13 @@ from hpsvid.types import (
     Track,
     World,
 )
-from tools.people.assets import find_assets, shared_folder
 from tools.people.camera import Mount
 from tools.people.character import Wardrobe
 from tools.people.film import filmed
 from tools.people.lens import draw_sensor, h264_file
 from tools.people.staging import Scene, draw_scene
 from tools.people.truth import HIDDEN, OUTSIDE, PersonTruth, truth_of
+from tools.tables.takes import Takes
 
 STREAM = 12  # of the random numbers: no other tool's seeds
 STEP = 2  # of the capture's frames one is filmed
@@ -111,7 +107,7 @@ def _person(truth: PersonTruth, number: int, world: World, body: Body) -> Person
     frames = len(truth.joints)
     seen = (truth.joint_state < HIDDEN).mean(1)
     inside = truth.joint_state != OUTSIDE
-    points = contact_points(body, truth.params) @ world.R.mT + world.t[:, None]
+    feet = feet_over_ground(truth.params, world, np.arange(frames), body)
     joints2d = np.where(inside[..., None], truth.joints2d, np.nan)
     boxes = np.full((frames, 4), np.nan)
     some = inside.any(1)
@@ -131,7 +127,7 @@ def _person(truth: PersonTruth, number: int, world: World, body: Body) -> Person
         valid=np.ones(frames, bool),
         reprojection_px=np.zeros(frames, np.float32),
         evidence_error=np.zeros((frames, N_JOINTS), np.float32),
-        contacts=true_contacts(points - standing_heights(body)[:, None] * [0.0, 1, 0]),
+        contacts=true_contacts(feet),
     )
 
 
@@ -145,17 +141,4 @@ def true_contacts(points: Array) -> Array:
     return ((speed < TOUCH_M_S) & (height < TOUCH_M)).astype(np.float32)
 
 
-def render_missing(seeds: Sequence[int], folder: Path) -> None:
-    """Render the takes that are not in the folder yet."""
-    missing = [seed for seed in seeds if not (folder / f"{seed:03d}.npz").exists()]
-    if not missing:
-        return
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    folder.mkdir(parents=True, exist_ok=True)
-    wardrobe = Wardrobe(find_assets())
-    mocap = shared_folder() / "data/mocap/free/val"
-    source = MotionSource(tuple(read_mocap_folder(mocap, wardrobe.body)), LENGTH * STEP)
-    for seed in missing:
-        render(seed, folder, source, wardrobe)
-        print(f"rendered {seed}", file=sys.stderr, flush=True)
+TAKES = Takes(frames=LENGTH * STEP, render=render)
