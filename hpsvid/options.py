@@ -26,8 +26,9 @@ RendererName = Literal["auto", "raster", "pyrender"]
 UpName = Literal["auto", "camera"]
 LockName = Literal["auto", "always", "off"]
 FormatName = Literal[
-    "npz", "bvh", "amass", "glb", "fbx", "usd", "usdz", "csv", "json", "coco", "trc", "mot", "c3d"
-]
+    "npz", "bvh", "amass", "glb", "fbx", "usd", "usdz", "csv", "json", "coco", "trc", "mot", "c3d",
+    "chan", "camera"
+]  # fmt: skip
 FrameName = Literal["camera", "world", "in-place"]
 AxisName = Literal["y", "z"]
 ViewName = Literal["overlay", "skeleton", "mesh", "side", "top", "orbit", "beside"]

@@ -10,6 +10,7 @@ from hpsvid.flags import choices
 from hpsvid.formats.amass import write_amass
 from hpsvid.formats.bvh import write_bvh
 from hpsvid.formats.c3d import check_c3d, write_c3d
+from hpsvid.formats.camera import write_camera, write_chan
 from hpsvid.formats.fbx import check_fbx, write_fbx
 from hpsvid.formats.glb import write_glb
 from hpsvid.formats.npz import read_motion, write_motion, write_result
@@ -55,6 +56,7 @@ class Format:
 
 _PLACED = {"fps", "frame", "pad_to_clip"}  # what every file of motion can heed
 _TABLE = _PLACED | {"up_axis"}
+_CAMERA = {"fps", "frame", "up_axis", "scale"}
 _MESH = _PLACED | {"rig", "scale", "together", "licensed_mesh", "loop"}
 
 
@@ -87,6 +89,8 @@ _ROWS = (
     _row("trc", write_trc, _PLACED),
     _row("mot", write_mot, _PLACED),
     _row("c3d", write_c3d, _TABLE, check=check_c3d),
+    _row("chan", write_chan, _CAMERA, a_person=False),
+    _row("camera", write_camera, _CAMERA, suffix=".camera.json", a_person=False),
 )
 FORMATS: dict[FormatName, Format] = {row.name: row for row in _ROWS}
 
@@ -100,10 +104,7 @@ def check_options(name: FormatName, options: ExportOptions) -> Format:
 
 
 def check_formats(names: Sequence[str], options: ExportOptions) -> list[Format]:
-    """The rows of several formats.
-
-    Raises as `check_options`, when none heeds a set option, or when what one needs is missing.
-    """
+    """The rows of several formats; raises as `check_options`, and where something is missing."""
     rows = [FORMATS[known_format(name)] for name in names]
     check_rows(rows, options)
     return rows

@@ -19,7 +19,8 @@ import numpy as np
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import SMPL
 from hpsvid.common.files import written_whole
-from hpsvid.formats.figure import CAMERA_TO_Y_UP, Figure, figures, refuse_overlap, world_of
+from hpsvid.formats.camera import camera_path, fields_of_view
+from hpsvid.formats.figure import Figure, figures, refuse_overlap
 from hpsvid.formats.rig import bone_names
 from hpsvid.formats.skin import check_mesh, continuous_quaternions, linear_colours, skin_of
 from hpsvid.options import ExportOptions, RigName
@@ -118,29 +119,19 @@ class _Scene:
 
         It is at the origin in its own frame; in the world it moves as the clip's did.
         """
-        clip, focal_y = motion.clip, float(motion.camera.K[1, 1])
-        aspect = clip.width / clip.height * focal_y / float(motion.camera.K[0, 0])
-        self.cameras.append({
-            "type": "perspective",
-            "perspective": {
-                "yfov": 2 * float(np.arctan2(clip.height / 2, focal_y)),
-                "aspectRatio": aspect,
-                "znear": _NEAR_M,
-            },
-        })  # fmt: skip
+        across, upright = fields_of_view(motion)
+        lens = {"yfov": upright, "aspectRatio": float(np.tan(across / 2) / np.tan(upright / 2))}
+        self.cameras.append({"type": "perspective", "perspective": lens | {"znear": _NEAR_M}})
         node = self._node({"name": "camera", "camera": 0})
         self.roots.append(node)
         if options.frame != "world":
             return
-        world = world_of(motion)
-        kept = np.flatnonzero((motion.pts_s >= start_s) & (motion.pts_s <= end_s))
-        kept = kept if len(kept) else np.array([0])
-        places = world.t[kept] * options.scale
-        turns = continuous_quaternions((world.R[kept] @ CAMERA_TO_Y_UP)[:, None])[:, 0]
-        self.nodes[node] |= {"translation": places[0].tolist(), "rotation": turns[0].tolist()}
-        if np.ptp(places, axis=0).any() or np.ptp(turns, axis=0).any():
-            times = self._bounded(motion.pts_s[kept] - start_s)
-            self._channel(node, "translation", times, places)
+        path = camera_path(motion, options, (start_s, end_s))
+        turns = continuous_quaternions(path.turns[:, None])[:, 0]
+        self.nodes[node] |= {"translation": path.places[0].tolist(), "rotation": turns[0].tolist()}
+        if len(turns) > 1:
+            times = self._bounded(path.times_s - start_s)
+            self._channel(node, "translation", times, path.places)
             self._channel(node, "rotation", times, turns)
 
     def file(self, extras: dict[str, Any]) -> bytes:

@@ -30,6 +30,7 @@ _MAKERS = {  # how the files of a suffix name hpsvid
     ),
     # `hpsvid.common.checkpoints`; other programs' metadata have more, or no JSON there
     ".safetensors": re.compile(rb'^.{8}\{"__metadata__":\{"config":"\{[^}]*\}"\}', re.DOTALL),
+    ".chan": re.compile(rb"^1(\t-?\d+\.\d{8}){7}\n"),  # `hpsvid.formats.camera`
     ".trc": re.compile(rb"^PathFileType\t4\t\(X/Y/Z\)\t[^\n]* by hpsvid\n"),
     ".mot": re.compile(rb"^[^\n]* by hpsvid\nversion=1\n"),
     ".c3d": re.compile(rb"^.P.{0,65536}COMPANY.{0,64}hpsvid", re.DOTALL),

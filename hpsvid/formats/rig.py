@@ -30,10 +30,25 @@ def evenly_timed(
     padded: from the clip's first frame to its last instead, the first and last pose held.
     Raises InputError when that makes too many rows.
     """
-    rate = float(motion.clip.fps) if fps is None else float(fps)
     times = motion.pts_s[person.track.frame_index]
-    first, last = (motion.pts_s if padded else times)[[0, -1]]
-    times = times - first
+    grid, rate = even_times(motion, times, fps, motion.pts_s if padded else times)
+    if grid is times:
+        return person.body, rate
+    rotmats = interpolate_rotations(grid, times, person.body.rotmats.astype(np.float64))
+    transl = interpolate(grid, times, person.body.transl)
+    return replace(
+        person.body, rotmats=rotmats.astype(np.float32), transl=transl.astype(np.float32)
+    ), rate
+
+
+def even_times(motion: Motion, times: Array, fps: float | None, over: Array) -> tuple[Array, float]:
+    """Moments (N,) s at one rate from the first to the last of `over`, and that rate in Hz.
+
+    times (T,) s themselves where they are such moments already; fps: None takes the clip's
+    nominal rate. Raises InputError when that makes too many.
+    """
+    rate = float(motion.clip.fps) if fps is None else float(fps)
+    first, last = over[[0, -1]]
     rows = round(float(last - first) * rate) + 1
     if rows > max(_MOST_ROWS, len(times)):
         raise InputError(
@@ -41,14 +56,9 @@ def evenly_timed(
             f"make {rows} frames at {rate:g} Hz, expected at most "
             f"{_MOST_ROWS}; choose a lower --fps"
         )
-    grid = np.arange(rows) / rate
-    if len(grid) == len(times) and np.abs(grid - times).max() <= _CLOCK_TICK_S:
-        return person.body, rate
-    rotmats = interpolate_rotations(grid, times, person.body.rotmats.astype(np.float64))
-    transl = interpolate(grid, times, person.body.transl)
-    return replace(
-        person.body, rotmats=rotmats.astype(np.float32), transl=transl.astype(np.float32)
-    ), rate
+    grid = first + np.arange(rows) / rate
+    same = len(grid) == len(times) and np.abs(grid - times).max() <= _CLOCK_TICK_S
+    return (times if same else grid), rate
 
 
 def in_world_axes(params: BodyParams, body: Body, axes: Array) -> tuple[Array, Array, Array]:

@@ -15,14 +15,8 @@ from hpsvid.body.model import Body
 from hpsvid.body.skeleton import SMPL
 from hpsvid.common.files import staged_apart
 from hpsvid.errors import InputError
-from hpsvid.formats.figure import (
-    CAMERA_TO_Y_UP,
-    WORLD_AXES,
-    Figure,
-    figures,
-    refuse_overlap,
-    world_of,
-)
+from hpsvid.formats.camera import camera_path
+from hpsvid.formats.figure import Figure, figures, refuse_overlap
 from hpsvid.formats.rig import bone_names
 from hpsvid.formats.skin import (
     INFLUENCES,
@@ -183,24 +177,13 @@ def _add_camera(
     camera.CreateFocalLengthAttr(_APERTURE * fx / width)
     camera.CreateHorizontalApertureAttr(_APERTURE)
     camera.CreateVerticalApertureAttr(_APERTURE * height / width * fx / fy)
-    up, fps, (start_s, end_s) = options.up_axis or "y", stage.GetTimeCodesPerSecond(), span_s
-    kept = np.flatnonzero((motion.pts_s >= start_s) & (motion.pts_s <= end_s))
-    if options.frame == "world":
-        world = world_of(motion)
-        turns, places = world.R[kept] @ CAMERA_TO_Y_UP, world.t[kept] * options.scale
-    else:
-        turns, places = np.eye(3)[None], np.zeros((1, 3))
-    turns, places = WORLD_AXES[up] @ turns, places @ WORLD_AXES[up].T
-    still = np.ptp(turns, axis=0).max() == 0 and np.ptp(places, axis=0).max() == 0
+    path, fps = camera_path(motion, options, span_s), stage.GetTimeCodesPerSecond()
     transform = camera.AddTransformOp()
-    for row in range(1 if still else len(turns)):
+    for time_s, turn, place in zip(path.times_s, path.turns, path.places, strict=True):
         matrix = np.eye(4)
-        matrix[:3, :3], matrix[3, :3] = turns[row].T, places[row]
-        value = pxr.Gf.Matrix4d(matrix.tolist())
-        if still:
-            transform.Set(value)
-        else:
-            transform.Set(value, float((motion.pts_s[kept[row]] - start_s) * fps))
+        matrix[:3, :3], matrix[3, :3] = turn.T, place
+        when = () if len(path.turns) == 1 else (float((time_s - span_s[0]) * fps),)
+        transform.Set(pxr.Gf.Matrix4d(matrix.tolist()), *when)
 
 
 def _joint_paths(options: ExportOptions) -> list[str]:

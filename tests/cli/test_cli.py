@@ -119,7 +119,7 @@ def test_export_from_a_saved_result(result: Path, tmp_path: Path, name: str) -> 
     assert ran.exit_code == 0, ran.output
     files = [Path(file) for file in json.loads(ran.stdout)["files"]]
     assert files == list((tmp_path / name).iterdir())
-    assert all(file.stat().st_size > 1000 for file in files)
+    assert all(file.stat().st_size > 500 for file in files)
 
 
 def test_export_from_a_video_equals_export_from_its_result(
