@@ -21,6 +21,7 @@ SMALL_PX = 100  # of height; below, the landmark network's crop is enlarged to m
 _FOCAL = {
     "given": "focal length: {:.0f} px, as given",
     "metadata": "focal length: {:.0f} px, as the file states",
+    "turning": "focal length: {:.0f} px, as the camera's turning tells",
     "guessed": "focal length: guessed, {:.0f} px; if it is wrong, distances are wrong by the same "
     "share (--focal PX, or film with a telephone, which states it)",
 }

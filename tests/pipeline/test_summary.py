@@ -1,13 +1,14 @@
 """What the closing summary says of a motion."""
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from hpsvid.body.model import Body
 from hpsvid.pipeline.summary import in_words
-from hpsvid.types import Camera, Motion
+from hpsvid.types import Camera, CameraSource, Motion
 from tests.factories import make_motion
 
 
@@ -56,3 +57,10 @@ def test_the_focal_lengths_source_is_told(body: Body, source: str, says: str) ->
     camera = Camera(K=motion.camera.K, source=source)  # pyright: ignore[reportArgumentType]
     (line,) = in_words(replace(motion, camera=camera))
     assert "1000 px" in line and says in line
+
+
+@pytest.mark.parametrize("source", get_args(CameraSource))
+def test_whatever_says_the_focal_length_is_named(body: Body, source: CameraSource) -> None:
+    motion = motion_of(body, height_px=300, off_px=5, seen=1.0)
+    said, *_ = in_words(replace(motion, camera=Camera(K=motion.camera.K, source=source)))
+    assert "1000 px" in said
