@@ -265,24 +265,19 @@ class DrawOptions(Checked):
     shadow: Annotated[
         bool, Flag(help="Bodies shade the ground near them.", panel=DRAWING, name="--shadow")
     ] = False
+    grid: Annotated[
+        bool, Flag(help="The ground's grid, a line each metre.", panel=DRAWING, name="--grid")
+    ] = False
     soft: Annotated[
         float,
-        Flag(
-            help="Meshes fade out over this many pixels at their edges.",
-            panel=DRAWING,
-            least=0,
-            most=50,
-        ),
-    ] = 0.0
+        Flag(help="Meshes fade out over this many pixels at their edges.", panel=DRAWING, least=0,
+             most=50),
+    ] = 0.0  # fmt: skip
     sheet: Annotated[
         int | None,
-        Flag(
-            help="One picture with this many frames of the clip, evenly spaced.",
-            panel=DRAWING,
-            least=1,
-            most=100,
-        ),
-    ] = None
+        Flag(help="One picture with this many frames of the clip, evenly spaced.", panel=DRAWING,
+             least=1, most=100),
+    ] = None  # fmt: skip
 
     def __post_init__(self) -> None:
         Checked.__post_init__(self)

@@ -45,6 +45,18 @@ def placed(motion: Motion, points: Array, index: int) -> Array:
     return to_world(points[None], motion.world, np.array([index]))[0]
 
 
+def pelvis_ways(motion: Motion) -> Array:
+    """Where all pelves are over time, (N, 3) m, as `placed` has them; the origin for nobody."""
+    return np.concatenate(
+        [np.zeros((0 if motion.people else 1, 3))]
+        + [
+            placed(motion, person.joints[row, :1], int(index))
+            for person in motion.people
+            for row, index in enumerate(person.track.frame_index)
+        ]
+    )
+
+
 def lens_of(view: ViewName, motion: Motion) -> LensAt:
     """The camera of a view: the clip's own, or one that sees all of the motion.
 
@@ -53,14 +65,7 @@ def lens_of(view: ViewName, motion: Motion) -> LensAt:
     if view in OF_THE_CLIP:
         return lambda index: _own_lens(motion, index)
     width, height = motion.clip.width, motion.clip.height
-    ways = np.concatenate(
-        [np.zeros((0 if motion.people else 1, 3))]
-        + [
-            placed(motion, person.joints[row, :1], int(index))
-            for person in motion.people
-            for row, index in enumerate(person.track.frame_index)
-        ]
-    )
+    ways = pelvis_ways(motion)
     focal = _FOCAL * max(width, height)
     K = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
     if view == "orbit":

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,6 +28,7 @@ DARKER, LIGHTER = 0.55, 0.45  # how far the darkest and lightest cloth leave a p
 LUMINANCE = (0.2126, 0.7152, 0.0722)  # ITU-R BT.709
 DOUBT_M = 0.15  # the least certain: the reddest
 DOUBT_COLOURS = (PALETTE[0], PALETTE[4], PALETTE[5])  # sky blue, yellow, vermillion
+SHADED = 80  # of 255: white in the shade of both renderers is brighter
 FILLED_OPACITY = 0.45  # of a person in frames where the pose was filled without evidence
 
 
@@ -112,6 +114,14 @@ class Overlay:
             return
         with ThreadPoolExecutor(self.renderer.threads) as pool:
             yield from pool.map(draw_one, rgb, meshes)
+
+    def covers(self, meshes: list[list[Mesh]], K: Array, size: tuple[int, int]) -> Iterator[Array]:
+        """How much of each pixel `meshes` cover, (H, W) in [0, 1]; size: H, W."""
+        black, white = np.zeros((*size, 3), np.uint8), np.full(3, 255.0)
+        for present in meshes:
+            bright = [replace(mesh, colours=white, opacity=1.0) for mesh in present]
+            drawn = self.renderer.draw(black, bright, K, alpha=1.0)[..., 0]
+            yield np.minimum(drawn / np.float32(SHADED), 1)
 
     def _surfaces(self, person: Person, index: Array) -> Iterator[tuple[int, Mesh]]:
         """(place in the chunk, mesh) for those frames of `index` (N,) that the track covers."""

@@ -12,6 +12,7 @@ from hpsvid.body.skeleton import JOINT, SMPL
 from hpsvid.common.geometry import image_of
 from hpsvid.errors import InputError
 from hpsvid.options import DrawOptions, ViewName
+from hpsvid.render.ground import gridded, ground_lines
 from hpsvid.render.lenses import OF_THE_CLIP, LensAt, lens_of, placed
 from hpsvid.render.mesh import Mesh
 from hpsvid.render.overlay import Overlay, person_colour
@@ -31,8 +32,8 @@ class View:
     overlay and skeleton: meshes and bones over the clip; mesh: bodies alone, as the camera saw
     them; side, top and orbit: bodies alone from where the camera was not. Several views of a frame
     lie side by side in one picture, from four on in two rows. `options.sheet` has no part in it.
-    Raises InputError when the background cannot be read, or the ground that shadows need is not
-    known.
+    Raises InputError when the background cannot be read, or the ground that shadows and the grid
+    need is not known.
     """
 
     def __init__(self, overlay: Overlay, options: DrawOptions) -> None:
@@ -44,11 +45,13 @@ class View:
         self.height = motion.clip.height * -(-count // self._columns)
         self._lenses = {view: lens_of(view, motion) for view in options.views}
         self._backdrop = backdrop(options, motion.clip)
-        if options.shadow and motion.world is None:
+        wants = "--shadow" if options.shadow else "--grid"
+        if (options.shadow or options.grid) and motion.world is None:
             raise InputError(
-                "--shadow: this result does not say where the ground is; make it again from the "
-                "clip, or leave --shadow out"
+                f"{wants}: this result does not say where the ground is; make it again from the "
+                f"clip, or leave {wants} out"
             )
+        self._grid = ground_lines(motion) if options.grid else None
 
     def draw(self, frames: Frames) -> Iterator[Array]:
         """One new picture uint8 for each frame, in order.
@@ -63,7 +66,7 @@ class View:
 
     def _drawn(self, frames: Frames, backdrop: Array | None) -> Iterator[Array]:
         meshes = []
-        if self.options.shadow or set(self.options.views) - {"skeleton"}:
+        if self.options.shadow or self.options.grid or set(self.options.views) - {"skeleton"}:
             meshes = self.overlay.meshes(frames.index)
         panes = [self._pane(view, frames, meshes, backdrop) for view in self.options.views]
         for pictures in zip(*panes, strict=True):
@@ -81,12 +84,17 @@ class View:
             below = np.broadcast_to(plain, frames.rgb.shape)
         if self.options.shadow:
             below = self._shaded(below, frames, meshes, lens_at)
+        K = lens_at(int(frames.index[0])).K
+        if view not in OF_THE_CLIP:
+            meshes = _from_elsewhere(motion, meshes, frames, lens_at)
+        if self._grid is not None:
+            covers = self.overlay.covers(meshes, K, below.shape[1:3])
+            lenses = (lens_at(int(index)) for index in frames.index)
+            places = zip(below, lenses, covers, strict=True)
+            below = np.stack([gridded(rgb, self._grid, lens, cover) for rgb, lens, cover in places])
         if view == "skeleton":
             pictures = self._skeletons(below, frames)
         else:
-            if view not in OF_THE_CLIP:
-                meshes = _from_elsewhere(motion, meshes, frames, lens_at)
-            K = lens_at(int(frames.index[0])).K
             pictures = self._meshes(np.ascontiguousarray(below), meshes, K)
         for picture, index in zip(pictures, frames.index, strict=True):
             yield self._labelled(picture, int(index), lens_at)

@@ -64,7 +64,7 @@ def drawn(motion: Motion, body: Body, **options: Any) -> Array:
 @pytest.mark.parametrize(
     "options",
     [
-        {"shadow": True, "labels": "0:Zoë", "soft": 3.0},
+        {"shadow": True, "labels": "0:Zoë", "soft": 3.0, "grid": True},
         {"view": "mesh,side,top", "background": "#102030"},
         {"view": "skeleton", "background": "transparent", "labels": "ids"},
         {"look": "confidence"},
@@ -94,9 +94,29 @@ def test_the_shadow_lies_at_the_feet_and_nowhere_else(motion: Motion, body: Body
     assert abs(np.median(rows) - feet[:, 1].mean()) < 12
 
 
-def test_a_result_that_knows_no_ground_casts_no_shadow(motion: Motion, body: Body) -> None:
-    with pytest.raises(InputError, match="--shadow: this result does not say where the ground"):
-        drawn(replace(motion, world=None), body, shadow=True)
+@pytest.mark.parametrize("view", ["overlay", "skeleton"])
+def test_the_grid_lies_on_the_ground_and_behind_people(
+    motion: Motion, body: Body, view: str
+) -> None:
+    bare, gridded = drawn(motion, body, view=view)[0], drawn(motion, body, view=view, grid=True)[0]
+    changed = np.abs(gridded.astype(int) - bare).max(-1)
+    assert motion.world is not None
+    places = np.array([[1, 0, -3.5], [0.5, 0, -3], [0.5, 0, -3.5]])
+    own = (places - motion.world.t[0]) @ motion.world.R[0]
+    on_line, on_other, between = np.floor(image_of(own, motion.camera.K)).astype(int)[:, ::-1]
+    assert changed[tuple(on_line)] > 40 and changed[tuple(on_other)] > 40
+    assert changed[tuple(between)] == 0
+    horizon = motion.camera.K[1, 2]  # the camera is level: nothing of the ground is above
+    assert changed[: int(horizon)].max() == 0
+    body_alone = drawn(motion, body, view="mesh", background="#5a5a5a")[0]
+    inside = cv2.erode((body_alone != GREY).any(-1).astype(np.uint8), np.ones((5, 5)))
+    assert inside[int(horizon) :].sum() > 50 and changed[inside > 0].max() == 0
+
+
+@pytest.mark.parametrize("option", ["shadow", "grid"])
+def test_a_result_that_knows_no_ground_draws_none(motion: Motion, body: Body, option: str) -> None:
+    with pytest.raises(InputError, match=f"--{option}: this result does not say where the ground"):
+        drawn(replace(motion, world=None), body, **{option: True})
 
 
 def test_transparent_pictures_are_the_body_and_nothing_else(
