@@ -86,8 +86,14 @@ def crop_turn(rays: Tensor, lean: Tensor) -> Tensor:
     through the hips, its up is the crop's: axes in which the landmark network saw the person.
     """
     hips = rays[..., HIPS, :].mean(-2)
-    ahead = rotation_to_ray(torch.cat([hips, torch.ones_like(hips[..., :1])], -1))
-    return ahead @ _leaning(lean)
+    return view_turn(torch.cat([hips, torch.ones_like(hips[..., :1])], -1), lean)
+
+
+def view_turn(ray: Tensor, lean: Tensor) -> Tensor:
+    """Rotations (..., 3, 3) to camera axes from those of a view along `ray` (..., 3), upright for
+    a crop that leans by `lean` (...) rad.
+    """
+    return rotation_to_ray(ray) @ _leaning(lean)
 
 
 def _leaning(lean: Tensor) -> Tensor:

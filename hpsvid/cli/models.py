@@ -17,7 +17,7 @@ def train(
     data: Annotated[
         Path,
         typer.Option(
-            help="Folder with train/ and val/: motion capture; for the lifter, rendered pairs."
+            help="Folder with train/ and val/: motion capture; for lifter and dense, renders."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Weights to write, .safetensors.")],
@@ -41,12 +41,12 @@ def train(
         Path | None, typer.Option(help="For the lifter: motion to simulate landmarks for.")
     ] = None,
     start: Annotated[
-        Path | None, typer.Option(help="For a solver: weights of the same solver to go on from.")
+        Path | None, typer.Option(help="Weights of the same network to go on from (not lifter).")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
     force: ForceOpt = False,
 ) -> None:
-    """Train a solver or the lifter; an interrupted run goes on where it was."""
+    """Train a solver, the lifter or the dense maps; an interrupted run goes on where it was."""
     with one_line_errors():
         from hpsvid.common.files import check_folder
         from hpsvid.training.loop import FitConfig, TrainingFiles, check_files
@@ -57,6 +57,8 @@ def train(
         check_folder(out.parent)
         if model == "lifter":
             refuse_idle(context, "on the lifter", "pairs", "without", "loss", "start")
+        elif model == "dense":
+            refuse_idle(context, "on the dense maps", "pairs", "without", "loss", "mocap")
         else:
             refuse_idle(context, f"on {model}", "mocap")
         if not model.startswith("niki"):
@@ -70,19 +72,24 @@ def train(
             scores = train_lifter(
                 files, mocap=mocap, size=size, seed=seed, steps=steps, minutes=minutes
             )
-            told = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
-            print(f"wrote {out}; validation {told}; log in {files.folder}")
-            return
-        recipe = Recipe(
-            solver=model,
-            size=size,
-            seed=seed,
-            fit=FitConfig(steps=steps, minutes=minutes),
-            loss=loss_weights(loss),
-            without=names_in(without, PartName, "--without") if without else (),
-        )
-        error = train_solver(recipe, files, pairs, start)
-        print(f"wrote {out}; mean validation MPJPE {error:.1f} mm, log in {files.folder}")
+        elif model == "dense":
+            from hpsvid.training.dense import SIZES, train_dense
+
+            scores = train_dense(
+                files, config=SIZES[size], seed=seed, steps=steps, minutes=minutes, start=start
+            )
+        else:
+            recipe = Recipe(
+                solver=model,
+                size=size,
+                seed=seed,
+                fit=FitConfig(steps=steps, minutes=minutes),
+                loss=loss_weights(loss),
+                without=names_in(without, PartName, "--without") if without else (),
+            )
+            scores = {"mean MPJPE (mm)": train_solver(recipe, files, pairs, start)}
+        told = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+        print(f"wrote {out}; validation {told}; log in {files.folder}")
 
 
 weights_app = typer.Typer(help="Weights of other people's networks.", no_args_is_help=True)

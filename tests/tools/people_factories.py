@@ -106,7 +106,7 @@ class PlainWardrobe:
     def make(self, chosen: Outfit) -> Character:
         return Character(
             outfit=chosen, body=self.made.body, surface=self.made.surface,
-            skin_vertices=self.made.skin_vertices,
+            skin_vertices=self.made.skin_vertices, anchors=self.made.anchors,
         )  # fmt: skip
 
 

@@ -42,6 +42,7 @@ class Character:
     body: Body  # the whole mesh on the free body's skeleton; betas mean the same
     surface: Surface
     skin_vertices: int
+    anchors: Array  # (V, 3) m, the bare body's T-pose at each vertex, under cloth beneath it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -230,12 +231,14 @@ def assemble(
 
     tucked = covered | under_cloth(bare.template, [part.fit for part in parts if part.is_cloth])
     template = [bare.template - TUCK_M * normals * tucked[:, None]]
+    anchors = [bare.template]
     shapes, bends, weights = [bare.shape_dirs], [bare.pose_dirs], [bare.skin]
     faces, textures, which = [bare.faces[keep]], [corners[keep]], [eyes[keep].astype(np.int64)]
     start = len(bare.template)
     for part in parts:
         garment = part.fit.garment
         template.append(part.fit.template)
+        anchors.append(part.fit.follow(bare.template))
         shapes.append(part.fit.follow(bare.shape_dirs))
         bends.append(part.fit.follow(bare.pose_dirs))
         weights.append(part.fit.skin)
@@ -264,4 +267,10 @@ def assemble(
     surface = pack(
         np.concatenate(faces), np.concatenate(textures), np.concatenate(which), materials
     )
-    return Character(outfit=outfit, body=whole, surface=surface, skin_vertices=len(bare.template))
+    return Character(
+        outfit=outfit,
+        body=whole,
+        surface=surface,
+        skin_vertices=len(bare.template),
+        anchors=np.concatenate(anchors).astype(np.float32),
+    )
