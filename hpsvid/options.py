@@ -24,7 +24,7 @@ PartName = Literal["ind", "bnd", "bidirectional", "analytic"]
 SizeName = Literal["small", "full"]
 RendererName = Literal["auto", "raster", "pyrender"]
 UpName = Literal["auto", "camera"]
-LockName = Literal["auto", "always", "off"]
+LockName = Literal["auto", "always", "off", "ground"]
 FormatName = Literal[
     "npz", "bvh", "amass", "glb", "fbx", "usd", "usdz", "csv", "json", "coco", "trc", "mot", "c3d",
     "chan", "camera"
@@ -165,7 +165,7 @@ class Options(Checked):
         LockName,
         Flag(
             help="Hold feet that stand: where the ground is known well, wherever they touch it, "
-            "or never.",
+            "never; or only keep them on the floor.",
             panel=GROUND,
         ),
     ] = "auto"

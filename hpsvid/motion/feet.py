@@ -129,13 +129,18 @@ def _foot_speeds(feet: Array, step: Array) -> tuple[Array, Array]:
 
 def _calm(depth: Array, pts_s: Array) -> Array:
     """The bands (3, T) of `hold_feet`'s cost of moving a pelvis at `depth` (T,) m at all."""
+    bands = np.zeros((3, len(depth)))
+    bands[-1] += np.gradient(pts_s) / np.minimum(DEPTH_SHARE * depth, MOST_DEPTH_M) ** 2
+    add_bends(bands, pts_s, DEPTH_M_S2)
+    return bands
+
+
+def add_bends(bands: Array, pts_s: Array, size: float) -> None:
+    """Add the time integral of (second derivative / size)^2 to bands (3, T); pts_s: (T,) s."""
     step = np.diff(pts_s)
     bend = 1 / (step[1:] * step[:-1] * (step[1:] + step[:-1]) / 2)
     bends = np.stack([step[1:], -step[1:] - step[:-1], step[:-1]], -1) * bend[:, None]
-    bands = np.zeros((3, len(depth)))
-    bands[-1] += np.gradient(pts_s) / np.minimum(DEPTH_SHARE * depth, MOST_DEPTH_M) ** 2
-    add_squares(bands, bends, (step[1:] + step[:-1]) / 2 / DEPTH_M_S2**2)
-    return bands
+    add_squares(bands, bends, (step[1:] + step[:-1]) / 2 / size**2)
 
 
 def _biweight(size: Array) -> Array:

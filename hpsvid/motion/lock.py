@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from scipy.linalg import solveh_banded
 
 from hpsvid.body.hinges import HINGES
 from hpsvid.body.model import Body
@@ -15,6 +16,7 @@ from hpsvid.body.skeleton import SMPL, forward_kinematics
 from hpsvid.body.world import in_world
 from hpsvid.common.geometry import axis_angle_to_matrix, project, swing_between
 from hpsvid.common.series import runs, spaced_times
+from hpsvid.motion.feet import add_bends, feet_over_ground
 from hpsvid.options import Options
 from hpsvid.types import Array, BodyParams, Camera, Person, World
 from hpsvid.video.egomotion import CameraTurn
@@ -22,38 +24,53 @@ from hpsvid.video.egomotion import CameraTurn
 PLANTED = 0.5  # probability of contact of heel and ball
 PLANTED_S = 0.1  # a foot that touches more briefly is not held
 FADE_S = 0.2  # in which a correction comes and goes
-ACROSS_SHARE = 0.01  # of the body's height: how far a foot may be moved in the picture
+# How a planted foot's correction is weighed: what is left of its sliding, what a foot in the air
+# may keep of it, and how suddenly it may come: within about sqrt(FREE_M / EASE_M_S2) s.
+HELD_M, FREE_M, EASE_M_S2 = 0.002, 0.03, 6.0
+ACROSS_SHARE = 0.01  # of the body's height: how far foot and knee may be moved in the picture
+KNEE_ROUNDS = 2  # of a leg that is nearly straight the knee goes with the root of the ankle's move
 ALONG_M = 0.08  # and along the view, where it is least known
+NEAR_FLOOR_M = 0.1
 STRAIGHT = 0.995  # of its length: a knee is not stretched further than this, or than it was
 
 SURE_DEG = 10.0  # how well up is to be known for feet to be held without being asked
 
 
 def holds_feet(world: World, turn: CameraTurn, options: Options) -> bool:
-    """Whether planted feet are to be held; unasked not before a camera that travels."""
+    """Whether feet are to be held; unasked not before a camera that travels."""
     if options.foot_lock != "auto":
-        return options.foot_lock == "always"
+        return options.foot_lock != "off"
     return world.up_sigma_deg < SURE_DEG and not turn.parallax
 
 
-def lock_feet(person: Person, body: Body, camera: Camera, world: World, pts_s: Array) -> Person:
+def lock_feet(
+    person: Person, body: Body, camera: Camera, world: World, pts_s: Array, *, level: bool = False
+) -> Person:
     """The person with planted feet held; as it is where contacts are not known.
 
-    pts_s: (F,) s of the clip's frames. Distances to the evidence stay those of before.
+    pts_s: (F,) s of the clip's frames; level: feet are only kept on the floor, not held sideways.
+    Distances to the evidence stay those of before.
     """
     if person.contacts is None or len(person.track) < 3:
         return person
     at = person.track.frame_index
-    placed = in_world(person, world)
+    placed, times = in_world(person, world), spaced_times(pts_s[at])
     local, joints, turned = posed(placed, body)
     rest = body.rest_joints(torch.from_numpy(placed.betas)).double()
-    height = float(np.ptp(rest.numpy()[:, 1]))
+    across_m = ACROSS_SHARE * float(np.ptp(rest.numpy()[:, 1]))
     rays = joints - world.t[at][:, None]
+    soles = feet_over_ground(person.body, world, at, body)[..., 1] if level else None
     for i, leg in enumerate(HINGES[:2]):
-        ankle = leg[2]
-        planted = person.contacts[:, 2 * i : 2 * i + 2].min(1) > PLANTED
-        move = _moves(joints[:, ankle], planted, spaced_times(pts_s[at]))
-        move = _bounded(move, rays[:, ankle], ACROSS_SHARE * height)
+        touch = person.contacts[:, 2 * i : 2 * i + 2]
+        if soles is None:
+            move = _moves(joints[:, leg[2]], touch.min(1) > PLANTED, times)
+        else:
+            move = _levelled(soles[:, 2 * i : 2 * i + 2].min(1), touch.max(1) > PLANTED, times)
+        move = _bounded(move, rays[:, leg[2]], across_m)
+        for _ in range(KNEE_ROUNDS):
+            knee = _middle_move(joints, turned, move, leg)
+            shown = np.linalg.norm(_across(knee, rays[:, leg[1]]), axis=-1, keepdims=True)
+            move *= (_soft(shown, across_m) / np.maximum(shown, 1e-9)) ** 2
         bend_limb(local, joints, turned, move, leg)
     local[:, 0] = person.body.rotmats[:, 0]
     params = replace(person.body, rotmats=local.astype(np.float32))
@@ -92,33 +109,64 @@ def bend_limb(
 
 def _moves(ankle: Array, planted: Array, times: Array) -> Array:
     """How far an ankle (T, 3) m is to be moved so that it rests while it is planted (T,)."""
-    knots, values = [], []
-    last = -np.inf
+    want, sure = np.zeros_like(ankle), np.zeros(len(ankle))
     for run in runs(planted):
-        begin, end = times[run.start], times[run.stop - 1]
-        if end - begin < PLANTED_S:
-            continue
-        if begin - last > 2 * FADE_S:
-            knots += [*([last + FADE_S] if np.isfinite(last) else []), begin - FADE_S]
-            values += [np.zeros(3)] * (2 if np.isfinite(last) else 1)
-        knots += times[run].tolist()
-        values += list(np.median(ankle[run], 0) - ankle[run])
-        last = end
-    if not knots:
-        return np.zeros_like(ankle)
-    knots.append(last + FADE_S)
-    values.append(np.zeros(3))
-    return np.stack([np.interp(times, knots, np.array(values)[:, k]) for k in range(3)], -1)
+        if times[run.stop - 1] - times[run.start] >= PLANTED_S:
+            want[run], sure[run] = np.median(ankle[run], 0) - ankle[run], 1
+    return _eased(want, sure, times)
+
+
+def _eased(want: Array, sure: Array, times: Array) -> Array:
+    """Moves (T, C) m that follow `want` (T, C) where it is sure (T,), and come and go smoothly.
+
+    They minimise the time integral of sure ((m - want) / HELD_M)^2 + (m / FREE_M)^2 +
+    (m'' / EASE_M_S2)^2.
+    """
+    dt = np.gradient(times)
+    bands = np.zeros((3, len(times)))
+    bands[-1] = dt * (sure / HELD_M**2 + 1 / FREE_M**2)
+    add_bends(bands, times, EASE_M_S2)
+    return solveh_banded(bands, (dt * sure / HELD_M**2)[:, None] * want)
+
+
+def _levelled(height: Array, planted: Array, times: Array) -> Array:
+    """How far a foot whose lower end is at `height` (T,) m is to rise or sink, (T, 3) m.
+
+    Planted (T,), it is to be on the floor; in the air, not below it. The further from the floor,
+    the less: from NEAR_FLOOR_M on it is the floor that is wrong for this person.
+    """
+    near = np.clip(1 - (height / NEAR_FLOOR_M) ** 2, 0, None) ** 2
+    up = _eased(-height[:, None], np.where(planted | (height < 0), near, 0.0), times)
+    return up * np.array([0.0, 1, 0])
 
 
 def _bounded(move: Array, ray: Array, across_m: float) -> Array:
-    """Moves (T, 3) m no longer than `across_m` across the rays (T, 3), ALONG_M along them."""
-    view = ray / np.linalg.norm(ray, axis=-1, keepdims=True)
-    along = (move * view).sum(-1, keepdims=True)
-    across = move - along * view
+    """Moves (T, 3) m shorter than `across_m` across the rays (T, 3), ALONG_M along them."""
+    across = _across(move, ray)
     size = np.linalg.norm(across, axis=-1, keepdims=True)
-    across = across * np.minimum(1, across_m / np.maximum(size, 1e-9))
-    return across + along.clip(-ALONG_M, ALONG_M) * view
+    across = across * _soft(size, across_m) / np.maximum(size, 1e-9)
+    along = move - _across(move, ray)
+    size = np.linalg.norm(along, axis=-1, keepdims=True)
+    return across + along * _soft(size, ALONG_M) / np.maximum(size, 1e-9)
+
+
+def _across(move: Array, ray: Array) -> Array:
+    """The part of moves (T, 3) that is across the rays (T, 3)."""
+    view = ray / np.linalg.norm(ray, axis=-1, keepdims=True)
+    return move - (move * view).sum(-1, keepdims=True) * view
+
+
+def _soft(size: Array, most: Array | float) -> Array:
+    """Sizes >= 0 that come near to `most` but stay below it, without a corner."""
+    most = np.maximum(most, 1e-9)
+    return size / (1 + (size / most) ** 4) ** 0.25
+
+
+def _middle_move(joints: Array, turned: Array, move: Array, limb: tuple[int, int, int]) -> Array:
+    """How far (T, 3) m a limb's middle goes when its end moves."""
+    upper, _ = _leg(joints[:, list(limb)], turned, move, limb[:2])
+    bone = joints[:, limb[1]] - joints[:, limb[0]]
+    return ((upper @ turned[:, limb[0]].mT - np.eye(3)) @ bone[..., None])[..., 0]
 
 
 def _leg(joints: Array, turned: Array, move: Array, which: tuple[int, int]) -> tuple[Array, Array]:
@@ -131,7 +179,9 @@ def _leg(joints: Array, turned: Array, move: Array, which: tuple[int, int]) -> t
     a, b = np.linalg.norm(thigh, axis=-1), np.linalg.norm(shank, axis=-1)
     before = np.linalg.norm(ankle - hip, axis=-1)
     wanted = np.linalg.norm(ankle + move - hip, axis=-1)
-    wanted = wanted.clip(np.abs(a - b) + 1e-3, np.maximum(before, STRAIGHT * (a + b)))
+    room = np.maximum(STRAIGHT * (a + b) - before, 0)
+    wanted = np.where(wanted > before, before + _soft((wanted - before).clip(0), room), wanted)
+    wanted = wanted.clip(np.abs(a - b) + 1e-3, None)
     bend = _bend(a, b, wanted) - _bend(a, b, before)  # of the knee, straighter if negative
     normal = np.cross(thigh, shank)
     size = np.linalg.norm(normal, axis=-1, keepdims=True)

@@ -76,7 +76,8 @@ def make_motion(
         world = find_world(solved, body, pts_s, turn, options)
         solved = [with_contacts(person, body, world, pts_s) for person in solved]
         if holds_feet(world, turn, options):
-            solved = [lock_feet(person, body, context.camera, world, pts_s) for person in solved]
+            hold = partial(lock_feet, level=options.foot_lock == "ground")
+            solved = [hold(person, body, context.camera, world, pts_s) for person in solved]
     return Motion(
         clip=clip,
         pts_s=pts_s,

@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT
+from hpsvid.motion.feet import feet_over_ground
 from hpsvid.motion.lock import holds_feet, lock_feet
 from hpsvid.options import LockName, Options
 from hpsvid.types import BodyParams, Camera, Person, World
@@ -54,18 +55,47 @@ def test_a_planted_foot_stands_and_the_picture_stays(body: Body) -> None:
         return float(np.ptp(person.joints[20:40, ANKLES[0]], axis=0).max())
 
     assert slide(person) > 0.03
-    assert slide(held) < 0.1 * slide(person)
+    assert slide(held) < 0.25 * slide(person)
     far = np.linalg.norm(held.joints2d - person.joints2d, axis=-1).max()
-    assert far * 4 / K[0, 0] < 0.02  # metres at the person
+    assert far * 4 / K[0, 0] < 0.018  # metres at the person: 1 % of the height
     np.testing.assert_array_equal(held.joints[:, ANKLES[1]], person.joints[:, ANKLES[1]])
     untouched = [*range(13), *range(47, FRAMES)]  # longer than the fade before and after
-    np.testing.assert_allclose(held.joints[untouched], person.joints[untouched], atol=1e-5)
-    step = np.abs(np.diff(held.joints[:, ANKLES[0]], axis=0)).max()
-    assert step < 3 * np.abs(np.diff(person.joints[:, ANKLES[0]], axis=0)).max()  # no pop
+    np.testing.assert_allclose(held.joints[untouched], person.joints[untouched], atol=2e-3)
+    bend = np.linalg.norm(np.diff(held.joints[:, ANKLES[0]], n=2, axis=0), axis=-1) * 30**2
+    assert bend.max() < 10  # m/s^2: no pop where the contact begins and ends
     knees = [
         np.linalg.norm(p.joints[:, 1] - p.joints[:, ANKLES[0]], axis=-1) for p in (held, person)
     ]
     assert knees[0].max() < knees[1].max() + 0.03  # nor a knee that snaps straight
+
+
+@pytest.mark.parametrize("away_m", [-0.02, 0.02])
+def test_levelled_feet_come_down_or_up_to_the_floor_and_go_where_they_went(
+    body: Body, away_m: float
+) -> None:
+    contacts = np.zeros((FRAMES, 4), np.float32)
+    contacts[20:40] = 0.9
+    person = swaying(body, contacts)
+    at = np.arange(FRAMES)
+    world = level_world()
+    lowest = float(feet_over_ground(person.body, world, at, body)[20:40, :, 1].min())
+    world = replace(world, t=world.t + np.array([0, away_m - lowest, 0]))
+
+    def soles(person: Person) -> np.ndarray:
+        """Heights (T, 2) of the lower end of each foot."""
+        height = feet_over_ground(person.body, world, at, body)[..., 1]
+        return height.reshape(FRAMES, 2, 2).min(-1)
+
+    level = lock_feet(person, body, CAMERA, world, TIMES, level=True)
+    before, after = np.abs(soles(person)[22:38]), np.abs(soles(level)[22:38])
+    assert after.mean() < 0.5 * before.mean() and (after < before + 1e-3).all()
+    assert soles(level).min() > min(away_m, 0) - 1e-3
+    before, after = (np.diff(p.joints[:, ANKLES[0], [0, 2]], axis=0) for p in (person, level))
+    np.testing.assert_allclose(after, before, atol=2e-3)  # not held sideways
+    far = np.linalg.norm(level.joints2d - person.joints2d, axis=-1).max()
+    assert far * 4 / K[0, 0] < 0.018
+    bend = np.linalg.norm(np.diff(level.joints[:, ANKLES], n=2, axis=0), axis=-1) * 30**2
+    assert bend.max() < 10
 
 
 def test_feet_in_the_air_stay_there(body: Body) -> None:
@@ -81,7 +111,7 @@ def test_feet_in_the_air_stay_there(body: Body) -> None:
 @pytest.mark.parametrize(
     ("lock", "sigma", "parallax", "held"),
     [("auto", 3, False, True), ("auto", 20, False, False), ("auto", 3, True, False),
-     ("always", 20, True, True), ("off", 3, False, False)],
+     ("always", 20, True, True), ("ground", 20, True, True), ("off", 3, False, False)],
 )  # fmt: skip
 def test_feet_are_held_where_the_ground_is_known(
     lock: LockName, sigma: float, parallax: bool, held: bool
