@@ -43,6 +43,7 @@ __all__ = [
     "load_body",
     "run",
     "save",
+    "texture",
     "vertices",
 ]
 
@@ -172,10 +173,12 @@ def export(
     >>> hpsvid.export(motion, "bvh", "out", options=hpsvid.ExportOptions(fps=30, rig="mixamo"))
     [PosixPath('out/clip_person00.bvh')]
     """
+    from hpsvid.appearance.make import textured
     from hpsvid.formats import check_formats
     from hpsvid.formats.ownership import refuse_foreign
     from hpsvid.formats.target import target_for
     from hpsvid.options import ExportOptions
+    from hpsvid.pipeline.stages import silent
 
     options = options or ExportOptions()
     rows = check_formats([format] if isinstance(format, str) else format, options)
@@ -183,6 +186,8 @@ def export(
     for row in rows:
         refuse_foreign(target.existing(row, options), force=force)
     body = _body_of(motion, body)
+    if options.look == "textured":
+        motion = textured(motion, body, silent)  # those who have none yet
     return [file for row in rows for file in target.write(row, motion, body, options)]
 
 
@@ -214,6 +219,45 @@ def draw(
     check_pictures(out, motion.clip, options, force=force)
     body, renderer = _body_of(motion, body), load_renderer(options.renderer)
     write_pictures(motion, body, out, renderer, options, StageClock(progress or silent))
+
+
+def texture(
+    motion: "Motion",
+    *,
+    result: StrPath | None = None,
+    person: int | None = None,
+    body: "Body | None" = None,
+    force: bool = False,
+    progress: "Progress | None" = None,
+) -> "Motion":
+    """The motion with everyone's texture, made from its clip, for `look="textured"`.
+
+    `motion.people[0].texture.rgb` is a picture (1024, 1024, 3) uint8 in the free body's layout.
+    result: write them beside this result .npz, too, as RESULT_personNN_texture.png, where the
+    command line finds them. person: only this one's. body: that the motion was made with; None
+    takes the free body. force: overwrite even files that hpsvid did not write.
+    Raises InputError when the clip is not there or not the motion's, a person is seen in no frame,
+    the body is another or has no texture layout, or a file cannot be written.
+
+    >>> motion = hpsvid.texture(motion)
+    >>> hpsvid.export(motion, "glb", "out", options=hpsvid.ExportOptions(look="textured"))
+    [PosixPath('out/clip_person00.glb')]
+    """
+    from hpsvid.appearance.files import texture_path, write_texture
+    from hpsvid.appearance.make import textured
+    from hpsvid.edit import person_of
+    from hpsvid.formats.ownership import check_outputs
+    from hpsvid.pipeline.stages import silent
+
+    ids = [p.track.id for p in motion.people] if person is None else [person]
+    paths = {} if result is None else {number: texture_path(Path(result), number) for number in ids}
+    for number in ids:
+        person_of(motion, number)
+    check_outputs(paths.values(), force=force)
+    motion = textured(motion, _body_of(motion, body), progress or silent, ids=ids)
+    for number, path in paths.items():
+        write_texture(person_of(motion, number), path)
+    return motion
 
 
 def vertices(motion: "Motion", frame: int, *, body: "Body | None" = None) -> "dict[int, Array]":

@@ -32,7 +32,8 @@ FormatName = Literal[
 FrameName = Literal["camera", "world", "in-place"]
 AxisName = Literal["y", "z"]
 ViewName = Literal["overlay", "skeleton", "mesh", "side", "top", "orbit", "beside"]
-LookName = Literal["tint", "suit", "confidence"]
+LookName = Literal["tint", "suit", "textured", "confidence"]
+SkinName = Literal["suit", "textured"]
 RigName = Literal["smpl", "hik", "mixamo", "cmu", "rigify", "ue5", "vrm"]
 EngineName = Literal["processes", "ray"]
 MAX_FPS = 1000
@@ -105,10 +106,7 @@ class Options(Checked):
     ] = "embedded"
     backbone: Annotated[
         BackboneName,
-        Flag(
-            help="Image network: blazepose, or hybrik (import its weights first).",
-            panel=LOOK,
-        ),
+        Flag(help="Image network: blazepose, or hybrik (import its weights first).", panel=LOOK),
     ] = "blazepose"
     network: Annotated[
         NetworkName,
@@ -245,8 +243,8 @@ class DrawOptions(Checked):
     look: Annotated[
         LookName,
         Flag(
-            help="Meshes in each person's colour, in the body's own suit, or from blue (sure) to "
-            "red (15 cm off).",
+            help="Meshes in each person's colour, in the body's own suit, in what the clip shows "
+            "of them (textured), or from blue (sure) to red (15 cm off).",
             panel=DRAWING,
         ),
     ] = "tint"
@@ -355,6 +353,10 @@ class ExportOptions(Checked):
     loop: Annotated[
         bool, Flag(help="A cycle: the end goes over into the start, on the spot.", panel=OUTPUT)
     ] = False
+    look: Annotated[
+        SkinName,
+        Flag(help="The body in its own suit, or in what the clip shows of it.", panel=OUTPUT),
+    ] = "suit"
     blender: Annotated[
         Path | None,
         Flag(help="Blender, or a Python that has bpy (default: whichever is found).", panel=OUTPUT),

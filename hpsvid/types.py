@@ -203,6 +203,16 @@ class BodyParams:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Texture:
+    """What a person looks like, in the layout of `hpsvid.body.atlas`."""
+
+    rgb: Array  # (H, W, 3) uint8
+
+    def __post_init__(self) -> None:
+        check_array(self, "rgb", (None, None, 3), "u")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Person:
     """One person's motion, ready to be drawn or written."""
 
@@ -215,6 +225,7 @@ class Person:
     reprojection_px: Array  # (T,) float32, weighted mean distance to the 2D evidence; NaN = none
     evidence_error: Array  # (T, 29) float32 m, distance of each joint to its evidence; NaN = none
     contacts: Array | None = None  # (T, 4) float32 in [0, 1]: left heel, ball, right heel, ball
+    texture: Texture | None = None  # a file of its own beside the result
 
     def __post_init__(self) -> None:
         n = len(self.track)

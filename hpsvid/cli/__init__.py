@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hpsvid.cli import draw, export, foreign, live, measure, models, run, tracks, view
+from hpsvid.cli import draw, export, foreign, live, measure, models, run, texture, tracks, view
 from hpsvid.errors import Ended, ending
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command()(export.export)
 app.command("import")(foreign.import_)
 app.command()(draw.draw)
 app.command()(view.view)
+app.command()(texture.texture)
 app.add_typer(tracks.tracks_app, name="tracks")
 app.command()(tracks.trim)
 app.command()(tracks.smooth)

@@ -40,6 +40,7 @@ def draw(
 ) -> None:
     """Draw a saved result again, in another view; the networks have no part in it."""
     with one_line_errors():
+        from hpsvid.appearance.files import with_textures
         from hpsvid.body.smpl import load_chosen_body
         from hpsvid.edit import check_body
         from hpsvid.formats.npz import read_motion
@@ -57,6 +58,8 @@ def draw(
         body, renderer = load_chosen_body(smpl), load_renderer(drawing.renderer)
         check_body(motion, body)
         with progress_bars(shown=not quiet) as progress:
+            if drawing.look == "textured":
+                motion = with_textures(motion, body, result, progress)
             write_pictures(motion, body, out, renderer, drawing, StageClock(progress))
         if not quiet:
             typer.echo(f"wrote {out}", err=True)

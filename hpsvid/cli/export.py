@@ -19,6 +19,7 @@ from hpsvid.cli.shell import (
     show_facts,
     stem_of,
     takes,
+    with_clip,
 )
 from hpsvid.errors import InputError
 from hpsvid.flags import choices
@@ -118,6 +119,8 @@ def export(
             with progress_bars(shown=not quiet and not as_json) as progress:
                 clock = StageClock(progress)
                 motion = _motion_of(input, body, options, clock, store)
+                if wanted.look == "textured":
+                    motion = _textured(motion, input, body, progress)
             files = [file for row in rows for file in target.write(row, motion, body, wanted)]
         facts = summarise(motion, clock, files, store.notes)
         show_facts(facts, quiet=quiet, as_json=as_json)
@@ -132,6 +135,17 @@ def _character_row(
     if source is not None and source.name == "COMMANDLINE" and format != ("glb",):
         raise InputError("--character is written as .glb; leave out --format")
     return character_format(character, mapping)
+
+
+def _textured(motion: "Motion", input: Path, body: Any, progress: Any) -> "Motion":
+    """With textures: those beside a saved result, or else from the clip."""
+    from hpsvid.appearance.files import with_textures
+
+    saved = input.suffix.lower() == ".npz"
+    beside = input.with_name(motion.clip.path.name)
+    if saved and beside.exists():
+        motion = with_clip(motion, input, None)
+    return with_textures(motion, body, input if saved else None, progress)
 
 
 def _motion_of(

@@ -16,7 +16,7 @@ from hpsvid.cli.shell import (
     with_clip,
 )
 from hpsvid.errors import InputError
-from hpsvid.options import OUTPUT
+from hpsvid.options import OUTPUT, SkinName
 
 
 def view(
@@ -30,6 +30,9 @@ def view(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    look: Annotated[
+        SkinName, typer.Option(help="Bodies in their suit, or in what the clip shows of them.")
+    ] = "suit",
     video: ClipOpt = None,
     no_video: Annotated[bool, typer.Option("--no-video", help="Leave the video out.")] = False,
     smpl: SmplOpt = None,
@@ -38,6 +41,7 @@ def view(
 ) -> None:
     """Write a page that shows video and bodies side by side, in any browser, offline."""
     with one_line_errors():
+        from hpsvid.appearance.files import with_textures
         from hpsvid.body.smpl import load_chosen_body
         from hpsvid.common.files import check_file, make_parent
         from hpsvid.edit import check_body
@@ -62,8 +66,9 @@ def view(
             motion = with_clip(motion, result, video)
         make_parent(out)
         with progress_bars(shown=not quiet) as progress:
-            write_page(
-                motion, body, out, video=not (no_video or motion.clip.blank), progress=progress
-            )
+            if look == "textured":
+                motion = with_textures(motion, body, result, progress)
+            shows = not (no_video or motion.clip.blank)
+            write_page(motion, body, out, video=shows, progress=progress, look=look)
         if not quiet:
             typer.echo(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)", err=True)

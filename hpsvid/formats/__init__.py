@@ -79,7 +79,7 @@ _ROWS = (
     _row("npz", write_result, set(), a_person=False),
     _row("bvh", write_bvh, _PLACED | {"rig", "up_axis", "scale", "rest_frame", "loop"}),
     _row("amass", write_amass, _PLACED | {"loop"}, suffix=".npz"),
-    _row("glb", write_glb, _MESH),
+    _row("glb", write_glb, _MESH | {"look"}),
     _row("fbx", write_fbx, _MESH | {"blender"}, check=check_fbx),
     _row("usd", write_usd, _MESH | {"up_axis"}, suffix=".usdc", check=check_usd),
     _row("usdz", write_usdz, _MESH | {"up_axis"}, check=check_usd),

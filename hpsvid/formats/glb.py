@@ -1,4 +1,4 @@
-"""glTF 2.0 in one binary file (.glb): skinned, animated bodies with their suit, y up, metres.
+"""glTF 2.0 in one binary file (.glb): skinned, animated bodies, y up, metres.
 
 The bind pose is the T-pose of the person's own shape, so bones carry rotations alone and the pelvis
 a translation as well. The skin is linear: SMPL's pose-dependent bulges are left out, joints are
@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
+from hpsvid.body.atlas import atlas_of, texture_of
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import SMPL
 from hpsvid.common.files import written_whole
@@ -35,6 +37,7 @@ _VERTICES, _INDICES = 34962, 34963  # what a buffer view is for
 _TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
 _COMPONENTS = {"f4": _FLOAT, "u4": _UNSIGNED_INT, "u2": _UNSIGNED_SHORT, "u1": _UNSIGNED_BYTE}
 _NEAR_M = 0.05  # of the camera; the nearest that a body is drawn
+_QUALITY = 92  # of a texture's JPEG
 _ABSENT, _PRESENT = 0.0, 1.0  # scale of a person's node
 
 
@@ -61,7 +64,7 @@ def write_glb(
 
 def glb_of(people: Sequence[Figure], motion: Motion, body: Body, options: ExportOptions) -> bytes:
     """The bytes of a file that holds these people; its time starts with the first of them."""
-    scene = _Scene(body=body, rig=options.rig)
+    scene = _Scene(body=body, rig=options.rig, textured=options.look == "textured")
     start_s = min((figure.start_s for figure in people), default=0.0)
     end_s = max((figure.times_s[-1] for figure in people), default=0.0)
     for figure in people:
@@ -81,12 +84,15 @@ class _Scene:
 
     body: Body
     rig: RigName
+    textured: bool
     binary: bytearray = field(default_factory=bytearray)
     views: list[dict[str, Any]] = field(default_factory=list)
     accessors: list[dict[str, Any]] = field(default_factory=list)
     nodes: list[dict[str, Any]] = field(default_factory=list)
     roots: list[int] = field(default_factory=list)
     meshes: list[dict[str, Any]] = field(default_factory=list)
+    materials: list[dict[str, Any]] = field(default_factory=list)
+    images: list[dict[str, Any]] = field(default_factory=list)
     skins: list[dict[str, Any]] = field(default_factory=list)
     cameras: list[dict[str, Any]] = field(default_factory=list)
     channels: list[dict[str, Any]] = field(default_factory=list)
@@ -143,7 +149,10 @@ class _Scene:
             "nodes": self.nodes,
             "cameras": self.cameras,
             "meshes": self.meshes,
-            "materials": [_MATERIAL] if self.meshes else [],
+            "materials": self.materials,
+            "textures": [{"source": n, "sampler": 0} for n in range(len(self.images))],
+            "images": self.images,
+            "samplers": [_SAMPLER] if self.images else [],
             "skins": self.skins,
             "animations": [
                 {"name": "motion", "channels": self.channels, "samplers": self.samplers}
@@ -217,27 +226,51 @@ class _Scene:
         return len(self.skins) - 1
 
     def _mesh(self, figure: Figure, name: str) -> int:
-        """The body in its own shape, in the T-pose."""
+        """The body in its own shape, in the T-pose, in its suit or with the person's texture."""
         skin, faces = skin_of(figure, self.body), self.body.faces
-        vertices = skin.vertices
-        colours = np.c_[linear_colours(self.body), np.ones(len(vertices))]
-        indices = "u2" if len(vertices) < 1 << 16 else "u4"
+        owners, look = np.arange(len(skin.vertices)), {}
+        if self.textured:
+            atlas = atlas_of(self.body)
+            owners, faces = atlas.owners(faces), atlas.uv_faces  # split along the layout's seams
+            points = np.c_[atlas.uv[:, 0], 1 - atlas.uv[:, 1]]  # from the upper left
+            look["TEXCOORD_0"] = self._store(points, "f4", use=_VERTICES)
+        else:
+            colours = np.round(np.c_[linear_colours(self.body), np.ones(len(owners))] * 65535)
+            look["COLOR_0"] = self._store(colours, "u2", use=_VERTICES, normalized=True)
+        indices = "u2" if len(owners) < 1 << 16 else "u4"
         self.meshes.append({
             "name": name,
             "primitives": [{
                 "attributes": {
-                    "POSITION": self._bounded(vertices, use=_VERTICES),
-                    "NORMAL": self._store(skin.normals, "f4", use=_VERTICES),
-                    "COLOR_0": self._store(
- np.round(colours * 65535), "u2", use=_VERTICES, normalized=True),
-                    "JOINTS_0": self._store(skin.joints, "u1", use=_VERTICES),
-                    "WEIGHTS_0": self._store(skin.weights, "f4", use=_VERTICES),
+                    "POSITION": self._bounded(skin.vertices[owners], use=_VERTICES),
+                    "NORMAL": self._store(skin.normals[owners], "f4", use=_VERTICES),
+                    **look,
+                    "JOINTS_0": self._store(skin.joints[owners], "u1", use=_VERTICES),
+                    "WEIGHTS_0": self._store(skin.weights[owners], "f4", use=_VERTICES),
                 },
                 "indices": self._store(faces.reshape(-1), indices, use=_INDICES),
-                "material": 0,
+                "material": self._material(figure, name),
             }],
         })  # fmt: skip
         return len(self.meshes) - 1
+
+    def _material(self, figure: Figure, name: str) -> int:
+        """The suit's, which all share, or one that shows the person's texture."""
+        if not self.textured:
+            self.materials = self.materials or [_MATERIAL]
+            return 0
+        texture = texture_of(figure.person).rgb
+        _, encoded = cv2.imencode(".jpg", texture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+        data = encoded.tobytes()
+        self.views.append({"buffer": 0, "byteOffset": len(self.binary), "byteLength": len(data)})
+        self.binary += data + bytes(-len(data) % 4)
+        self.images.append(
+            {"name": name, "mimeType": "image/jpeg", "bufferView": len(self.views) - 1}
+        )
+        shading = {**_MATERIAL["pbrMetallicRoughness"], "roughnessFactor": 1,
+                   "baseColorTexture": {"index": len(self.images) - 1}}  # fmt: skip
+        self.materials.append({"name": name, "pbrMetallicRoughness": shading})
+        return len(self.materials) - 1
 
     def _animate(self, figure: Figure, joints: list[int], times_s: Array) -> None:
         """The pelvis's way and the 24 rotations at these times (T,) of the file."""
@@ -271,7 +304,8 @@ class _Scene:
         )
 
 
-_MATERIAL = {
+_SAMPLER = {"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}  # linear, clamped
+_MATERIAL: dict[str, Any] = {
     "name": "suit",
     "pbrMetallicRoughness": {
         "baseColorFactor": [1, 1, 1, 1], "metallicFactor": 0, "roughnessFactor": 0.75,

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from hpsvid.appearance.make import textured
 from hpsvid.body.model import Body
 from hpsvid.common.files import check_file
 from hpsvid.common.records import take_frames
@@ -67,6 +68,8 @@ def write_pictures(
 
     out: as `check_pictures` takes it. Raises InputError when the clip no longer matches the motion.
     """
+    if options.look == "textured":
+        motion = textured(motion, body, clock.progress)  # of those who have none yet
     overlay = Overlay(motion, body, renderer, alpha=options.alpha, look=options.look)
     view = View(overlay, options)
     if options.sheet is not None:

@@ -16,7 +16,7 @@ from hpsvid.common.raster import NEAR_M, vertex_normals
 from hpsvid.errors import DependencyError
 from hpsvid.options import ALPHA
 from hpsvid.render.mesh import Mesh
-from hpsvid.render.raster import lit
+from hpsvid.render.raster import PICTURED, lit
 from hpsvid.types import Array
 
 PLATFORMS = ("egl", "osmesa")  # as PyOpenGL's variable PYOPENGL_PLATFORM names them
@@ -101,11 +101,7 @@ class PyrenderRenderer:
         x0, y0, x1, y1 = window
         scene = Scene(bg_color=[0.0, 0.0, 0.0, 0.0])
         for mesh in meshes:
-            vertices = np.ascontiguousarray(mesh.vertices, np.float32)
-            light = lit(vertex_normals(vertices, np.ascontiguousarray(mesh.faces, np.int64)))
-            paint = np.full((len(vertices), 4), mesh.opacity, np.float32)
-            paint[:, :3] *= np.minimum(1, light[:, None] * np.asarray(mesh.colours) / 255)
-            scene.add(GlMesh([Primitive(positions=vertices, indices=mesh.faces, color_0=paint)]))
+            scene.add(GlMesh([Primitive(**_primitive(mesh))]))
         far = max(float(mesh.vertices[:, 2].max()) for mesh in meshes) + 1.0
         camera = IntrinsicsCamera(
             K[0, 0], K[1, 1], K[0, 2] - x0, K[1, 2] - y0, znear=NEAR_M, zfar=far
@@ -120,6 +116,33 @@ class PyrenderRenderer:
         keep = 1 - over[:, 3:] * (alpha / 255)
         part[hit] = (keep * part[hit] + alpha * over[:, :3] + 0.5).astype(np.uint8)
         return out
+
+
+def _primitive(mesh: Mesh) -> dict[str, Any]:
+    """What pyrender draws of a mesh: lit vertex colours, or a texture times the light."""
+    from pyrender import MetallicRoughnessMaterial, Sampler, Texture
+    from pyrender.constants import GLTF
+
+    vertices = np.ascontiguousarray(mesh.vertices, np.float32)
+    light = lit(vertex_normals(vertices, np.ascontiguousarray(mesh.faces, np.int64)))
+    paint = np.full((len(vertices), 4), mesh.opacity, np.float32)
+    if mesh.texture is None or mesh.corners is None:
+        paint[:, :3] *= np.minimum(1, light[:, None] * np.asarray(mesh.colours) / 255)
+        return {"positions": vertices, "indices": mesh.faces, "color_0": paint}
+    paint[:, :3] *= (1 + PICTURED * (light - 1))[:, None]
+    corner = mesh.faces.ravel()  # a vertex has other texture points along a seam
+    plain = Sampler(
+        magFilter=GLTF.LINEAR, minFilter=GLTF.LINEAR,
+        wrapS=GLTF.CLAMP_TO_EDGE, wrapT=GLTF.CLAMP_TO_EDGE,
+    )  # fmt: skip
+    picture = Texture(sampler=plain, source=mesh.texture, source_channels="RGB")
+    return {
+        "positions": vertices[corner],
+        "indices": np.arange(len(corner)).reshape(-1, 3),
+        "color_0": paint[corner],
+        "texcoord_0": mesh.corners.reshape(-1, 2).astype(np.float32),
+        "material": MetallicRoughnessMaterial(baseColorTexture=picture),
+    }
 
 
 def _window(

@@ -1,13 +1,16 @@
 """A motion drawn over the frames of its clip."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import cv2
 import numpy as np
 
+from hpsvid.body.atlas import UNITS_PER_M, atlas_of, texture_of
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import SMPL
+from hpsvid.common.raster import NEAR_M
 from hpsvid.options import ALPHA, LookName
 from hpsvid.render import Renderer
 from hpsvid.render.mesh import Mesh
@@ -29,6 +32,8 @@ LUMINANCE = (0.2126, 0.7152, 0.0722)  # ITU-R BT.709
 DOUBT_M = 0.15  # the least certain: the reddest
 DOUBT_COLOURS = (PALETTE[0], PALETTE[4], PALETTE[5])  # sky blue, yellow, vermillion
 SHADED = 80  # of 255: white in the shade of both renderers is brighter
+_TEXELS_PER_PX = 1.5  # at least, of the texture that is drawn; there are two samples to a pixel
+_LEAST_TEXELS = 64
 FILLED_OPACITY = 0.45  # of a person in frames where the pose was filled without evidence
 
 
@@ -64,11 +69,17 @@ def doubt_colours(person: Person, body: Body, rows: Array) -> Array:
     return np.stack(channels, -1).astype(np.float32)
 
 
+def _halved(picture: Array) -> Array:
+    """A picture of half the size."""
+    high, wide = picture.shape[:2]
+    return cv2.resize(picture, (wide // 2, high // 2), interpolation=cv2.INTER_AREA)
+
+
 class Overlay:
     """Draws the people of `motion` with the surface of `body`.
 
     look: tint: shades of each person's colour; suit: the body's own colours, where it has any;
-    confidence: how far off each part may be.
+    confidence: how far off each part may be; textured: their textures, which they must have.
     """
 
     def __init__(
@@ -132,12 +143,31 @@ class Overlay:
         when = when[places]
         vertices = self.body.vertices_of(person.body, when)
         colours = self._colours(person, when)
+        pictured = self._pictures(person) if self.look == "textured" else None
         for place, at, surface, colour in zip(places, when, vertices, colours, strict=True):
             opacity = 1.0 if person.valid[at] else FILLED_OPACITY
-            yield (
-                int(place),
-                Mesh(vertices=surface, faces=self.body.faces, colours=colour, opacity=opacity),
-            )
+            mesh = Mesh(
+                vertices=surface, faces=self.body.faces, colours=colour, opacity=opacity,
+                **({} if pictured is None else pictured(surface)),
+            )  # fmt: skip
+            yield int(place), mesh
+
+    def _pictures(self, person: Person) -> Callable[[Array], dict[str, Array]]:
+        """A mesh's fields `texture` and `corners`, by its surface (V, 3) m.
+
+        The texture is as fine as the picture shows it: a finer one would glitter.
+        """
+        corners, sizes = atlas_of(self.body).corners, [texture_of(person).rgb]
+        while min(sizes[-1].shape[:2]) >= 2 * _LEAST_TEXELS:
+            sizes.append(_halved(sizes[-1]))
+
+        def pictured(surface: Array) -> dict[str, Array]:
+            depth_m = max(float(np.median(surface[:, 2])), NEAR_M)
+            finest = _TEXELS_PER_PX * float(self.motion.camera.K[0, 0]) / depth_m  # a metre
+            finer = [size for size in sizes if len(size) * UNITS_PER_M > finest]
+            return {"texture": (finer or sizes)[-1 if finer else 0], "corners": corners}
+
+        return pictured
 
     def _colours(self, person: Person, rows: Array) -> Sequence[Array]:
         """Colours of a person's surface, (V, 3) or (3,), in each of these frames of its track."""

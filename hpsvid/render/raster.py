@@ -31,6 +31,7 @@ from hpsvid.types import Array
 AMBIENT = 0.34
 KEY = 0.42
 HEADLIGHT = 0.32
+PICTURED = 0.4  # what the light counts on a texture, whose clip's light is in it already
 KEY_DIRECTION = (-0.424264, -0.565685, -0.707107)  # from the surface to the light, length 1
 
 
@@ -58,6 +59,30 @@ class _Surface(NamedTuple):
     edges: Array  # (F, 3, 3), see `edge_functions`
     normals: Array  # (V, 3)
     paints: Array  # (V, 4) red, green, blue in 0..255 and opacity in 0..1
+    corners: Array  # (F, 3, 2) texture points, of faces that have a texture
+    pictures: Array  # (F, 3) int64 of a face's texture: first texel, height, width; 0 = none
+    texels: Array  # (N, 3) uint8, all textures one after the other
+
+
+@compiled
+def _texel(surface: _Surface, face: int, shares: tuple[float, float, float], out: Array) -> None:
+    """The texture's colour, bilinear, at a place of a face, into `out` (3,)."""
+    start, height, width = surface.pictures[face]
+    x = y = 0.0
+    for k in range(3):
+        x += shares[k] * surface.corners[face, k, 0]
+        y += shares[k] * (1 - surface.corners[face, k, 1])
+    x = min(max(x * width - 0.5, 0.0), width - 1.0)
+    y = min(max(y * height - 0.5, 0.0), height - 1.0)
+    left, top = int(x), int(y)
+    right, below = min(left + 1, width - 1), min(top + 1, height - 1)
+    fx, fy = x - left, y - top
+    for k in range(3):
+        upper = (1 - fx) * surface.texels[start + top * width + left, k]
+        upper += fx * surface.texels[start + top * width + right, k]
+        lower = (1 - fx) * surface.texels[start + below * width + left, k]
+        lower += fx * surface.texels[start + below * width + right, k]
+        out[k] = (1 - fy) * upper + fy * lower
 
 
 @compiled
@@ -71,9 +96,11 @@ def _paint(
     x0, y0 = corner
     normals, paints = surface.normals, surface.paints
     height, width, samples = seen.shape
+    colour, total = np.empty(3), np.empty(3)
     for row in range(height):
         for column in range(width):
-            red = green = blue = cover = 0.0
+            cover = 0.0
+            total[:] = 0
             for sample in range(samples):
                 face = seen[row, column, sample]
                 if face < 0:
@@ -86,23 +113,21 @@ def _paint(
                     a * normals[p, 1] + b * normals[q, 1] + c * normals[r, 1],
                     a * normals[p, 2] + b * normals[q, 2] + c * normals[r, 2],
                 )
+                if surface.pictures[face, 1] > 0:
+                    _texel(surface, face, (a, b, c), colour)
+                    light = 1 + PICTURED * (light - 1)
+                else:
+                    for k in range(3):
+                        colour[k] = a * paints[p, k] + b * paints[q, k] + c * paints[r, k]
                 opacity = paints[p, 3]
-                red += opacity * min(
-                    255.0, light * (a * paints[p, 0] + b * paints[q, 0] + c * paints[r, 0])
-                )
-                green += opacity * min(
-                    255.0, light * (a * paints[p, 1] + b * paints[q, 1] + c * paints[r, 1])
-                )
-                blue += opacity * min(
-                    255.0, light * (a * paints[p, 2] + b * paints[q, 2] + c * paints[r, 2])
-                )
+                for k in range(3):
+                    total[k] += opacity * min(255.0, light * colour[k])
                 cover += opacity
             if cover > 0:
                 keep, share = 1 - alpha * cover / samples, alpha / samples
                 pixel = out[y0 + row, x0 + column]
-                pixel[0] = np.uint8(keep * pixel[0] + share * red + 0.5)
-                pixel[1] = np.uint8(keep * pixel[1] + share * green + 0.5)
-                pixel[2] = np.uint8(keep * pixel[2] + share * blue + 0.5)
+                for k in range(3):
+                    pixel[k] = np.uint8(keep * pixel[k] + share * total[k] + 0.5)
 
 
 class RasterRenderer:
@@ -134,6 +159,23 @@ class RasterRenderer:
         window = pixel_window(boxes)
         if window is not None:
             seen, _ = visible_faces(edges, scale, boxes, window, 4, NEAR_M)
-            surface = _Surface(faces, edges, vertex_normals(vertices, faces), paints)
+            normals = vertex_normals(vertices, faces)
+            surface = _Surface(faces, edges, normals, paints, *_textures(meshes))
             _paint(seen, surface, window[:2], alpha, out)
         return out
+
+
+def _textures(meshes: Sequence[Mesh]) -> tuple[Array, Array, Array]:
+    """The fields `corners`, `pictures` and `texels` of the meshes' `_Surface`."""
+    corners, pictures, texels, start = [], [], [np.zeros((0, 3), np.uint8)], 0
+    for mesh in meshes:
+        count = len(mesh.faces)
+        if mesh.texture is None or mesh.corners is None:
+            corners.append(np.zeros((count, 3, 2), np.float32))
+            pictures.append(np.zeros((count, 3), np.int64))
+            continue
+        corners.append(mesh.corners.astype(np.float32))
+        pictures.append(np.tile(np.array([start, *mesh.texture.shape[:2]], np.int64), (count, 1)))
+        texels.append(mesh.texture.reshape(-1, 3))
+        start += len(texels[-1])
+    return np.concatenate(corners), np.concatenate(pictures), np.concatenate(texels)

@@ -27,7 +27,7 @@ from hpsvid.formats.angles import joint_angles
 from hpsvid.formats.figure import Figure, figures
 from hpsvid.formats.glb import glb_of
 from hpsvid.formats.tables import CONTACTS, joint_speeds, plain
-from hpsvid.options import ExportOptions, FormatName
+from hpsvid.options import ExportOptions, FormatName, SkinName
 from hpsvid.types import Motion
 from hpsvid.video.reader import read_frames
 from hpsvid.video.writer import VideoWriter
@@ -38,14 +38,18 @@ _DOWNLOADS: tuple[FormatName, ...] = ("glb", "bvh", "csv")
 Progress = Callable[[str, int, int | None], None]
 
 
-def write_page(motion: Motion, body: Body, path: Path, *, video: bool, progress: Progress) -> None:
+def write_page(
+    motion: Motion, body: Body, path: Path, *, video: bool, progress: Progress,
+    look: SkinName = "suit",
+) -> None:  # fmt: skip
     """Write the page to `path`, whole or not at all.
 
-    video: embed the clip, `motion.clip.path`, which must be the motion's. progress: called as
+    video: embed the clip, `motion.clip.path`, which must be the motion's. look: the bodies in their
+    suit, or with the textures that the people must have. progress: called as
     progress(stage, frames done, frames in all). Raises InputError when the clip cannot be read or
     is another's, WeightsError and InputError as the exports.
     """
-    options = ExportOptions(frame="camera" if motion.world is None else "world")
+    options = ExportOptions(frame="camera" if motion.world is None else "world", look=look)
     together = replace(options, together=True)
     check_body_of([FORMATS["glb"]], body, together)
     people = figures(motion, body, options)

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from hpsvid.body.atlas import atlas_of
 from hpsvid.body.model import Body
 from hpsvid.common.raster import vertex_normals
 from hpsvid.errors import DependencyError, InputError
@@ -39,7 +40,7 @@ def raster() -> Renderer:
     return load_renderer("auto")
 
 
-def square(depth_m: float, half_m: float, colours: Array, x_m: float = 0.0, **more: float) -> Mesh:
+def square(depth_m: float, half_m: float, colours: Array, x_m: float = 0.0, **more: Any) -> Mesh:
     """A square that faces the camera."""
     corners = [(-1, -1), (1, -1), (1, 1), (-1, 1)]
     vertices = np.array([(x_m + half_m * x, half_m * y, depth_m) for x, y in corners], np.float32)
@@ -110,6 +111,37 @@ def test_a_square_covers_its_pixels_and_its_edges_are_smooth(renderer: Renderer)
     drawn = renderer.draw(GREY, [shifted], K, alpha=1.0).astype(int)
     inside, edge = drawn[75, 100], drawn[75, 70]
     np.testing.assert_allclose(edge, (inside + 90) / 2, atol=2)
+
+
+def test_a_texture_is_the_right_way_up_and_hides_the_colours(renderer: Renderer) -> None:
+    """Four fields of a square of 60 px: u runs to the right, v upwards; colours have no part."""
+    fields = np.array([[(250, 20, 20), (20, 250, 20)], [(20, 20, 250), (240, 240, 20)]], np.uint8)
+    picture = np.kron(fields, np.ones((32, 32, 1), np.uint8))
+    points = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float32)[:, ::1] * [1, -1] + [0, 1]
+    faces = np.array([(0, 2, 1), (0, 3, 2)])
+    textured = square(2.0, 0.2, BLUE, texture=picture, corners=points[faces])
+    plain = square(2.5, 0.2, RED, x_m=0.6)  # one without a texture in the same picture
+    drawn = renderer.draw(GREY, [textured, plain], K, alpha=1.0).astype(int)
+    for row, column, colour in ((60, 85, fields[0, 0]), (60, 115, fields[0, 1]),
+                                (90, 85, fields[1, 0]), (90, 115, fields[1, 1])):  # fmt: skip
+        np.testing.assert_allclose(drawn[row, column], colour, atol=12)
+    alone = renderer.draw(GREY, [plain], K, alpha=1.0)
+    np.testing.assert_array_equal(drawn[50:100, 150:190], alone[50:100, 150:190])
+
+
+def test_both_renderers_draw_a_textured_body_alike(renderer: Renderer, body: Body) -> None:
+    rng = np.random.default_rng(0)
+    picture = cv2.resize(rng.integers(0, 256, (24, 24, 3), np.uint8), (256, 256))
+    mesh = Mesh(
+        vertices=standing(body, (0, 0, 4), 30), faces=body.faces, colours=RED,
+        texture=picture, corners=atlas_of(body).corners,
+    )  # fmt: skip
+    both = (renderer, load_renderer("raster"))
+    drawn, golden = (one.draw(GREY, [mesh], K).astype(int) for one in both)
+    mask = touched(golden, GREY)
+    assert np.abs(drawn - golden)[mask].mean() < 4
+    colours = drawn[mask]
+    assert np.ptp(colours, axis=0).min() > 120  # it is the texture, not one colour
 
 
 def test_slanted_edges_have_steps_between(renderer: Renderer, body: Body) -> None:
