@@ -36,7 +36,7 @@ class _Packed(NamedTuple):
 def blended(
     texels: Texels, faces: Array, looks: Sequence[Look], worth: Array
 ) -> tuple[Array, Array]:
-    """Colours (N, 3) float32 0..255 of the texels, and how well each is seen (N,), 0 = unseen.
+    """Colours (N, 3) float32 0..255 of the texels, and how surely they are seen (N,), 0..1.
 
     faces: (F, 3), the body's; worth: (L,) how good each look is as a whole.
     """
@@ -64,8 +64,12 @@ def blended(
 
 
 @compiled
-def _sample(packed: _Packed, n: int, corners: Array, share: Array, out: Array) -> float:
+def _sample(
+    packed: _Packed, n: int, corners: Array, share: Array, out: Array
+) -> tuple[float, float]:
     """The colour of a place of the surface in look n, into `out` (3,), and its weight; 0 unseen.
+
+    Second, how surely it is the body's, 0..1.
 
     corners: (3,) vertices of its face; share: (3,) of them.
     """
@@ -86,16 +90,16 @@ def _sample(packed: _Packed, n: int, corners: Array, share: Array, out: Array) -
     facing = -(nx * x + ny * y + nz * z) / (np.sqrt(nx * nx + ny * ny + nz * nz) * away + 1e-12)
     turned = -(sx * x + sy * y + sz * z) / (np.sqrt(sx * sx + sy * sy + sz * sz) * away + 1e-12)
     if facing < _FACING or z <= 0:
-        return 0.0
+        return 0.0, 0.0
     K, (start, height, width) = packed.K[n], packed.shapes[n]
     u, v = K[0, 0] * x / z + K[0, 2], K[1, 1] * y / z + K[1, 2]
     column, row = int(np.floor(u)), int(np.floor(v))
     if not (0 <= column < width and 0 <= row < height):
-        return 0.0
+        return 0.0, 0.0
     pixel = start + row * width + column
     trust = packed.trust[pixel]
     if trust <= 0 or (z - _BEHIND_M) * packed.nearness[pixel] > 1:
-        return 0.0
+        return 0.0, 0.0
     left = min(max(u - 0.5, 0.0), width - 1.001)
     top = min(max(v - 0.5, 0.0), height - 1.001)
     c, r = int(left), int(top)
@@ -109,7 +113,8 @@ def _sample(packed: _Packed, n: int, corners: Array, share: Array, out: Array) -
         out[k] = (1 - fy) * upper + fy * lower
     density = K[0, 0] / z  # px a metre
     region = max(turned, _LEAST_TURNED)
-    return packed.worth[n] * trust * facing * region**_REGION * density * density
+    weight = packed.worth[n] * trust * facing * region**_REGION * density * density
+    return weight, trust * facing
 
 
 @compiled
@@ -141,19 +146,18 @@ def _blend(
     samples, weight, colour = np.empty((3, looks)), np.empty(looks), np.empty(3)
     order, middle = np.empty(looks, np.int64), np.empty(3)
     for texel in range(len(face)):
-        count, best = 0, 0.0
+        count, best, surest = 0, 0.0, 0.0
         for n in range(looks):
-            weight[count] = _sample(packed, n, faces[face[texel]], share[texel], colour)
+            weight[count], sure = _sample(packed, n, faces[face[texel]], share[texel], colour)
             if weight[count] > 0:
+                surest = max(surest, sure)
                 best = max(best, weight[count])
                 for k in range(3):
                     samples[k, count] = colour[k]
                 count += 1
         if count == 0:
             continue
-        seen = 0.0
         for i in range(count):
-            seen += weight[i]
             weight[i] = max(weight[i] / best, _LEAST_WEIGHT) ** _PREFERENCE
         for k in range(3):
             middle[k] = _median(samples[k], weight, order, count)
@@ -170,4 +174,4 @@ def _blend(
         colours[texel, 0] = red / total
         colours[texel, 1] = green / total
         colours[texel, 2] = blue / total
-        weights[texel] = seen
+        weights[texel] = surest

@@ -11,7 +11,7 @@ from hpsvid.body.atlas import Atlas
 from hpsvid.body.model import Body
 from hpsvid.types import Array
 
-_SURE = 0.15  # weight from which a texel's own colour is taken as it is
+_SURE = (0.12, 0.4)  # how surely a texel is seen: from here its own colour comes in, is all
 _MIRRORED = 0.5  # what the other side's colour counts against one's own
 _PULL = 1e-3  # of a vertex's colour towards the mean of its piece of the surface
 
@@ -23,7 +23,7 @@ def filled(colours: Array, weights: Array, texels: Texels, atlas: Atlas, body: B
     colour comes in; where that is not seen either, colours spread evenly over the surface from
     what is seen about it, across the seams of the layout.
     """
-    sure = np.clip(weights / _SURE, 0, 1)
+    sure = np.clip((weights - _SURE[0]) / (_SURE[1] - _SURE[0]), 0, 1)
     place = np.full(texels.size**2, -1, np.int64)
     place[texels.places] = np.arange(len(texels.places))
     twin = place[mirrored(texels, atlas, body.faces)]

@@ -24,6 +24,8 @@ _LONG_SIDE = 900  # px of a cut-out; larger ones are made smaller
 _MARGIN = 0.15  # of the person's size, around them: what the background looks like
 _EDGE_M = 0.03  # so far from the outline a pixel surely shows the person
 _CORE_M = 0.06  # and so far, whatever the colours say
+_STEP_M = 0.05  # in depth, from one pixel to the next: one part of the body is before another
+_AROUND = np.ones((3, 3), np.uint8)
 _HIDING_PX = 2  # beside what stands in front of a place, it is taken as hidden, too
 _CUT_PX = 320  # long side at which the person's outline is looked for
 _ROUNDS = 3  # of GrabCut
@@ -84,12 +86,15 @@ def look_at(
         return None
     px_per_m = float(K[0, 0]) * float(np.median(near[..., 0][body]))
     reach = np.ones((2 * _HIDING_PX + 1,) * 2, np.uint8)
+    step_m = max(_STEP_M, 4 / px_per_m)
+    depth = 1 / np.maximum(near[..., 0], 1e-3)
+    steps = cv2.dilate(depth, _AROUND) - cv2.erode(depth, _AROUND) > step_m
     vertices = np.ascontiguousarray(surfaces[0], np.float32)
     normals = vertex_normals(vertices, faces)
     finest = cv2.Laplacian(cv2.cvtColor(cut, cv2.COLOR_RGB2GRAY), cv2.CV_32F)
     return Look(
         rgb=cut,
-        trust=_trust(cut, body, (seen[..., 0] >= len(faces)), px_per_m),
+        trust=_trust(cut, body, (seen[..., 0] >= len(faces)), steps, px_per_m),
         nearness=cv2.dilate(near[..., 0], reach),
         K=K,
         vertices=vertices,
@@ -105,14 +110,15 @@ def _grown(window: tuple[int, int, int, int], width: int, height: int) -> tuple[
     return max(x0 - room, 0), max(y0 - room, 0), min(x1 + room, width), min(y1 + room, height)
 
 
-def _trust(rgb: Array, body: Array, others: Array, px_per_m: float) -> Array:
+def _trust(rgb: Array, body: Array, others: Array, steps: Array, px_per_m: float) -> Array:
     """How surely each pixel (h, w) shows the body: less near its outline and where it is not.
 
-    body, others: (h, w) bool, where the body and other people's are seen.
+    body, others: (h, w) bool, where the body and other people's are seen; steps: (h, w) bool, where
+    a part of the body ends in front of another.
     """
     person = _person_mask(rgb, body, others, px_per_m)
     trust = np.zeros(body.shape, np.float32)
-    for mask, worth in ((body, _DOUBT), (body & person, 1.0)):
+    for mask, worth in ((body & ~steps, _DOUBT), (body & person & ~steps, 1.0)):
         inward = cv2.distanceTransform(np.pad(mask.astype(np.uint8), 1), cv2.DIST_L2, 5)
         share = (inward[1:-1, 1:-1] / max(_EDGE_M * px_per_m, 2.0)).clip(0, 1)
         trust = np.maximum(trust, worth * share * share * (3 - 2 * share))
