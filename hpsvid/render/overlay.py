@@ -130,7 +130,7 @@ class Overlay:
         """How much of each pixel `meshes` cover, (H, W) in [0, 1]; size: H, W."""
         black, white = np.zeros((*size, 3), np.uint8), np.full(3, 255.0)
         for present in meshes:
-            bright = [replace(mesh, colours=white, opacity=1.0) for mesh in present]
+            bright = [replace(mesh, colours=white, opacity=1.0, texture=None) for mesh in present]
             drawn = self.renderer.draw(black, bright, K, alpha=1.0)[..., 0]
             yield np.minimum(drawn / np.float32(SHADED), 1)
 
