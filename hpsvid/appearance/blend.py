@@ -5,8 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hpsvid.appearance.heads import preferred
 from hpsvid.appearance.looks import Look
 from hpsvid.appearance.texels import Texels
+from hpsvid.body.model import Body
 from hpsvid.common.raster import compiled
 from hpsvid.types import Array
 
@@ -31,14 +33,13 @@ class _Packed(NamedTuple):
     vertices: Array  # (L, V, 3) float32
     normals: Array  # (L, V, 3) float32
     sides: Array  # (L, V, 3) float32
+    prefer: Array  # (L, V) float32
 
 
-def blended(
-    texels: Texels, faces: Array, looks: Sequence[Look], worth: Array
-) -> tuple[Array, Array]:
+def blended(texels: Texels, body: Body, looks: Sequence[Look], worth: Array) -> tuple[Array, Array]:
     """Colours (N, 3) float32 0..255 of the texels, and how surely they are seen (N,), 0..1.
 
-    faces: (F, 3), the body's; worth: (L,) how good each look is as a whole.
+    worth: (L,) how good each look is as a whole.
     """
     sizes = [look.trust.size for look in looks]
     shapes = np.array(
@@ -56,10 +57,11 @@ def blended(
         vertices=np.stack([look.vertices for look in looks]),
         normals=np.stack([look.normals for look in looks]),
         sides=np.stack([look.sides for look in looks]),
+        prefer=preferred(looks, worth, body),
     )
     colours = np.zeros((len(texels.places), 3), np.float32)
     weights = np.zeros(len(texels.places), np.float32)
-    _blend(texels.face, texels.share, faces, packed, colours, weights)
+    _blend(texels.face, texels.share, body.faces, packed, colours, weights)
     return colours, weights
 
 
@@ -73,10 +75,12 @@ def _sample(
 
     corners: (3,) vertices of its face; share: (3,) of them.
     """
+    liked = 0.0
     x = y = z = nx = ny = nz = sx = sy = sz = 0.0
     for k in range(3):
         place, normal = packed.vertices[n, corners[k]], packed.normals[n, corners[k]]
         side = packed.sides[n, corners[k]]
+        liked += share[k] * packed.prefer[n, corners[k]]
         x += share[k] * place[0]
         y += share[k] * place[1]
         z += share[k] * place[2]
@@ -113,7 +117,7 @@ def _sample(
         out[k] = (1 - fy) * upper + fy * lower
     density = K[0, 0] / z  # px a metre
     region = max(turned, _LEAST_TURNED)
-    weight = packed.worth[n] * trust * facing * region**_REGION * density * density
+    weight = liked * packed.worth[n] * trust * facing * region**_REGION * density * density
     return weight, trust * facing
 
 

@@ -54,7 +54,7 @@ def textured(
     texels = texels_of(atlas, size)
     for first in range(0, len(wanted), _AT_ONCE):
         for person, looks, worth in _seen(motion, wanted[first : first + _AT_ONCE], body, progress):
-            colours, weights = blended(texels, body.faces, looks, worth)
+            colours, weights = blended(texels, body, looks, worth)
             picture = filled(colours, weights, texels, atlas, body)
             made[person.track.id] = Texture(rgb=picture)
     people = (replace(p, texture=made.get(p.track.id, p.texture)) for p in motion.people)
