@@ -172,16 +172,19 @@ def export(
 
     >>> hpsvid.export(motion, "bvh", "out", options=hpsvid.ExportOptions(fps=30, rig="mixamo"))
     [PosixPath('out/clip_person00.bvh')]
+    >>> hero = hpsvid.ExportOptions(character="hero.vrm")  # your own character moves
+    >>> hpsvid.export(motion, "glb", "out", options=hero)
+    [PosixPath('out/clip_person00.glb')]
     """
     from hpsvid.appearance.make import textured
-    from hpsvid.formats import check_formats
+    from hpsvid.character.write import rows_of
     from hpsvid.formats.ownership import refuse_foreign
     from hpsvid.formats.target import target_for
     from hpsvid.options import ExportOptions
     from hpsvid.pipeline.stages import silent
 
     options = options or ExportOptions()
-    rows = check_formats([format] if isinstance(format, str) else format, options)
+    rows = rows_of([format] if isinstance(format, str) else format, options)
     target = target_for(Path(out), motion.clip.path.stem, rows)
     for row in rows:
         refuse_foreign(target.existing(row, options), force=force)

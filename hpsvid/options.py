@@ -353,6 +353,19 @@ class ExportOptions(Checked):
     loop: Annotated[
         bool, Flag(help="A cycle: the end goes over into the start, on the spot.", panel=OUTPUT)
     ] = False
+    character: Annotated[
+        Path | None,
+        Flag(
+            help="Your own character (.glb, .vrm): its copy moves as the people do.", panel=OUTPUT
+        ),
+    ] = None
+    mapping: Annotated[
+        Path | None,
+        Flag(
+            help='Which bone of it is which joint (.toml, .json: left_hip = "thigh.L").',
+            panel=OUTPUT,
+        ),
+    ] = None
     look: Annotated[
         SkinName,
         Flag(help="The body in its own suit, or in what the clip shows of it.", panel=OUTPUT),

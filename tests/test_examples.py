@@ -19,6 +19,10 @@ MADE = {  # what each leaves in the current folder, and says
     "08_vertices": (["out/person00.obj", "out/person01.obj"], "(6939, 3)"),
     "09_own_body_and_device": (["out/studio_walk_person00.npz"], "body free_body"),
     "10_accuracy": ([], "MPJPE "),
+    "11_textures": (
+        ["out/walk_person00_texture.png", "out/textured.png", "out/studio_walk_person00.glb"],
+        "person 0: texture of (1024, 1024, 3)",
+    ),
 }
 
 

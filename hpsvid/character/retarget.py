@@ -1,8 +1,8 @@
 """A person's motion on a character: turned by the difference of rest poses, on its own feet.
 
 The way is scaled by the legs' lengths, and each moment the character's lower sole is as high as the
-person's, scaled as much: feet neither sink in nor float. The mesh's own vertices say where its
-soles are; without a skin that can be read, its ankles and toes do.
+person's, scaled as much: feet neither sink in nor float, and planted ones do not slide. The mesh's
+own vertices say where its soles are; without a skin that can be read, its ankles and toes do.
 """
 
 from collections.abc import Mapping
@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from hpsvid.body.hinges import HINGES
 from hpsvid.body.model import Body
-from hpsvid.body.skeleton import JOINT
+from hpsvid.body.skeleton import JOINT, SMPL
 from hpsvid.character.alignment import alignments, by_joint, facing, leg_length
 from hpsvid.character.gltf import Character, Curves, read_character, rotation_of
 from hpsvid.character.names import find_bones, mapped_bones
@@ -23,6 +24,7 @@ from hpsvid.formats.figure import Figure
 from hpsvid.formats.rig import RIGS
 from hpsvid.formats.skin import continuous_quaternions
 from hpsvid.motion.feet import CONTACT_POINTS, standing_heights
+from hpsvid.motion.lock import PLANTED, bent_leg, held_moves
 from hpsvid.types import Array
 
 _SOLE_SHARE = 0.02  # of the leg's length: vertices this near to the lowest are of the sole
@@ -175,22 +177,54 @@ def _soles(
     )
 
 
-def retarget(figure: Figure, rig: Rig, body: Body) -> Curves:
-    """The figure's motion as curves of the character's nodes; the figure has y up."""
+def retarget(figure: Figure, rig: Rig, body: Body, *, held: bool = False) -> Curves:
+    """The figure's motion as curves of the character's nodes; the figure has y up.
+
+    held: the figure is on the ground, and a planted foot of the character stays where it is: legs
+    of other proportions than the person's would make it slide.
+    """
     places, rest = rig.places, figure.rest
     turned = figure.posed[1]
     aligned = alignments(places, rest)
     moved = {joint: turned[:, joint] @ aligned[joint] for joint in rig.bones}
     scale = leg_length(places) / leg_length(by_joint(rest))
-    offsets = _offsets(rig, moved)
     pelvis = figure.pelvis * scale
-    pelvis[:, 1] = 0
+    height = scale * _sole_height(figure, body)
+    pelvis[:, 1] = height - _lowest(rig, moved)
+    if held and figure.person.contacts is not None:
+        _hold_feet(figure, rig, moved, pelvis, scale * figure.scale)
+        pelvis[:, 1] = height - _lowest(rig, moved)
+    return _curves(figure, rig, moved, pelvis)
+
+
+def _lowest(rig: Rig, moved: Mapping[int, Array]) -> Array:
+    """Height (T,) of the lowest point of both soles above the pelvis."""
+    offsets, places = _offsets(rig, moved), rig.places
     soles = [
         offsets[joint] + (moved[joint] @ (place - places[joint])) for joint, place in rig.soles
     ]
-    low = np.stack(soles)[..., 1].min(0)
-    pelvis[:, 1] = scale * _sole_height(figure, body) - low
-    return _curves(figure, rig, moved, pelvis)
+    return np.stack(soles)[..., 1].min(0)
+
+
+def _hold_feet(
+    figure: Figure, rig: Rig, moved: dict[int, Array], pelvis: Array, unit: float
+) -> None:
+    """Bend the legs in `moved` so that feet that touch the ground with heel and ball do not slide.
+
+    As `hpsvid.motion.lock` holds the person's own; unit: the character's, of a metre of the person.
+    """
+    assert figure.person.contacts is not None
+    touch = figure.person.contacts[figure.rows]
+    turned = np.zeros((len(pelvis), SMPL.n_rotations, 3, 3))
+    for joint, rotations in moved.items():
+        turned[:, joint] = rotations
+    offsets = _offsets(rig, moved)
+    for side, leg in enumerate(HINGES[:2]):
+        planted = (touch[:, 2 * side : 2 * side + 2].min(1) > PLANTED) & figure.present
+        places = np.stack([pelvis + offsets[joint] for joint in leg], 1) / unit
+        move = held_moves(places[:, 2], planted, figure.times_s)
+        move[:, 1] = 0  # heights are the soles' affair
+        moved[leg[0]], moved[leg[1]] = bent_leg(places, turned, move, (leg[0], leg[1]))
 
 
 def _offsets(rig: Rig, moved: Mapping[int, Array]) -> dict[int, Array]:

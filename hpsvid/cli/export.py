@@ -26,7 +26,6 @@ from hpsvid.flags import choices
 from hpsvid.options import OUTPUT, ExportOptions, FormatName, Options
 
 if TYPE_CHECKING:
-    from hpsvid.formats import Format
     from hpsvid.pipeline.stages import StageClock
     from hpsvid.pipeline.store import Store
     from hpsvid.types import Motion
@@ -63,20 +62,6 @@ def export(
             help="Folder for the files; or the file, when one person is written.",
         ),
     ] = Path(),
-    character: Annotated[
-        Path | None,
-        typer.Option(
-            help="Your own character (.glb, .vrm): its copy moves as the people do.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    mapping: Annotated[
-        Path | None,
-        typer.Option(
-            help='Which bone of it is which joint (.toml, .json: left_hip = "thigh.L").',
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
     force: ForceOpt = False,
     resume: ResumeOpt = True,
     quiet: QuietOpt = False,
@@ -85,20 +70,18 @@ def export(
     """Write the motion of a video, or of a saved result, as files for other programs."""
     with one_line_errors(resumes=resume):
         from hpsvid.body.smpl import load_chosen_body
-        from hpsvid.formats import check_body_of, check_formats, check_rows
+        from hpsvid.character.write import rows_of
+        from hpsvid.formats import check_body_of
         from hpsvid.formats.ownership import refuse_foreign
         from hpsvid.formats.target import target_for
         from hpsvid.pipeline.stages import StageClock
         from hpsvid.pipeline.store import opened_store
         from hpsvid.pipeline.summary import summarise
 
-        if character is None:
-            if mapping is not None:
-                raise InputError("--mapping has no effect without --character; leave it out")
-            rows = check_formats(format, wanted)
-        else:
-            rows = [_character_row(context, format, character, mapping)]
-            check_rows(rows, wanted)
+        source = context.get_parameter_source("format")
+        if wanted.character is not None and (source is None or source.name != "COMMANDLINE"):
+            format = ("glb",)
+        rows = rows_of(format, wanted)
         heeded = frozenset().union(*(row.heeds for row in rows))
         idle = {choice.name for choice in choices(ExportOptions)} - heeded
         names = ",".join(row.name for row in rows)
@@ -124,17 +107,6 @@ def export(
             files = [file for row in rows for file in target.write(row, motion, body, wanted)]
         facts = summarise(motion, clock, files, store.notes)
         show_facts(facts, quiet=quiet, as_json=as_json)
-
-
-def _character_row(
-    context: typer.Context, format: Any, character: Path, mapping: Path | None
-) -> "Format":
-    from hpsvid.character.write import character_format
-
-    source = context.get_parameter_source("format")
-    if source is not None and source.name == "COMMANDLINE" and format != ("glb",):
-        raise InputError("--character is written as .glb; leave out --format")
-    return character_format(character, mapping)
 
 
 def _textured(motion: "Motion", input: Path, body: Any, progress: Any) -> "Motion":

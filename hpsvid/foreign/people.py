@@ -5,11 +5,11 @@ SMPL's joints. A place is that of the pelvis: `transl` + the rest pelvis of the 
 are taken over only by the body that they were made for.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from hpsvid.body.skeleton import JOINT
 from hpsvid.common.geometry import image_of
 from hpsvid.common.series import interpolate, interpolate_rotations
 from hpsvid.errors import InputError, NoPersonError
+from hpsvid.foreign.values import from_axis_angle, numbers
 from hpsvid.motion.feet import contact_points, standing_heights
 from hpsvid.motion.world import LOWEST_SHARE, find_world, with_contacts
 from hpsvid.options import Options
@@ -220,6 +221,30 @@ def shape_of(family: Family, betas: Array, body: Body) -> tuple[Array, Array]:
     count = min(N_BETAS, len(betas))
     shape[:count] = betas[:count]
     return shape, _rest_pelvis(body, shape)
+
+
+def smpl_person(
+    person_id: int, values: Mapping[str, Any], body: Body, keys: tuple[str, str, str, str],
+    world_keys: tuple[str, str] | None = None,
+) -> ForeignPerson:  # fmt: skip
+    """A person of a file that has SMPL's axis-angles (N, 72), betas and places (N, 3) m.
+
+    keys: of the frames' numbers, the angles, the betas and the places before the camera;
+    world_keys: of angles and places with y up, where the file has them.
+    """
+    count = len(frames := numbers(values[keys[0]], (-1,)).astype(np.int64))
+    shape, rest = shape_of("smpl", numbers(values[keys[2]], (count, -1)).mean(0), body)
+
+    def placed(pose: str, place: str) -> tuple[Array, Placed]:
+        rotmats = from_axis_angle(numbers(values[pose], (count, 72)))
+        return rotmats, Placed(root=rotmats[:, 0], pelvis=numbers(values[place], (count, 3)) + rest)
+
+    rotmats, camera = placed(keys[1], keys[3])
+    known = world_keys is not None and all(key in values for key in world_keys)
+    return ForeignPerson(
+        id=person_id, frame_index=frames, rotmats=rotmats, betas=shape, camera=camera,
+        world=placed(*world_keys)[1] if known and world_keys else None,
+    )  # fmt: skip
 
 
 def _rest_pelvis(body: Body, betas: Array) -> Array:

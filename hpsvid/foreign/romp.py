@@ -10,21 +10,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hpsvid.body.model import Body
 from hpsvid.common.pickle_files import holds_objects, read_object_npz
-from hpsvid.foreign.people import ForeignPerson, ForeignResult, Placed, shape_of
-from hpsvid.foreign.values import from_axis_angle, numbers
+from hpsvid.foreign.people import ForeignResult, smpl_person
 
 TOOL = "ROMP"
+_KEYS = ("frame_id", "smpl_thetas", "smpl_betas", "cam_trans")
 KEY = "results"  # of the npz
 _FOCAL_SHARE = 443.4 / 512
 
 
 def read(path: Path, body: Body) -> ForeignResult:
     """The result. Raises InputError, and ValueError or KeyError for values that are none."""
-    people = [_person(who, track, body) for who, track in sorted(_tracks(path).items())]
+    tracks = sorted(_tracks(path).items())
+    people = [smpl_person(who, track, body, _KEYS) for who, track in tracks]
     return ForeignResult(
         tool=TOOL, people=people, fps=None,
         focal=lambda width, height: _FOCAL_SHARE * max(width, height),
@@ -48,21 +47,6 @@ def _tracks(path: Path) -> dict[int, Mapping[str, Any]]:
         if len(frame["smpl_thetas"]) > 1:
             raise ValueError("several people and no tracks; run it with --temporal_optimize")
         alone["frame_id"].append(number)
-        for key in ("smpl_thetas", "smpl_betas", "cam_trans"):
+        for key in _KEYS[1:]:
             alone.setdefault(key, []).append(frame[key][0])
     return {0: alone} if alone["frame_id"] else {}
-
-
-def _person(who: int, track: Mapping[str, Any], body: Body) -> ForeignPerson:
-    frames = numbers(track["frame_id"], (-1,)).astype(np.int64)
-    count = len(frames)
-    rotmats = from_axis_angle(numbers(track["smpl_thetas"], (count, 72)))
-    shape, rest = shape_of("smpl", numbers(track["smpl_betas"], (count, -1)).mean(0), body)
-    place = numbers(track["cam_trans"], (count, 3))
-    return ForeignPerson(
-        id=who,
-        frame_index=frames,
-        rotmats=rotmats,
-        betas=shape,
-        camera=Placed(root=rotmats[:, 0], pelvis=place + rest),
-    )

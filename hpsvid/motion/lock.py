@@ -63,7 +63,7 @@ def lock_feet(
     for i, leg in enumerate(HINGES[:2]):
         touch = person.contacts[:, 2 * i : 2 * i + 2]
         if soles is None:
-            move = _moves(joints[:, leg[2]], touch.min(1) > PLANTED, times)
+            move = held_moves(joints[:, leg[2]], touch.min(1) > PLANTED, times)
         else:
             move = _levelled(soles[:, 2 * i : 2 * i + 2].min(1), touch.max(1) > PLANTED, times)
         move = _bounded(move, rays[:, leg[2]], across_m)
@@ -101,13 +101,13 @@ def bend_limb(
     (T, 24, 3, 3) global rotations of before; move: (T, 3) m; limb: hip, knee, ankle, or an arm's.
     """
     root, middle, end = limb
-    upper, lower = _leg(joints[:, list(limb)], turned, move, (root, middle))
+    upper, lower = bent_leg(joints[:, list(limb)], turned, move, (root, middle))
     local[:, root] = turned[:, SMPL.parents[root]].mT @ upper
     local[:, middle] = upper.mT @ lower
     local[:, end] = lower.mT @ turned[:, end]
 
 
-def _moves(ankle: Array, planted: Array, times: Array) -> Array:
+def held_moves(ankle: Array, planted: Array, times: Array) -> Array:
     """How far an ankle (T, 3) m is to be moved so that it rests while it is planted (T,)."""
     want, sure = np.zeros_like(ankle), np.zeros(len(ankle))
     for run in runs(planted):
@@ -164,12 +164,14 @@ def _soft(size: Array, most: Array | float) -> Array:
 
 def _middle_move(joints: Array, turned: Array, move: Array, limb: tuple[int, int, int]) -> Array:
     """How far (T, 3) m a limb's middle goes when its end moves."""
-    upper, _ = _leg(joints[:, list(limb)], turned, move, limb[:2])
+    upper, _ = bent_leg(joints[:, list(limb)], turned, move, limb[:2])
     bone = joints[:, limb[1]] - joints[:, limb[0]]
     return ((upper @ turned[:, limb[0]].mT - np.eye(3)) @ bone[..., None])[..., 0]
 
 
-def _leg(joints: Array, turned: Array, move: Array, which: tuple[int, int]) -> tuple[Array, Array]:
+def bent_leg(
+    joints: Array, turned: Array, move: Array, which: tuple[int, int]
+) -> tuple[Array, Array]:
     """Global rotations (T, 3, 3) of hip and knee that bring the ankle to where it is moved.
 
     joints: (T, 3, 3) m, hip, knee, ankle; turned: (T, 24, 3, 3) global rotations before.

@@ -19,17 +19,18 @@ from hpsvid.types import Array
 
 A_POSE_DEG = 42.0  # by which the arms hang
 UNIT = 0.01  # of the armature: its bones are in centimetres
-_LEGS, _ARMS = 0.82, 1.08
-_LEG_JOINTS = [JOINT[f"{s}_{p}"] for s in ("left", "right") for p in ("knee", "ankle")]
+_LEGS, _ARMS = (0.82, 0.82), 1.08  # of thigh and shank, of arms
+_KNEES, _ANKLES = ([JOINT[f"{s}_{p}"] for s in ("left", "right")] for p in ("knee", "ankle"))
 _ARM_JOINTS = [JOINT[f"{s}_{p}"] for s in ("left", "right") for p in ("elbow", "wrist")]
 
 
-def rest_pose(body: Body) -> tuple[Array, Array]:
+def rest_pose(body: Body, legs: tuple[float, float] = _LEGS) -> tuple[Array, Array]:
     """Joints (24, 3) m and global rotations (24, 3, 3) of the character's A-pose."""
     mean = body.rest_mean.double().numpy()
     rest = mean.copy()
     for joint in range(1, SMPL.n_rotations):
-        share = _LEGS if joint in _LEG_JOINTS else _ARMS if joint in _ARM_JOINTS else 1.0
+        share = _ARMS if joint in _ARM_JOINTS else 1.0
+        share = legs[0] if joint in _KNEES else legs[1] if joint in _ANKLES else share
         parent = SMPL.parents[joint]
         rest[joint] = rest[parent] + share * (mean[joint] - mean[parent])
     rotmats = np.tile(np.eye(3), (SMPL.n_rotations, 1, 1))
@@ -47,9 +48,10 @@ def write_character(
     facing_deg: float = 0.0,
     extensions: Mapping[str, Any] | None = None,
     skinned: bool = True,
+    legs: tuple[float, float] = _LEGS,
 ) -> Path:
     """Write a .glb of the body with other proportions, its bones called `names` (24)."""
-    joints, turned = rest_pose(body)
+    joints, turned = rest_pose(body, legs)
     mean = body.rest_mean.double().numpy()[: SMPL.n_rotations]
     template, weights = body.template.double().numpy(), body.skin_weights.double().numpy()
     offset = joints - (turned @ mean[..., None])[..., 0]

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import hpsvid
+from hpsvid.body.hinges import HINGES
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT
 from hpsvid.character.names import find_bones
@@ -21,8 +22,9 @@ from hpsvid.cli import app
 from hpsvid.errors import InputError
 from hpsvid.formats.ownership import written_by_hpsvid
 from hpsvid.formats.rig import RIGS
+from hpsvid.motion.lock import bend_limb, posed
 from hpsvid.options import ExportOptions
-from hpsvid.types import Array, Motion
+from hpsvid.types import Array, Motion, World
 from tests.character.figures import write_character
 from tests.factories import make_motion
 from tests.formats.gltf import Glb
@@ -34,6 +36,7 @@ LIMBS = [
     for a, b in (("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"))
 ]
 FPS = 25
+UPRIGHT = np.diag([1.0, -1, -1])  # before a camera whose y points down
 ODD = tuple(f"joint{n}" for n in range(24))
 
 
@@ -114,6 +117,54 @@ def test_who_stands_stands_on_the_ground(tmp_path: Path, body: Body) -> None:
     for frame in range(6):
         lowest = made.vertices_at(0, frame / FPS)[:, 1].min()
         assert abs(lowest - sole[frame]) < 0.01  # m
+
+
+def swaying(body: Body, frames: int = 50) -> Motion:
+    """Somebody who sways to and fro, 16 cm and on bent legs, over feet that rest on the ground."""
+    motion = moving(body, frames)
+    person, sway = motion.people[0], np.sin(np.arange(frames) / FPS * 2 * np.pi)
+    rotmats = np.tile(np.eye(3, dtype=np.float32), (frames, 24, 1, 1))
+    rotmats[:, 0] = UPRIGHT
+    way = np.stack([0.03 * sway, 0.05 + 0.03 * sway**2, 0.08 * sway], 1)  # y is down
+    params = replace(
+        person.body, rotmats=rotmats, betas=np.zeros(10, np.float32),
+        transl=(np.array([0.0, 0, 4]) + way).astype(np.float32),
+    )  # fmt: skip
+    for leg in HINGES[:2]:
+        local, joints, turned = posed(params, body)
+        bend_limb(local, joints, turned, -way, leg)
+        params = replace(params, rotmats=local.astype(np.float32))
+    floor = body.vertices_of(params)[..., 1].max()
+    joints = body.joints_of(params)
+    ankles = joints[:, [JOINT["left_ankle"], JOINT["right_ankle"]]]
+    assert np.ptp(ankles, axis=0).max() < 2e-3  # m
+    world = World(
+        up=np.array([0.0, -1, 0]), up_sigma_deg=1.0, R=np.tile(UPRIGHT, (frames, 1, 1)),
+        t=np.tile([0, floor, 0], (frames, 1)), made_from="the test",
+    )  # fmt: skip
+    stands = replace(person, body=params, joints=joints, contacts=np.ones((frames, 4), np.float32))
+    return replace(motion, people=(stands,), world=world)
+
+
+def test_planted_feet_of_a_character_with_other_legs_do_not_slide(
+    tmp_path: Path, body: Body
+) -> None:
+    """Short thighs, long shanks: turned as the person's, its feet would go with the pelvis."""
+    hero = write_character(tmp_path / "hero.glb", body, RIGS["mixamo"], legs=(0.7, 1.1))
+    motion, speeds = swaying(body), {}
+    free = replace(motion, people=(replace(motion.people[0], contacts=None),))
+    for name, who in (("held", motion), ("free", free)):
+        (path,) = hpsvid.export(who, "glb", tmp_path / name,
+                                options=ExportOptions(character=hero))  # fmt: skip
+        made = Glb(path)
+        ankles = np.stack([made.joints_at(0, n / FPS)[[7, 8]] for n in range(50)])
+        speeds[name] = np.linalg.norm(np.diff(ankles[..., [0, 2]], axis=0), axis=-1).mean() * FPS
+        low = [made.vertices_at(0, n / FPS)[:, 1].min() for n in range(0, 50, 7)]
+        assert np.abs(low).max() < 0.015  # on the ground all the while
+    assert speeds["free"] > 0.04  # m/s
+    assert speeds["held"] < 0.2 * speeds["free"]
+    with pytest.raises(InputError, match="leave out --format"):
+        hpsvid.export(motion, "bvh", tmp_path, options=ExportOptions(character=hero))
 
 
 def test_nothing_of_the_character_changes(tmp_path: Path, body: Body) -> None:
