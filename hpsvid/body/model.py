@@ -5,7 +5,7 @@ give head, hands and feet a direction (HybrIK, Li et al., CVPR 2021).
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -111,7 +111,7 @@ class Body:
     @torch.inference_mode()
     def joints_of(self, params: BodyParams) -> Array:
         """Joints (T, 29, 3) float32 m of one person's motion."""
-        return self.joints(*_tensors(params)).numpy()
+        return torch.cat([self.joints(*part) for part in _chunks(params)]).numpy()
 
     @torch.inference_mode()
     def landmarks_of(self, params: BodyParams) -> Array:
@@ -119,9 +119,7 @@ class Body:
 
         A chunk of frames at a time: the vertices that carry them take 50 kB a frame on the way.
         """
-        tensors = _tensors(params)
-        chunks = zip(*(tensor.split(_CHUNK) for tensor in tensors), strict=True)
-        return torch.cat([self.landmarks(*chunk) for chunk in chunks]).numpy()
+        return torch.cat([self.landmarks(*part) for part in _chunks(params)]).numpy()
 
     @torch.inference_mode()
     def vertices_of(self, params: BodyParams, rows: Array | slice = slice(None)) -> Array:
@@ -131,13 +129,14 @@ class Body:
         return self.vertices(torch.from_numpy(rotmats), betas, torch.from_numpy(transl)).numpy()
 
 
-_CHUNK = 512  # frames whose landmarks are placed at once
+_CHUNK = 512  # frames that are posed at once
 
 
-def _tensors(params: BodyParams) -> tuple[Tensor, Tensor, Tensor]:
-    """Rotations (T, 24, 3, 3), betas (T, 10) and transl (T, 3)."""
+def _chunks(params: BodyParams) -> Iterator[tuple[Tensor, ...]]:
+    """Rotations (T, 24, 3, 3), betas (T, 10) and transl (T, 3), _CHUNK frames at a time."""
     betas = torch.from_numpy(params.betas).expand(len(params), -1)
-    return torch.from_numpy(params.rotmats), betas, torch.from_numpy(params.transl)
+    tensors = (torch.from_numpy(params.rotmats), betas, torch.from_numpy(params.transl))
+    return zip(*(tensor.split(_CHUNK) for tensor in tensors), strict=True)
 
 
 def load_body(path: Path) -> Body:

@@ -4,13 +4,14 @@ Values are interpolated linearly, rotations along the shortest way (slerp); befo
 after the last sample both are held.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hpsvid.common.geometry import slerp
+from hpsvid.common.geometry import nearest_rotation, slerp
 from hpsvid.common.records import take_frames
 from hpsvid.types import Array, Observations
 
@@ -18,8 +19,14 @@ MIN_STEP_S = 1e-3  # step that two frames of the same time, which damaged files 
 LONGEST_STEP_S = 1.0  # between two frames of a track, as solvers and smoothing count it
 RATE_HZ = 30.0  # frame rate of the motion that solvers of windows were trained on
 SAME_RATE = 0.1  # how far off, relatively, a frame's step may be to count as that rate
+CHUNK = 1024  # frames whose rotations are worked on at once: some 10 MB
 _SAME_TIME = 1e-9  # s or frames; a moment this little before a frame lies on it
 _SHORTEST = 1e-6  # s or frames; step between frames that interpolation divides by
+
+
+def chunks(frames: int, size: int) -> Iterator[slice]:
+    """All frames in order, `size` at a time: what is large on the way is held for these alone."""
+    return (slice(start, start + size) for start in range(0, frames, size))
 
 
 def spaced_times(pts_s: Array) -> Array:
@@ -70,10 +77,21 @@ def interpolate(at: Array, times: Array, values: Array) -> Array:
 
 def interpolate_rotations(at: Array, times: Array, rotmats: Array) -> Array:
     """Rotations (N, J, 3, 3) at the moments `at` (N,); times: (T,); rotmats: (T, J, 3, 3)."""
-    before, after, share = _around(at, times)
     turned = torch.from_numpy(rotmats)
-    weight = torch.from_numpy(share)[:, None].to(turned.dtype)
-    return slerp(turned[before], turned[after], weight).numpy()
+    between = torch.empty(len(at), *turned.shape[1:], dtype=turned.dtype)
+    for part in chunks(len(at), CHUNK):
+        before, after, share = _around(at[part], times)
+        weight = torch.from_numpy(share)[:, None].to(turned.dtype)
+        between[part] = slerp(turned[before], turned[after], weight)
+    return between.numpy()
+
+
+def nearest_rotations(matrices: Array) -> Array:
+    """Rotations (T, J, 3, 3) float32 nearest to the matrices (T, J, 3, 3), float64."""
+    nearest = np.empty(matrices.shape, np.float32)
+    for part in chunks(len(matrices), CHUNK):
+        nearest[part] = nearest_rotation(torch.from_numpy(matrices[part])).numpy()
+    return nearest
 
 
 def _around(at: Array, times: Array) -> tuple[Array, Array, Array]:

@@ -1,13 +1,11 @@
 """Cut a track into windows for a solver, and blend the solved windows back without a seam."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-import torch
 
-from hpsvid.common.geometry import nearest_rotation
 from hpsvid.common.records import take_frames
-from hpsvid.common.series import at_times, interpolate_rotations, rate_times
+from hpsvid.common.series import at_times, interpolate_rotations, nearest_rotations, rate_times
 from hpsvid.errors import InputError
 from hpsvid.ik import Solver
 from hpsvid.types import N_ROTATIONS, BodyParams, Observations, Window
@@ -18,7 +16,7 @@ def shared_frames(length: int) -> int:
     return length // 2
 
 
-def split(obs: Observations, length: int | None, overlap: int = 0) -> list[Window]:
+def split(obs: Observations, length: int | None, overlap: int = 0) -> Iterator[Window]:
     """Windows of `length` frames that cover the whole track, each sharing `overlap` with the next.
 
     length None: one window as long as the track. The last window is moved back to end with the
@@ -27,25 +25,21 @@ def split(obs: Observations, length: int | None, overlap: int = 0) -> list[Windo
     """
     total = len(obs)
     if length is None:
-        return [Window(obs=obs, start=0, valid=np.ones(total, bool))]
+        yield Window(obs=obs, start=0, valid=np.ones(total, bool))
+        return
     if not 0 <= overlap < length:
         raise InputError(f"window overlap {overlap}: expected 0 <= overlap < length {length}")
     last = max(total - length, 0)
-    starts = [*range(0, last, length - overlap), last]
-    windows = []
-    for start in starts:
+    for start in (*range(0, last, length - overlap), last):
         places = np.arange(start, start + length)
-        windows.append(
-            Window(
-                obs=take_frames(obs, np.minimum(places, total - 1)),
-                start=start,
-                valid=places < total,
-            )
+        yield Window(
+            obs=take_frames(obs, np.minimum(places, total - 1)),
+            start=start,
+            valid=places < total,
         )
-    return windows
 
 
-def blend(parts: Sequence[tuple[int, BodyParams]], total: int) -> BodyParams:
+def blend(parts: Iterable[tuple[int, BodyParams]], total: int) -> BodyParams:
     """One track of `total` frames from solved windows, given as (start, parameters).
 
     Each window counts by a sin^2 bump that vanishes towards its ends, so that windows fade into
@@ -56,6 +50,7 @@ def blend(parts: Sequence[tuple[int, BodyParams]], total: int) -> BodyParams:
     rotmats = np.zeros((total, N_ROTATIONS, 3, 3))
     transl = np.zeros((total, 3))
     weight = np.zeros(total)
+    betas = []
     for start, part in parts:
         inside = min(len(part), total - start)
         place = slice(start, start + inside)
@@ -63,14 +58,13 @@ def blend(parts: Sequence[tuple[int, BodyParams]], total: int) -> BodyParams:
         rotmats[place] += bump[:, None, None, None] * part.rotmats[:inside]
         transl[place] += bump[:, None] * part.transl[:inside]
         weight[place] += bump
+        betas.append(part.betas)
     if not weight.all():
         raise ValueError(f"blend: frame {int(np.argmin(weight))} is in none of the windows")
-    sums = torch.from_numpy(rotmats / weight[:, None, None, None])
-    mean = torch.cat([nearest_rotation(chunk) for chunk in sums.split(1024)])  # 10 kB a frame
-    betas = np.stack([part.betas for _, part in parts]).mean(0, dtype=np.float64)
+    rotmats /= weight[:, None, None, None]
     return BodyParams(
-        rotmats=mean.numpy().astype(np.float32),
-        betas=betas.astype(np.float32),
+        rotmats=nearest_rotations(rotmats),
+        betas=np.stack(betas).mean(0, dtype=np.float64).astype(np.float32),
         transl=(transl / weight[:, None]).astype(np.float32),
     )
 
@@ -82,9 +76,7 @@ def solve(obs: Observations, times: np.ndarray, betas: np.ndarray, solver: Solve
     """
     even = rate_times(times) if solver.window_length else None
     evenly = obs if even is None else at_times(obs, times, even)
-    parts = [
-        (window.start, solver(window, betas))
-        for window in split(evenly, solver.window_length, shared_frames(solver.window_length or 0))
-    ]
+    windows = split(evenly, solver.window_length, shared_frames(solver.window_length or 0))
+    parts = ((window.start, solver(window, betas)) for window in windows)
     rotmats = blend(parts, len(evenly)).rotmats
     return rotmats if even is None else interpolate_rotations(times, even, rotmats)

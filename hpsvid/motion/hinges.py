@@ -6,11 +6,13 @@ where the person is straight. How far it is bent is therefore read on its own.
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from hpsvid.body.hinges import HINGES, bends
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import SMPL, forward_kinematics
 from hpsvid.common.geometry import axis_angle_to_matrix, unit
+from hpsvid.common.series import CHUNK, chunks
 from hpsvid.types import Array, Observations
 
 SOLVED_ERROR = np.radians(20)
@@ -24,13 +26,20 @@ def bend_hinges(rotmats: Array, betas: Array, obs: Observations, body: Body) -> 
     """
     if obs.bends is None:
         return rotmats
-    turned = torch.from_numpy(rotmats).double()
     rest = body.rest_joints(torch.from_numpy(betas)).double()
+    pieces = [
+        _bend(torch.from_numpy(rotmats[part]).double(), rest, obs.bends[part], obs.valid[part])
+        for part in chunks(len(rotmats), CHUNK)
+    ]
+    return np.concatenate(pieces)
+
+
+def _bend(turned: Tensor, rest: Tensor, seen: Array, valid: Array) -> Array:
     joints, turns = forward_kinematics(turned, rest)
-    read, sigma = torch.from_numpy(obs.bends).double().unbind(-1)
+    read, sigma = torch.from_numpy(seen).double().unbind(-1)
     solved = bends(joints)
     trust = SOLVED_ERROR**2 / (SOLVED_ERROR**2 + sigma**2)
-    trust = trust * torch.from_numpy(obs.valid)[:, None]
+    trust = trust * torch.from_numpy(valid)[:, None]
     more = trust * (read.clamp_min(0) - solved)
     for number, (above, hinge, below) in enumerate(HINGES):
         upper, lower = joints[:, hinge] - joints[:, above], joints[:, below] - joints[:, hinge]

@@ -16,7 +16,7 @@ from hpsvid.common.geometry import (
     translation_onto,
 )
 from hpsvid.common.records import take
-from hpsvid.common.series import fill_gaps
+from hpsvid.common.series import chunks, fill_gaps
 from hpsvid.types import Array, Camera, Observations
 
 # How much a landmark counts in placement. The network puts 11 of its 33 points on the face and
@@ -60,8 +60,13 @@ def place(
     good = (marks.weight.sum(1) >= MIN_EVIDENCE) & torch.from_numpy(obs.valid)
     if good.any():
         K = torch.from_numpy(camera.K)
-        alone = translation_onto(posed, marks.image, marks.weight, K).numpy()
-        start = torch.from_numpy(fill_gaps(alone, good.numpy(), obs.frame_index))
+        alone = torch.cat(
+            [
+                translation_onto(posed[at], marks.image[at], marks.weight[at], K)
+                for at in chunks(len(posed), CHUNK)
+            ]
+        )
+        start = torch.from_numpy(fill_gaps(alone.numpy(), good.numpy(), obs.frame_index))
     else:
         rest = body.rest_joints(torch.from_numpy(betas))[0].double()
         start = torch.from_numpy(obs.pelvis).double() - rest
@@ -70,15 +75,11 @@ def place(
     prior = torch.where(good, 1e-6, 1.0)
     pieces = [
         _place_robust(posed[at], take(marks, at), camera, start[at], prior[at], lower[at])
-        for at in _chunks(len(posed))
+        for at in chunks(len(posed), CHUNK)
     ]
     transl = torch.cat(pieces)
-    distance = reprojection_error(posed + transl[:, None], marks, camera)
+    distance = reprojection_error(posed.add_(transl[:, None]), marks, camera)
     return transl.float().numpy(), distance
-
-
-def _chunks(frames: int) -> list[slice]:
-    return [slice(i, i + CHUNK) for i in range(0, frames, CHUNK)]
 
 
 def posed_landmarks(body: Body, rotmats: Array, betas: Array) -> Tensor:
@@ -175,7 +176,7 @@ def refine(
     K = torch.from_numpy(camera.K)
     pieces = [
         _refine_frames(body, rotmats[at], betas, transl[at], take(marks, at), K)
-        for at in _chunks(len(rotmats))
+        for at in chunks(len(rotmats), CHUNK)
     ]
     return np.concatenate([r for r, _ in pieces]), np.concatenate([t for _, t in pieces])
 

@@ -8,12 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.linalg import solveh_banded
 
 from hpsvid.body.skeleton import SMPL
-from hpsvid.common.geometry import nearest_rotation
-from hpsvid.common.series import MIN_STEP_S, fill_gaps, spaced_times
+from hpsvid.common.series import MIN_STEP_S, fill_gaps, nearest_rotations, spaced_times
 from hpsvid.types import Array, Observations
 
 # Cut-offs of the smoothing, Hz: of motion at frequency f, 1 / (1 + (f / cut-off)^6) is kept. The
@@ -223,15 +221,10 @@ def smooth_rotations(rotmats: Array, weight: Array, pts_s: Array, strength: floa
     The matrices' entries are smoothed and projected back: no wrap-around, no reference frame.
     """
     entries = rotmats.reshape(len(rotmats), SMPL.n_rotations, 9).astype(np.float64)
-    smoothed = np.stack(
-        [
-            smooth_series(entries[:, j], pts_s, weight[:, j], ROTATIONS_CUTOFF_HZ / strength)
-            for j in range(SMPL.n_rotations)
-        ],
-        1,
-    )
-    nearest = nearest_rotation(torch.from_numpy(smoothed.reshape(rotmats.shape)))
-    return nearest.numpy().astype(np.float32)
+    for j in range(SMPL.n_rotations):
+        cutoff = ROTATIONS_CUTOFF_HZ / strength
+        entries[:, j] = smooth_series(entries[:, j], pts_s, weight[:, j], cutoff)
+    return nearest_rotations(entries.reshape(rotmats.shape))
 
 
 def smooth_path(pelvis: Array, weight: Array, pts_s: Array, strength: float = 1) -> Array:
