@@ -236,7 +236,7 @@ def merge(motion: Motion, first: int, second: int, body: Body) -> Motion:
 def smooth(motion: Motion, strength: float, body: Body, person_id: int | None = None) -> Motion:
     """Calmer motion of one person, or of everyone: smoothed once more, at a lower cut-off.
 
-    strength: 1 smooths as `run` does (rotations 6 Hz, way 4.5 Hz, distance 1 Hz), 2 at half of
+    strength: 1 smooths rotations at 6 Hz, the way at 4.5 Hz, the distance at 1 Hz, 2 at half of
     that. Nothing is delayed. Raises InputError when it is no number above 0, or nobody is that one.
     """
     if not 0 < strength <= MAX_STRENGTH:

@@ -124,11 +124,11 @@ class Poser:
         now = [take_frames(obs, slice(-1, None)) for obs in steady]
         betas = np.stack([past.betas for past in people])
         if self._solver.window_length is None:
-            split = [windows.split(last, None)[0] for last in now]
+            split = [next(windows.split(last, None)) for last in now]
         else:
             times = [np.array(past.pts_s) for past in people]
             even = map(_at_model_rate, steady, times)
-            split = [windows.split(obs, WINDOW_FRAMES)[0] for obs in even]
+            split = [next(windows.split(obs, WINDOW_FRAMES)) for obs in even]
         rotmats = newest_rotations(self._solver, split, betas)
         rotmats = bend_hinges(rotmats, betas, concatenate(now), self.body)
         placed = [

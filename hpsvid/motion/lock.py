@@ -16,7 +16,8 @@ from hpsvid.body.skeleton import SMPL, forward_kinematics
 from hpsvid.body.world import in_world
 from hpsvid.common.geometry import axis_angle_to_matrix, project, swing_between
 from hpsvid.common.series import runs, spaced_times
-from hpsvid.motion.feet import add_bends, feet_over_ground
+from hpsvid.motion.feet import feet_over_ground
+from hpsvid.motion.smoothing import add_bends
 from hpsvid.options import Options
 from hpsvid.types import Array, BodyParams, Camera, Person, World
 from hpsvid.video.egomotion import CameraTurn

@@ -11,10 +11,11 @@ import torch
 from hpsvid.body.model import Body
 from hpsvid.common.geometry import project
 from hpsvid.common.series import fill_gaps, fill_rotations
-from hpsvid.motion.feet import hold_feet
 from hpsvid.motion.hinges import bend_hinges
+from hpsvid.motion.path import FEET, steady_path
 from hpsvid.motion.placing import (
     LANDMARK_WEIGHT,
+    distance_doubt,
     landmark_evidence,
     place,
     posed_landmarks,
@@ -26,7 +27,6 @@ from hpsvid.motion.smoothing import (
     Smoothed,
     certainty,
     of_bones,
-    smooth_path,
     smooth_rotations,
 )
 from hpsvid.options import Options
@@ -93,12 +93,14 @@ def make_person(
     sure = certainty(obs.sigma.astype(np.float64) ** 2, obs.valid)
     rotmats = smooth_rotations(rotmats, of_bones(sure), pts_s)
     rest = body.rest_joints(torch.from_numpy(betas)).numpy()
-    visible = landmark_evidence(obs).weight.sum(1).numpy()
+    marks = landmark_evidence(obs)
+    visible = marks.weight.sum(1).numpy()
     weight = np.clip(visible / LANDMARK_WEIGHT.sum(), FILLED_WEIGHT, 1)
-    transl = smooth_path(transl + rest[0], weight, pts_s) - rest[0]
-    params = BodyParams(rotmats=rotmats, betas=betas, transl=transl)
-    held = replace(params, transl=transl + hold_feet(body.joints_of(params), pts_s))
-    return with_joints(track, evidence.raw, held, body, camera)
+    params = BodyParams(rotmats=rotmats, betas=betas, transl=transl.astype(np.float32))
+    feet = body.joints_of(params)[:, FEET] - (transl + rest[0])[:, None]
+    doubt = distance_doubt(marks, transl[:, 2] + rest[0, 2], camera)
+    path = steady_path(transl + rest[0], weight, doubt, feet, pts_s)
+    return with_joints(track, evidence.raw, replace(params, transl=path - rest[0]), body, camera)
 
 
 def with_joints(

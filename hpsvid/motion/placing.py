@@ -112,6 +112,21 @@ def landmark_evidence(obs: Observations) -> Marks:
     return Marks(image=torch.where(weight[..., None] > 0, image, 0.0), weight=weight)
 
 
+def distance_doubt(marks: Marks, depth: Array, camera: Camera) -> Array:
+    """Standard deviation (T,) of a placed body's distance from the camera, as a share of it.
+
+    depth: (T,) m. By how far its landmarks lie apart: the less of a body is seen, the more do
+    their errors make it look nearer or farther.
+    """
+    K = torch.from_numpy(camera.K)
+    slopes = (marks.image - K[:2, 2]) / torch.stack([K[0, 0], K[1, 1]])
+    place = slopes * torch.from_numpy(depth).double()[:, None, None]
+    weight = marks.weight[..., None]
+    middle = (weight * place).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp_min(1e-9)
+    spread = (weight * (place - middle) ** 2).sum((1, 2))
+    return (LANDMARK_ERROR_M / spread.clamp_min(1e-9).sqrt()).clamp_max(1).numpy()
+
+
 def _place_robust(
     posed: Tensor, marks: Marks, camera: Camera, start: Tensor, prior: Tensor, lower: Tensor
 ) -> Tensor:

@@ -206,6 +206,14 @@ def add_squares(bands: Array, coefficients: Array, weight: Array) -> None:
             bands[i - j - 1, j : count + j] += product
 
 
+def add_bends(bands: Array, pts_s: Array, size: float) -> None:
+    """Add the time integral of (second derivative / size)^2 to bands (3, T); pts_s: (T,) s."""
+    step = np.diff(pts_s)
+    bend = 1 / (step[1:] * step[:-1] * (step[1:] + step[:-1]) / 2)
+    bends = np.stack([step[1:], -step[1:] - step[:-1], step[:-1]], -1) * bend[:, None]
+    add_squares(bands, bends, (step[1:] + step[:-1]) / 2 / size**2)
+
+
 def _third_derivative(pts_s: Array) -> Array:
     """Coefficients (T - 3, 4) that give the third derivative from four neighbours in time."""
     times = np.stack([pts_s[i : len(pts_s) - 3 + i] for i in range(4)], -1)
