@@ -92,15 +92,13 @@ def make_person(
         transl = fill_gaps(transl.astype(np.float64), obs.valid, pts_s)
     sure = certainty(obs.sigma.astype(np.float64) ** 2, obs.valid)
     rotmats = smooth_rotations(rotmats, of_bones(sure), pts_s)
-    rest = body.rest_joints(torch.from_numpy(betas)).numpy()
-    marks = landmark_evidence(obs)
-    visible = marks.weight.sum(1).numpy()
-    weight = np.clip(visible / LANDMARK_WEIGHT.sum(), FILLED_WEIGHT, 1)
     params = BodyParams(rotmats=rotmats, betas=betas, transl=transl.astype(np.float32))
-    feet = body.joints_of(params)[:, FEET] - (transl + rest[0])[:, None]
-    doubt = distance_doubt(marks, transl[:, 2] + rest[0, 2], camera)
-    path = steady_path(transl + rest[0], weight, doubt, feet, pts_s)
-    return with_joints(track, evidence.raw, replace(params, transl=path - rest[0]), body, camera)
+    joints, marks = body.joints_of(params), landmark_evidence(obs)
+    weight = np.clip(marks.weight.sum(1).numpy() / LANDMARK_WEIGHT.sum(), FILLED_WEIGHT, 1)
+    doubt = distance_doubt(marks, joints[:, 0, 2], camera)
+    path = steady_path(joints[:, 0], weight, doubt, joints[:, FEET] - joints[:, :1], pts_s)
+    params = replace(params, transl=params.transl + path - joints[:, 0])
+    return with_joints(track, evidence.raw, params, body, camera)
 
 
 def with_joints(
