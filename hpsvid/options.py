@@ -110,11 +110,9 @@ class Options(Checked):
     ] = "blazepose"
     network: Annotated[
         NetworkName,
-        Flag(
-            help="Size of the image network: small is quicker on each picture and less exact.",
-            panel=LOOK,
-        ),
-    ] = "large"
+        Flag(help="Size of the image network: small is quicker on each picture and less exact.",
+             panel=LOOK),
+    ] = "large"  # fmt: skip
     lifter: Annotated[
         LifterName, Flag(help="How landmarks become 3D joints (blazepose only).", panel=LOOK)
     ] = "learned"

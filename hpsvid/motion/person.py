@@ -96,7 +96,8 @@ def make_person(
     joints, marks = body.joints_of(params), landmark_evidence(obs)
     weight = np.clip(marks.weight.sum(1).numpy() / LANDMARK_WEIGHT.sum(), FILLED_WEIGHT, 1)
     doubt = distance_doubt(marks, joints[:, 0, 2], camera)
-    path = steady_path(joints[:, 0], weight, doubt, joints[:, FEET] - joints[:, :1], pts_s)
+    feet = [] if evidence.carried else FEET
+    path = steady_path(joints[:, 0], weight, doubt, joints[:, feet] - joints[:, :1], pts_s)
     params = replace(params, transl=params.transl + path - joints[:, 0])
     return with_joints(track, evidence.raw, params, body, camera)
 

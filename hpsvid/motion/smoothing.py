@@ -43,11 +43,12 @@ class Smoothed:
     raw: Observations
     obs: Observations
     pts_s: Array  # (T,) s
+    carried: bool = False  # the camera is: no foot stands still before it
 
 
-def smoothed(raw: Observations, pts_s: Array) -> Smoothed:
+def smoothed(raw: Observations, pts_s: Array, *, carried: bool = False) -> Smoothed:
     """Observations with what `steady` makes of them; pts_s: (T,) s."""
-    return Smoothed(raw=raw, obs=steady(raw, pts_s), pts_s=pts_s)
+    return Smoothed(raw=raw, obs=steady(raw, pts_s), pts_s=pts_s, carried=carried)
 
 
 def steady(obs: Observations, pts_s: Array) -> Observations:

@@ -11,12 +11,13 @@ import numpy as np
 from hpsvid.body.model import Body
 from hpsvid.common.series import runs, spaced_times
 from hpsvid.motion.feet import contact_points, contacts, feet_over_ground, standing_heights
+from hpsvid.motion.travel import Steps, camera_way, weighted_median
 from hpsvid.motion.upright import LEVEL, balance_cue, forward_of, fused, tangents
 from hpsvid.motion.verticals import with_lines
 from hpsvid.options import Options
 from hpsvid.types import Array, Person, World
 from hpsvid.video.egomotion import CameraTurn
-from hpsvid.video.lines import SceneLines, lines_within
+from hpsvid.video.lines import lines_within
 
 ROUNDS = 3  # of up, contacts, ground
 LOWEST_SHARE = 0.1  # of the frames, in which the lower foot stands where no contact is seen
@@ -34,6 +35,7 @@ class Feet:
     points: Array  # (T, 4, 3) m, axes of the first frame's camera
     joints: Array  # (V, 29, 3) m of the valid frames, the same
     times: Array  # (T,) s
+    camera: Array  # (3,) or (T, 3) m, where it is
 
 
 def find_world(
@@ -50,14 +52,26 @@ def find_world(
     shots = []
     for start, end in zip(starts, [*starts[1:], len(pts_s)], strict=True):
         of_shot = [person for person in people if person.track.shot_start == start]
-        of_scene = lines_within(turn.lines, start, end)
-        shots.append(_ground(of_shot, body, pts_s, replace(turn, lines=of_scene), options))
-        begin = 0 if len(shots) == 1 else start
-        R[begin:end] = axes_of(shots[-1].up) @ turns[begin:end]
-        t[begin:end] = shots[-1].camera
+        begin = 0 if not shots else start
+        shots.append(_ground(of_shot, body, pts_s, _of_shot(turn, start, end), options))
+        axes = axes_of(shots[-1].up)
+        R[begin:end] = axes @ turns[begin:end]
+        t[begin:end] = shots[-1].camera + shots[-1].way[begin:end] @ axes.T
     first = shots[0]
     made_from = first.made_from + _camera_words(turn)
     return World(up=first.up, up_sigma_deg=first.sigma_deg, R=R, t=t, made_from=made_from)
+
+
+def _of_shot(turn: CameraTurn, start: int, end: int) -> CameraTurn:
+    """The turning with the lines of these frames; of a camera that travels, of the first picture.
+
+    What it turns is less sure then, and what is near goes across the picture.
+    """
+    lines = lines_within(turn.lines, start, end)
+    if turn.parallax and len(lines.frame):
+        first = int(lines.frame.min())
+        lines = lines_within(lines, first, first + 1)
+    return replace(turn, lines=lines)
 
 
 def _camera_words(turn: CameraTurn) -> str:
@@ -65,7 +79,8 @@ def _camera_words(turn: CameraTurn) -> str:
     if turn.stands:
         return ""
     lost = "" if turn.seen > SEEN_SHARE else f", lost in {1 - turn.seen:.0%} of the frames"
-    return "; the camera's turning from the background" + lost
+    way = ", its way from feet that stand" if turn.parallax else ""
+    return "; the camera's turning from the background" + lost + way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,29 +90,56 @@ class _Ground:
     up: Array  # (3,)
     sigma_deg: float
     made_from: str
-    camera: Array  # (3,) m, its place in the world
+    camera: Array  # (3,) m, its place in the world in the shot's first frame
+    way: Array  # (F, 3) m, where it goes from there, axes of that frame's camera
 
 
 def _ground(
     people: Sequence[Person], body: Body, pts_s: Array, turn: CameraTurn, options: Options
 ) -> _Ground:
-    turns = turn.turns
+    turns, way = turn.turns, np.zeros((len(pts_s), 3))
     seen = [_feet(person, body, pts_s, turns) for person in people]
     offsets = standing_heights(body)
-    up, sigma, made_from = _direction(seen, offsets, turn.lines, options)
+    up, sigma, made_from = _direction(seen, offsets, turn, options)
+    if turn.parallax:
+        way = _way(people, seen, offsets, up, pts_s)
+        seen = [_moved(feet, way[person.track.frame_index])
+                for feet, person in zip(seen, people, strict=True)]  # fmt: skip
     R = axes_of(up)
     floor = _floor(seen, R, offsets)
     first = min(people, key=lambda person: int(person.track.frame_index[0]))
-    origin = R @ turns[first.track.frame_index[0]] @ first.joints[0, 0].astype(np.float64)
+    begin = first.track.frame_index[0]
+    origin = R @ (turns[begin] @ first.joints[0, 0].astype(np.float64) + way[begin])
     camera = -np.array([origin[0], floor, origin[2]])
-    return _Ground(up=up, sigma_deg=sigma, made_from=made_from, camera=camera)
+    return _Ground(up=up, sigma_deg=sigma, made_from=made_from, camera=camera, way=way)
+
+
+def _way(
+    people: Sequence[Person], seen: Sequence[Feet], offsets: Array, up: Array, pts_s: Array
+) -> Array:
+    """Where the camera of a shot with these people goes, (F, 3) m, axes of its first frame."""
+    frames = [person.track.frame_index for person in people]
+    first, last = min(at[0] for at in frames), max(at[-1] for at in frames)
+    steps = [
+        Steps(frames=at - first, points=feet.points - offsets[:, None] * up, valid=person.valid)
+        for person, feet, at in zip(people, seen, frames, strict=True)
+    ]
+    way = np.zeros((len(pts_s), 3))
+    way[first : last + 1] = camera_way(steps, up, pts_s[first : last + 1])
+    way[last + 1 :] = way[last]
+    return way
+
+
+def _moved(feet: Feet, way: Array) -> Feet:
+    """The feet before a camera that goes this way (T, 3) m."""
+    return replace(feet, points=feet.points + way[:, None], camera=way)
 
 
 def with_contacts(person: Person, body: Body, world: World, pts_s: Array) -> Person:
     """The person with the probabilities that heels and balls touch the ground."""
     at = person.track.frame_index
     points = feet_over_ground(person.body, world, at, body)
-    return replace(person, contacts=contacts(points, 0.0, pts_s[at]))
+    return replace(person, contacts=contacts(points, world.t[at], pts_s[at]))
 
 
 def axes_of(up: Array) -> Array:
@@ -123,17 +165,18 @@ def _feet(person: Person, body: Body, pts_s: Array, turns: Array) -> Feet:
         points=contact_points(body, person.body) @ turns[at].mT,
         joints=(person.joints.astype(np.float64) @ turns[at].mT)[person.valid],
         times=pts_s[at],
+        camera=np.zeros(3),
     )
 
 
 def _direction(
-    seen: Sequence[Feet], offsets: Array, lines: SceneLines, options: Options
+    seen: Sequence[Feet], offsets: Array, turn: CameraTurn, options: Options
 ) -> tuple[Array, float, str]:
     """Up (3,) in the first camera's axes, its standard deviation in degrees, what says so."""
     if options.up == "camera":
         up, sigma, made_from = LEVEL, 0.0, "the camera taken as level"
     else:
-        up, sigma, made_from = _found(seen, offsets, lines)
+        up, sigma, made_from = _found(seen, offsets, turn)
     if options.pitch is None and options.roll is None:
         return up, sigma, made_from
     pitch, roll = pitch_and_roll(up)
@@ -144,7 +187,7 @@ def _direction(
     return up_of(pitch, roll), sigma, made_from + ", and as given"
 
 
-def _found(seen: Sequence[Feet], offsets: Array, lines: SceneLines) -> tuple[Array, float, str]:
+def _found(seen: Sequence[Feet], offsets: Array, turn: CameraTurn) -> tuple[Array, float, str]:
     """Up (3,), its standard deviation in degrees and what says so, from all there is."""
     up = LEVEL
     made_from: dict[str, None] = {}
@@ -152,6 +195,8 @@ def _found(seen: Sequence[Feet], offsets: Array, lines: SceneLines) -> tuple[Arr
         stand = [cue for feet in seen if (cue := balance_cue(feet.joints, up)) is not None]
         made_from = {cue.made_from: None for cue in stand}
         up, information = fused(stand)
+        if turn.parallax:  # before a camera that travels feet stand nowhere yet
+            continue
         plane, pull = _plane(seen, offsets, up)
         if np.trace(plane) > np.trace(information) / 4:
             made_from |= {"the ground under their feet": None}
@@ -159,7 +204,7 @@ def _found(seen: Sequence[Feet], offsets: Array, lines: SceneLines) -> tuple[Arr
         up = up + np.linalg.solve(information, pull) @ tangents(up)
         up /= np.linalg.norm(up)
     before = np.trace(np.linalg.inv(information))
-    up, information = with_lines(up, information, lines)
+    up, information = with_lines(up, information, turn.lines)
     if np.trace(np.linalg.inv(information)) < before / 2:
         made_from |= {"upright lines of the scene": None}
     sigma = np.rad2deg(np.sqrt(np.trace(np.linalg.inv(information))))
@@ -199,7 +244,7 @@ def _stances(feet: Feet, R: Array, offsets: Array) -> list[Array]:
     """Where foot points stand, (3,) m each, in the first camera's axes; R: to the world's."""
     points = feet.points @ R.T
     points[..., 1] -= offsets
-    touch = contacts(points, float(np.quantile(points[..., 1].min(1), LOWEST_SHARE)), feet.times)
+    touch = contacts(points, feet.camera @ R.T, feet.times)
     times = spaced_times(feet.times)
     found = []
     for i in range(touch.shape[1]):
@@ -217,12 +262,10 @@ def _floor(seen: Sequence[Feet], R: Array, offsets: Array) -> float:
         points[..., 1] -= offsets
         lowest = points[..., 1].min(1)
         lows.append(lowest)
-        touch = contacts(points, float(np.quantile(lowest, LOWEST_SHARE)), feet.times)
+        touch = contacts(points, feet.camera @ R.T, feet.times)
         heights.append(points[..., 1].ravel())
         weights.append(np.where(touch > 0.5, touch, 0).ravel())
     height, weight = np.concatenate(heights), np.concatenate(weights)
     if not weight.any():  # nobody stands
         return float(np.quantile(np.concatenate(lows), LOWEST_SHARE))
-    order = np.argsort(height)
-    mass = np.cumsum(weight[order])
-    return float(height[order][np.searchsorted(mass, mass[-1] / 2)])
+    return weighted_median(height, weight)

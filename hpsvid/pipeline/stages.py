@@ -96,6 +96,7 @@ class Context:
     clock: StageClock
     store: Store = field(default_factory=Store)  # for `make`; the stages know nothing of it
     people: People2D | None = None  # whom the user gives, in place of the detector
+    travels: bool = False  # the camera is carried about
 
 
 def make_context(
@@ -128,6 +129,7 @@ def with_turn(context: Context, steps: Steps) -> tuple[Context, CameraTurn]:
     """How the camera turns, and the context with the focal length that its turning tells."""
     K, source = context.camera.K, context.camera.source
     turn = camera_turn(steps, float(K[0, 0]), focal_known=source != "guessed")
+    context = replace(context, travels=turn.parallax)
     if turn.focal_px is None:
         return context, turn
     told = guess_camera(context.clip, turn.focal_px)
@@ -225,7 +227,7 @@ def solve_track(
     clock = context.clock
     times = bridged(pts_s[track.frame_index])
     with clock.stage("lift", len(track)):
-        evidence = smoothed(obs, times)
+        evidence = smoothed(obs, times, carried=context.travels)
     with clock.stage("solve", len(track)), torch.inference_mode():
         betas = of_height(person_betas(evidence.obs), track.id, context.options, context.body)
         rotmats = solve(evidence.obs, times, betas, solver)

@@ -51,7 +51,26 @@ def test_upright_edges_among_others_correct_people() -> None:
     found, told = with_lines(up, information, lines_of(segments))
     assert degrees_off(found) < 1
     sigma = np.rad2deg(np.sqrt(np.trace(np.linalg.inv(told))))
-    assert degrees_off(found) / 3 < sigma < 2.5
+    assert degrees_off(found) / 3 < sigma < 3
+
+
+def test_level_edges_at_a_right_angle_say_up_without_a_single_upright_one() -> None:
+    first = tangents(UP)[0] + 0.6 * tangents(UP)[1]
+    ways = (first, np.cross(UP, first))
+    level = [edges(way / np.linalg.norm(way), 20, seed) for seed, way in enumerate(ways, 5)]
+    up, information = people_say(9)
+    found, told = with_lines(up, information, lines_of(np.concatenate([*level, scattered(30, 2)])))
+    assert degrees_off(found) < 1
+    assert np.rad2deg(np.sqrt(np.trace(np.linalg.inv(told)))) < 2.5
+
+
+def test_edges_of_one_slanting_thing_do_not_outdo_people() -> None:
+    """A ladder that leans by 15 degrees: its rails are no upright edges, whatever they agree on."""
+    up, information = people_say(2)
+    lean = UP + np.tan(np.deg2rad(15)) * tangents(UP)[1]
+    rails = edges(lean / np.linalg.norm(lean), 3, 7)
+    found, _ = with_lines(up, information, lines_of(np.concatenate([rails, scattered(40, 2)])))
+    assert degrees_off(found) < 6
 
 
 @pytest.mark.parametrize("lines", [NO_LINES, lines_of(scattered(60, 3))])

@@ -1,12 +1,19 @@
 """How the camera turns, from the background."""
 
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
 import cv2
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from hpsvid.types import Array
-from hpsvid.video.egomotion import BackgroundWatch, CameraTurn, camera_turn
+from hpsvid.body.model import Body
+from hpsvid.options import Options
+from hpsvid.pipeline.stages import StageClock, make_context, with_turn
+from hpsvid.types import Array, Clip
+from hpsvid.video.egomotion import BackgroundWatch, CameraTurn, Steps, camera_turn
 
 SIZE = (480, 270)
 FOCAL = 420.0
@@ -119,3 +126,27 @@ def test_a_standing_camera_stands_though_somebody_covers_the_background_for_a_mo
     turn = camera_turn(watch.steps(), 400.0, focal_known=True)
     assert turn.stands and not turn.parallax
     assert (turn.turns == np.eye(3)).all()
+
+
+@pytest.mark.parametrize("nearer", [True, False])
+def test_a_camera_that_comes_nearer_is_told_to_travel(nearer: bool) -> None:
+    """What grows by half in the picture is nearer: no turning does that."""
+    maps = np.tile(np.eye(3), (20, 1, 1))
+    if nearer:
+        grown = np.linspace(1, 1.5, 20)
+        maps[:, 0, 0] = maps[:, 1, 1] = grown
+        maps[:, :2, 2] = (1 - grown)[:, None] * [160, 90]  # about the middle
+    else:
+        maps[:, 0, 2] = np.linspace(0, 8, 20)
+    steps = Steps(
+        key=np.zeros(20, np.int64), homography=maps, scale=0.25, width=1280, height=720,
+        segments=np.zeros((0, 4)), segment_frame=np.zeros(0, np.int64),
+    )  # fmt: skip
+    clip = Clip(
+        path=Path("a.mp4"), width=1280, height=720, fps=Fraction(30), rotation=0, audio=False,
+        frame_count=20,
+    )  # fmt: skip
+    body = cast(Body, None)  # has no part in it
+    context, turn = with_turn(make_context(clip, body, Options(), StageClock()), steps)
+    assert not turn.stands
+    assert context.travels == turn.parallax == nearer

@@ -1,0 +1,120 @@
+"""Where a camera that is carried about goes, told by feet that stand.
+
+A planted foot is a fixed point of the world. With the camera's turning known, how it moves before
+the camera is how the camera moves; while nobody stands the camera goes on smoothly. What it is
+told by is as large as the people are, so the way is in metres.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import solveh_banded
+
+from hpsvid.common.series import spaced_times
+from hpsvid.motion.feet import contacts
+from hpsvid.motion.smoothing import add_bends, add_squares
+from hpsvid.motion.upright import tangents
+from hpsvid.types import Array
+
+# Chosen on rendered takes (tools.tables.world, seeds 0-35)
+STANDING_M_S = 0.3  # of a planted point: one that is faster hardly counts
+TRAVEL_M_S = 3.0  # of a camera, where nothing says how fast it goes
+TRAVEL_M_S2 = 1.5  # how steadily it goes
+FLOOR_M = 0.05  # how far a planted point is from the floor
+LOW_M = 0.04  # a point this much higher than a person's lowest carries a third of its weight
+ROUNDS = 8  # of finding out what is planted
+ORDER = (1, 0, 2)  # up, along, across -> with up second
+_HOLD = 1e6  # of the first frame, where the way begins
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Steps:
+    """One person's contact points, as seen by a camera that only turns."""
+
+    frames: Array  # (T,) of the shot
+    points: Array  # (T, 4, 3) m, axes of the shot's first frame, less their standing heights
+    valid: Array  # (T,) bool
+
+
+def camera_way(people: Sequence[Steps], up: Array, pts_s: Array) -> Array:
+    """Where the camera is in each frame of a shot, (F, 3) m from where it was in the first.
+
+    up: (3,), axes of the first frame's camera, as the result's; pts_s: (F,) s. Minimises over time
+    the squares of (planted points' velocity / STANDING_M_S), their height over one floor / FLOOR_M,
+    (the camera's velocity / TRAVEL_M_S) and its acceleration / TRAVEL_M_S2, robustly.
+    """
+    way = np.zeros((len(pts_s), 3))  # up, along the first view, across it
+    if len(pts_s) < 4 or not people:
+        return way
+    axes, times = np.stack([up, *tangents(up)]), spaced_times(pts_s)
+    seen = [(person, person.points @ axes.T) for person in people]
+    planted = [_low(points[..., 0]) * person.valid[:, None] for person, points in seen]
+    for _ in range(ROUNDS):
+        heights = [points[..., 0] + way[of.frames, :1] for of, points in seen]
+        floor = weighted_median(np.concatenate([h.ravel() for h in heights]),
+                                np.concatenate([w.ravel() for w in planted]))  # fmt: skip
+        way = _solved(seen, planted, floor, (way, times))
+        planted = [
+            _planted(points + way[of.frames, None], of, way[of.frames], times[of.frames])
+            for of, points in seen
+        ]
+    return (way - way[0]) @ axes
+
+
+def _low(height: Array) -> Array:
+    """How much each of four points (T, 4) carries, by its height alone: the lowest all."""
+    return np.exp(-(height - height.min(1, keepdims=True)) / LOW_M)
+
+
+def _planted(points: Array, of: Steps, way: Array, times: Array) -> Array:
+    """How much each of the points (T, 4, 3), up first, is planted: (T, 4) in [0, 1].
+
+    way: (T, 3), of the camera.
+    """
+    chance = contacts(points[..., ORDER], way[:, ORDER], times) * of.valid[:, None]
+    speed = np.zeros(chance.shape)
+    if len(times) > 1:
+        speed = np.linalg.norm(np.gradient(points, times, axis=0), axis=-1)
+    return chance / (1 + (speed / STANDING_M_S) ** 2)
+
+
+def _solved(
+    seen: Sequence[tuple[Steps, Array]], planted: Sequence[Array], floor: float,
+    before: tuple[Array, Array],
+) -> Array:  # fmt: skip
+    """The way (F, 3), in up, along, across, that suits these weights; before: it, and times."""
+    way, times = before
+    step, dt = np.diff(times), np.gradient(times)
+    weight, velocity = np.zeros(len(step)), np.zeros((len(step), 3))
+    level, height = np.zeros(len(times)), np.zeros(len(times))
+    for (of, points), carries in zip(seen, planted, strict=True):
+        first = of.frames[:-1]
+        both = np.minimum(carries[1:], carries[:-1])
+        moved = np.diff(points, axis=0) / step[first, None, None]
+        weight[first] += both.sum(1)
+        velocity[first] -= (both[..., None] * moved).sum(1)
+        over = points[..., 0] + way[of.frames, :1] - floor
+        sure = carries / (1 + (over / (2 * FLOOR_M)) ** 2) * dt[of.frames, None] / FLOOR_M**2
+        level[of.frames] += sure.sum(1)
+        height[of.frames] += (sure * (floor - points[..., 0])).sum(1)
+    bands = np.zeros((3, len(times)))
+    rate = np.stack([-1 / step, 1 / step], -1)
+    add_squares(bands, rate, step * (weight / STANDING_M_S**2 + 1 / TRAVEL_M_S**2))
+    add_bends(bands, times, TRAVEL_M_S2)
+    bands[-1, 0] += _HOLD
+    pull = np.zeros((len(times), 3))
+    pull[:-1] -= velocity / STANDING_M_S**2
+    pull[1:] += velocity / STANDING_M_S**2
+    out = solveh_banded(bands, pull)
+    bands[-1] += level
+    pull[:, 0] += height
+    out[:, 0] = solveh_banded(bands, pull[:, 0])
+    return out
+
+
+def weighted_median(values: Array, weights: Array) -> float:
+    """The middle of values (N,) by weight (N,), which is above 0 somewhere."""
+    order = np.argsort(values)
+    mass = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(mass, mass[-1] / 2)])
