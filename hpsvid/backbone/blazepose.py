@@ -375,7 +375,7 @@ def fill_between_looks(landmarks: Landmarks, looked: Array, pts_s: Array) -> Lan
 
     def filled(values: Array) -> Array:
         whole = values.copy()
-        whole[between] = interpolate(pts_s[between], pts_s[looks], values[looks])
+        whole[between] = interpolate(pts_s[between], pts_s[looks], values[looks], values.dtype)
         return whole
 
     score = landmarks.score.copy()

@@ -22,6 +22,7 @@ from hpsvid.backbone.lifter_network import (
     CHUNK,
     Lifted,
     Lifters,
+    View,
     crop_turn,
     load_lifter,
     make_view,
@@ -82,19 +83,25 @@ def lift(
     grid = times[0] + np.arange(int(np.ceil((times[-1] - times[0]) * RATE_HZ)) + 1) / RATE_HZ
     rays = _rays(landmarks.image, camera)
     valid_times = times[valid]
-    points, slopes, visibility, presence, inner = (
-        torch.from_numpy(interpolate(grid, valid_times, series[valid]).astype(np.float32))
-        for series in (
-            landmarks.world, rays, landmarks.visibility, landmarks.presence, landmarks.inner
-        )
-    )  # fmt: skip
+    kept = slice(None) if valid.all() else valid  # no copy of the inner maps, 4 kB a frame
+    inner = landmarks.inner[kept]
+    points, slopes, visibility, presence = (
+        torch.from_numpy(interpolate(grid, valid_times, series[kept], np.float32))
+        for series in (landmarks.world, rays, landmarks.visibility, landmarks.presence)
+    )
     near = nearest(grid, valid_times)
     lean = torch.from_numpy(landmarks.lean[valid][near])
-    view = make_view(points, slopes, (visibility, presence), lean, inner)
-    gap = np.abs(valid_times[near] - grid)
-    view = replace(view, seen=torch.from_numpy((gap <= FAR_S).astype(np.float32)))
+    seen = torch.from_numpy((np.abs(valid_times[near] - grid) <= FAR_S).astype(np.float32))
+
+    def view_of(part: slice) -> View:
+        maps = torch.from_numpy(interpolate(grid[part], valid_times, inner, np.float32))
+        chances = visibility[part], presence[part]
+        view = make_view(points[part], slopes[part], chances, lean[part], maps)
+        return replace(view, seen=seen[part])
+
+    answer = run(model, view_of, len(grid), chunk)
     # of every answer's own view, as the crop's lean may jump from look to look
-    answer = _back(_in_camera(run(model, view, chunk), crop_turn(slopes, lean)), grid, times)
+    answer = _back(_in_camera(answer, crop_turn(slopes, lean)), grid, times)
     joints = answer.joints
     chance = torch.from_numpy(landmarks.visibility * landmarks.presence * valid[:, None])
     pelvis = place_in_camera(
@@ -133,7 +140,7 @@ def _back(answer: Lifted, grid: Array, times: Array) -> Lifted:
     """The answer on the grid at the track's own times; joints by a cubic, so without kinks."""
 
     def linear(values: Tensor) -> Tensor:
-        return torch.from_numpy(interpolate(times, grid, values.numpy()).astype(np.float32))
+        return torch.from_numpy(interpolate(times, grid, values.numpy(), np.float32))
 
     joints = linear(answer.joints)
     if len(grid) > 3:

@@ -1,6 +1,6 @@
 """The learned lifter's networks: what they are given, what they give, and their file."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -307,14 +307,18 @@ def load_lifter(path: Path) -> Lifters:
 
 
 @torch.inference_mode()
-def run(model: Lifter | Lifters, view: View, chunk: int = CHUNK) -> Lifted:
-    """The network's answer for one sequence (T, ...)."""
-    total, reach = len(view.seen), model.config.reach
+def run(
+    model: Lifter | Lifters, view_of: Callable[[slice], View], total: int, chunk: int = CHUNK
+) -> Lifted:
+    """The network's answer for one sequence of `total` frames.
+
+    view_of: a stretch of them; asked for some more than `chunk` at a time, as inner maps are large.
+    """
+    reach = model.config.reach
     parts = []
     for start in range(0, total, chunk):
         stop = min(start + chunk, total)
         first, last = max(0, start - reach), min(total, stop + reach)
-        piece = take(view, slice(first, last))
-        answer = take(model(take(piece, None)), 0)
+        answer = take(model(take(view_of(slice(first, last)), None)), 0)
         parts.append(take(answer, slice(start - first, stop - first)))
     return join(*parts)

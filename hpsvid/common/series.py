@@ -65,14 +65,19 @@ def nearest(at: Array, times: Array) -> Array:
     return np.where(np.abs(times[before] - at) <= np.abs(times[after] - at), before, after)
 
 
-def interpolate(at: Array, times: Array, values: Array) -> Array:
-    """Values (N, ...) float64 at the moments `at` (N,).
+def interpolate(
+    at: Array, times: Array, values: Array, dtype: np.dtype | type = np.float64
+) -> Array:
+    """Values (N, ...) of type `dtype` at the moments `at` (N,), worked out in float64.
 
     times: (T,) increasing; values: (T, ...).
     """
-    before, after, share = _around(at, times)
-    share = share.reshape(-1, *[1] * (values.ndim - 1))
-    return (1 - share) * values[before] + share * values[after]
+    between = np.empty((len(at), *values.shape[1:]), dtype)
+    for part in chunks(len(at), CHUNK):
+        before, after, share = _around(at[part], times)
+        share = share.reshape(-1, *[1] * (values.ndim - 1))
+        between[part] = (1 - share) * values[before] + share * values[after]
+    return between
 
 
 def interpolate_rotations(at: Array, times: Array, rotmats: Array) -> Array:
@@ -116,7 +121,7 @@ def fill_gaps(values: Array, valid: Array, times: Array) -> Array:
 
     valid: (T,) bool, at least one; times: (T,) increasing. Returns the dtype of `values`.
     """
-    return interpolate(times, times[valid], values[valid]).astype(values.dtype)
+    return interpolate(times, times[valid], values[valid], values.dtype)
 
 
 def fill_rotations(rotmats: Array, valid: Array, pts_s: Array) -> Array:
@@ -139,9 +144,7 @@ def at_times(obs: Observations, pts_s: Array, times: Array) -> Observations:
     """
     before = np.searchsorted(pts_s, times, side="right").clip(1, len(obs)) - 1
     names = ("joints", "sigma", "twist", "betas", "pelvis")
-    moved = {
-        name: interpolate(times, pts_s, getattr(obs, name)).astype(np.float32) for name in names
-    }
+    moved = {name: interpolate(times, pts_s, getattr(obs, name), np.float32) for name in names}
     return replace(take_frames(obs, before), **moved)
 
 

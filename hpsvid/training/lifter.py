@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ def validate_lifter(model: Lifter, pairs: Pairs) -> dict[str, float]:
         for row in range(len(pairs)):
             view = to_device(take(pairs.view, row), device)
             view = replace(view, inner=model.keep(view.inner.float()))
-            rows.append(take(run(model, view), None))
+            rows.append(take(run(model, partial(take, view), len(view.seen)), None))
     return scores(to_device(join(*rows), torch.device("cpu")), pairs)
 
 

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from hpsvid.backbone import learned
 from hpsvid.backbone.blazepose import BlazePose
 from hpsvid.backbone.geometric import lift_geometrically
 from hpsvid.backbone.inner_maps import READ
@@ -24,6 +26,7 @@ from hpsvid.backbone.lifter_network import (
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT, LANDMARK, LIMB_JOINTS
 from hpsvid.common.geometry import axis_angle_to_matrix, project
+from hpsvid.common.series import interpolate
 from hpsvid.errors import WeightsError
 from hpsvid.evaluation.metrics import pa_mpjpe
 from hpsvid.formats.npz import read_motion
@@ -96,6 +99,24 @@ def test_does_not_depend_on_the_chunk_size(body: Body, model: Lifters) -> None:
         pieces = lift(seen, pts_s, CAMERA, body, model=model, chunk=chunk)
         np.testing.assert_allclose(pieces.joints, whole.joints, atol=2e-6)
         np.testing.assert_allclose(pieces.sigma, whole.sigma, atol=2e-6)
+
+
+def test_inner_maps_of_a_long_track_are_read_in_stretches(
+    body: Body, model: Lifters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once and in float64 they took 20 kB a frame: a gigabyte for 30 minutes."""
+    seen, pts_s = landmarks_of(body, 150), np.arange(150) / RATE_HZ
+    assert seen.inner is not None
+    width, read = seen.inner.shape[1:], []
+
+    def watched(at: Array, times: Array, values: Array, *dtype: Any) -> Array:
+        if values.shape[1:] == width:
+            read.append(len(at))
+        return interpolate(at, times, values, *dtype)
+
+    monkeypatch.setattr(learned, "interpolate", watched)
+    lift(seen, pts_s, CAMERA, body, model=model, chunk=30)
+    assert sum(read) >= 150 and max(read) <= 30 + 2 * model.config.reach
 
 
 def test_far_frames_do_not_change_the_answer(body: Body, model: Lifters) -> None:
