@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hpsvid.appearance.heads import preferred
+from hpsvid.appearance.heads import face_of, preferred
 from hpsvid.appearance.looks import Look
 from hpsvid.appearance.texels import Texels
 from hpsvid.body.model import Body
+from hpsvid.body.skeleton import JOINT
 from hpsvid.common.raster import compiled
 from hpsvid.types import Array
 
@@ -19,6 +20,12 @@ _BEHIND_M = 0.03  # so far behind the nearest surface a place is hidden
 _TOLERANCE = 22.0  # of 255: a colour this far from the median counts a half
 _PREFERENCE = 2.0  # power of a look's weight: how much the best look of a place prevails
 _LEAST_WEIGHT = 1e-3
+_HANDS = [JOINT[f"{side}_{part}"] for side in ("left", "right") for part in ("wrist", "hand")]
+_ALL = 0.95  # share of a vertex that is of a hand throughout
+_SURELY = 0.4  # how surely a place of the face is seen that says what skin is like
+_ENOUGH = 20  # texels
+_TINT = 0.07  # difference in the shares of red, green and blue: half as likely skin
+_BARE = 0.15  # share of a hand's texels that look like the face, if it is bare
 
 
 class _Packed(NamedTuple):
@@ -34,6 +41,8 @@ class _Packed(NamedTuple):
     normals: Array  # (L, V, 3) float32
     sides: Array  # (L, V, 3) float32
     prefer: Array  # (L, V) float32
+    hand: Array  # (V,) float32 share of a vertex in a hand
+    skin: Array  # (3,) shares of red, green and blue that hands have; 0 = not known
 
 
 def blended(texels: Texels, body: Body, looks: Sequence[Look], worth: Array) -> tuple[Array, Array]:
@@ -58,11 +67,38 @@ def blended(texels: Texels, body: Body, looks: Sequence[Look], worth: Array) -> 
         normals=np.stack([look.normals for look in looks]),
         sides=np.stack([look.sides for look in looks]),
         prefer=preferred(looks, worth, body),
+        hand=body.skin_weights[:, _HANDS].sum(1).numpy(),
+        skin=np.zeros(3),
     )
     colours = np.zeros((len(texels.places), 3), np.float32)
     weights = np.zeros(len(texels.places), np.float32)
     _blend(texels.face, texels.share, body.faces, packed, colours, weights)
+    of_hand = np.flatnonzero(packed.hand[body.faces[texels.face]].min(1) > _ALL)
+    skin = _skin(colours, weights, texels, body, of_hand)
+    if skin is not None:
+        again, sure = np.zeros((len(of_hand), 3), np.float32), np.zeros(len(of_hand), np.float32)
+        packed = packed._replace(skin=skin)
+        _blend(texels.face[of_hand], texels.share[of_hand], body.faces, packed, again, sure)
+        colours[of_hand], weights[of_hand] = again, sure
     return colours, weights
+
+
+def _skin(
+    colours: Array, weights: Array, texels: Texels, body: Body, of_hand: Array
+) -> Array | None:
+    """The face's shares of red, green and blue (3,); None where hands seem to have others.
+
+    A hand misses its place in the picture more often than not, and takes trousers for skin.
+    """
+    face = face_of(body)[body.faces[texels.face]].all(1) & (weights > _SURELY)
+    seen = of_hand[weights[of_hand] > 0]
+    if face.sum() < _ENOUGH or len(seen) < _ENOUGH:
+        return None
+    tone = np.median(colours[face], axis=0).astype(np.float64)
+    tone /= max(float(tone.sum()), 1.0)
+    tones = colours[seen] / np.maximum(colours[seen].sum(1, keepdims=True), 1)
+    alike = np.abs(tones - tone).sum(1) < 2 * _TINT
+    return tone if alike.mean() > _BARE else None  # else gloves
 
 
 @compiled
@@ -118,7 +154,14 @@ def _sample(
     density = K[0, 0] / z  # px a metre
     region = max(turned, _LEAST_TURNED)
     weight = liked * packed.worth[n] * trust * facing * region**_REGION * density * density
-    return weight, trust * facing
+    sure = trust * facing
+    if packed.skin[0] > 0:
+        tint, light = 0.0, out[0] + out[1] + out[2] + 1e-6
+        for k in range(3):
+            tint += abs(out[k] / light - packed.skin[k])
+        like = 1 / (1 + (tint / _TINT) ** 2) ** 2
+        weight, sure = weight * like, sure * like
+    return weight, sure
 
 
 @compiled

@@ -12,6 +12,7 @@ from hpsvid.types import Array
 
 # face, left, back and right of the head, as it rests: where each lies from its middle
 _SIDES = np.array([[0.0, 0, 1], [1, 0, 0], [0, 0, -1], [-1, 0, 0]])
+_ALL = 0.9  # share of a vertex that is of the head throughout
 _CORE = 0.8  # cosine to its direction from which a vertex speaks for a side
 _REACH = np.array([1.7, 1, 1, 1])  # the face goes over into the sides before the ears
 _SOFT = 4.0  # power of that cosine: how quickly one side goes over into the next
@@ -26,11 +27,8 @@ def preferred(looks: Sequence[Look], worth: Array, body: Body) -> Array:
     largest, most squarely and most surely counts 1, all others far less: misfits of a few
     centimetres that clothes forgive would blend several faces into one.
     """
-    head = body.skin_weights[:, JOINT["head"]].numpy()
-    template = body.template.numpy()
-    out = template - template[head > 0.9].mean(0)
-    share = np.maximum(out @ _SIDES.T / np.linalg.norm(out, axis=1, keepdims=True), 0)
-    cores = [np.flatnonzero((head > 0.9) & (cosine > _CORE)) for cosine in share.T]
+    head, share = _head(body)
+    cores = [np.flatnonzero((head > _ALL) & (cosine > _CORE)) for cosine in share.T]
     scores = np.array(
         [[worth[n] * _score(look, core) for core in cores] for n, look in enumerate(looks)]
     )
@@ -38,6 +36,19 @@ def preferred(looks: Sequence[Look], worth: Array, body: Body) -> Array:
     share = (share * _REACH) ** _SOFT
     share /= np.maximum(share.sum(1, keepdims=True), 1e-6)
     return ((1 - head) + head * (scores @ share.T)).clip(1e-4, 1).astype(np.float32)
+
+
+def face_of(body: Body) -> Array:
+    """Which vertices (V,) bool are of the face."""
+    head, share = _head(body)
+    return (head > _ALL) & (share[:, 0] > _CORE)
+
+
+def _head(body: Body) -> tuple[Array, Array]:
+    """Each vertex's share (V,) in the head, and its cosine (V, 4) >= 0 to each of its sides."""
+    head, template = body.skin_weights[:, JOINT["head"]].numpy(), body.template.numpy()
+    out = template - template[head > _ALL].mean(0)
+    return head, np.maximum(out @ _SIDES.T / np.linalg.norm(out, axis=1, keepdims=True), 0)
 
 
 def _score(look: Look, core: Array) -> float:

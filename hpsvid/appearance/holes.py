@@ -75,9 +75,8 @@ def _bled(picture: Array, texels: Texels) -> Array:
     empty = np.ones(texels.size**2, np.uint8)
     empty[texels.places] = 0
     empty = empty.reshape(texels.size, -1)
-    _, label = cv2.distanceTransformWithLabels(
-        empty, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
+    by_pixel = cv2.DIST_LABEL_PIXEL
+    _, label = cv2.distanceTransformWithLabels(empty, cv2.DIST_L2, 5, labelType=by_pixel)
     nearest = label.ravel().astype(np.int64)
     source = np.zeros(nearest.max() + 1, np.int64)
     source[nearest[texels.places]] = texels.places

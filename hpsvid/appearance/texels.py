@@ -32,12 +32,8 @@ def texels_of(atlas: Atlas, size: int) -> Texels:
     points = atlas.uv.astype(np.float64) * [size, -size] + [0, size]
     face, share = _nearest(points[atlas.uv_faces], size)
     places = np.flatnonzero(face.ravel() >= 0)
-    return Texels(
-        size=size,
-        places=places,
-        face=face.ravel()[places],
-        share=share.reshape(-1, 3)[places],
-    )
+    face, share = face.ravel()[places], share.reshape(-1, 3)[places]
+    return Texels(size=size, places=places, face=face, share=share)
 
 
 def mirrored(texels: Texels, atlas: Atlas, faces: Array) -> Array:

@@ -56,12 +56,12 @@ def painted(body: Body, colour_at: Callable[[Array], Array], size: int = 1024) -
 
 def turning(
     body: Body, frames: int, *, turns: float = 1.0, start: float = 0.0, x_m: float = 0.0,
-    z_m: float = 2.3, person_id: int = 0,
+    z_m: float = 2.3, person_id: int = 0, arms: float = 0.9,
 ) -> Person:  # fmt: skip
-    """Somebody who turns about on the spot, arms away from the trunk."""
+    """Somebody who turns about on the spot, arms lowered by so many rad: away from the trunk."""
     angles = np.zeros((frames, 24, 3))
     for side, sign in (("left", 1), ("right", -1)):
-        angles[:, JOINT[f"{side}_shoulder"], 2] = -0.9 * sign
+        angles[:, JOINT[f"{side}_shoulder"], 2] = -arms * sign
         angles[:, JOINT[f"{side}_hip"], 2] = 0.12 * sign
     rotmats = axis_angle_to_matrix(torch.from_numpy(angles)).numpy()
     yaw = 2 * np.pi * (start + turns * np.arange(frames) / frames)

@@ -320,3 +320,21 @@ def test_from_python_textures_come_with_the_motion(turned: Motion, tmp_path: Pat
     assert read_motion(tmp_path / "walk.npz").people[0].texture is None
     with pytest.raises(InputError, match="no such person"):
         hpsvid.texture(turned, person=4)
+
+
+def test_hands_that_are_drawn_beside_the_hands_stay_bare(
+    body: Body, texels: Texels, tmp_path: Path
+) -> None:
+    """The motion's hands lie 10 cm beside those in the picture, on the legs."""
+
+    def colour_at(at: Array) -> Array:
+        """Skin on head and hands, a dark blue suit elsewhere."""
+        bare = (np.abs(at[:, :1]) > 0.66) | (at[:, 1:2] > 0.36)
+        return np.where(bare, [205, 150, 120], [30, 40, 90]).astype(np.uint8)
+
+    person, wrong = (turning(body, 16, arms=arms) for arms in (1.25, 1.4))
+    motion = filmed(tmp_path, body, [wrong], [painted(body, colour_at)], shown=[person])
+    made = texture(motion, body).reshape(-1, 3)[texels.places].astype(int)
+    hands = np.abs(places(texels, body)[:, 0]) > 0.72
+    assert hands.sum() > 1000
+    assert (made[hands, 0] > made[hands, 2] + 30).mean() > 0.95
