@@ -359,10 +359,7 @@ class ExportOptions(Checked):
     ] = None
     mapping: Annotated[
         Path | None,
-        Flag(
-            help='Which bone of it is which joint (.toml, .json: left_hip = "thigh.L").',
-            panel=OUTPUT,
-        ),
+        Flag(help='Its bones by joint (.toml, .json), left_hip = "thigh.L".', panel=OUTPUT),
     ] = None
     look: Annotated[
         SkinName,

@@ -1,6 +1,5 @@
 """Textures as files: `RESULT_personNN_texture.png` beside a result."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,12 +44,10 @@ def with_textures(motion: Motion, body: Body, result: Path | None, progress: Pro
 
     Raises InputError as `textured`, or when a file is no texture.
     """
-
-    def found(people: Iterable[Person]) -> Iterable[Person]:
-        for person in people:
-            path = None if result is None else texture_path(result, person.track.id)
-            if person.texture is None and path is not None and path.exists():
-                person = replace(person, texture=read_texture(path))
-            yield person
-
-    return textured(replace(motion, people=tuple(found(motion.people))), body, progress)
+    people = []
+    for person in motion.people:
+        path = None if result is None else texture_path(result, person.track.id)
+        if person.texture is None and path is not None and path.exists():
+            person = replace(person, texture=read_texture(path))
+        people.append(person)
+    return textured(replace(motion, people=tuple(people)), body, progress)
