@@ -31,10 +31,13 @@ def unflip(landmarks: Landmarks, pts_s: Array) -> Landmarks:
     order = np.where(swapped[:, None], MIRROR, np.arange(N_LANDMARKS))
     rows = np.arange(len(landmarks))[:, None]
     inner = landmarks.inner
+    if inner is not None and swapped.any():  # 4 kB a frame: one copy, and only where need be
+        inner = inner.copy()
+        inner[swapped] = inner[swapped][:, SWAP]
     return replace(
         landmarks,
         **{name: getattr(landmarks, name)[rows, order] for name in BY_LANDMARK},
-        inner=None if inner is None else np.where(swapped[:, None, None], inner[:, SWAP], inner),
+        inner=inner,
     )
 
 

@@ -7,7 +7,6 @@ each track is smoothed, solved and placed. Pixels are held a chunk at a time.
 from functools import partial
 
 import hpsvid
-from hpsvid.backbone import Backbone
 from hpsvid.body.keypoints import People2D
 from hpsvid.body.model import Body
 from hpsvid.common.threads import one_thread
@@ -62,8 +61,8 @@ def make_motion(
         lambda: (*find_people(clip, store.detector(detector), clock, watch), watch.steps())
     )
     context, turn = with_turn(context, steps)
-    seen, backbone = _observe_chosen(tracks, context)
-    if not seen or backbone is None:
+    seen, source = _observe_chosen(tracks, context)
+    if not seen:
         raise NoPersonError(_nobody(clip, len(pts_s), options))
     solved = [
         store.person(
@@ -83,21 +82,22 @@ def make_motion(
         pts_s=pts_s,
         camera=context.camera,
         people=tuple(solved),
-        provenance=provenance(detector, backbone.provenance, solver, body, options),
+        provenance=provenance(detector, source, solver, body, options),
         world=world,
     )
 
 
 def _observe_chosen(
     tracks: list[Track], context: Context
-) -> tuple[list[tuple[Track, Observations]], Backbone | None]:
-    """The tracks that the options ask for, with what the backbone sees of them, and the backbone.
+) -> tuple[list[tuple[Track, Observations]], Source]:
+    """The tracks that the options ask for, with what the backbone sees of them, and which it is.
 
-    Tracks in which the backbone hardly sees a person are left out. With --max-people the next
-    ones take their places, and all are observed again, because the backbone compares them.
+    The backbone itself, with all that it saw, is let go. Tracks in which it hardly sees a person
+    are left out. With --max-people the next ones take their places, and all are observed again,
+    because the backbone compares them.
     """
     options, store = context.options, context.store
-    left, backbone, tries = tracks, None, 0
+    left, tries = tracks, 0
     while left:
         chosen = select_tracks(left, person=options.person, max_people=options.max_people)
         backbone = load_backbone(chosen, context)
@@ -106,10 +106,10 @@ def _observe_chosen(
         trimmed = [(track, trim(track, obs, float(context.clip.fps))) for track, obs in pairs]
         false_alarms = {track.id for track, part in trimmed if part is None}
         if not false_alarms or len(chosen) == len(left) or options.person is not None:
-            return [part for _, part in trimmed if part is not None], backbone
+            return [part for _, part in trimmed if part is not None], backbone.provenance
         left = [track for track in left if track.id not in false_alarms]
         tries += 1
-    return [], backbone
+    return [], {}
 
 
 def provenance(

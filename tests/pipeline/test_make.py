@@ -3,6 +3,7 @@
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -93,7 +94,9 @@ def test_a_false_alarm_takes_no_persons_place(
         replace(track, id=i, boxes=track.boxes * (3 - i)) for i, (track, _) in enumerate(pairs)
     ]
     observations = {i: obs for i, (_, obs) in enumerate(pairs)}
-    monkeypatch.setattr(make, "load_backbone", lambda tracks, context: None)
+    monkeypatch.setattr(
+        make, "load_backbone", lambda tracks, context: SimpleNamespace(provenance={})
+    )
     monkeypatch.setattr(
         make, "observe_people", lambda tracks, *_: [observations[track.id] for track in tracks]
     )
