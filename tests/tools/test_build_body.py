@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from hpsvid.body.skeleton import JOINT, SMPL, mirror_name
 from hpsvid.common.weights import weights_path
+from tools.build_body.atlas import build_atlas
 from tools.build_body.build import write_npz
 from tools.build_body.correctives import DESCENDANTS, RANGES, _sample, _swing_twist
 from tools.build_body.decimate import HalfMesh, decimate
@@ -69,6 +70,17 @@ def test_the_shipped_landmarks_and_suit_are_what_the_builder_gives(shipped, poin
     eyes = (shipped["mh_vertex_ids"] >= EYES.start) & (shipped["mh_vertex_ids"] < EYES.stop)
     colours = suit_colours(template, joints, eyes).astype(int)
     assert np.abs(colours - shipped["colours"]).max() <= 1
+
+
+def test_the_shipped_texture_layout_is_what_the_builder_gives():
+    built = build_atlas()
+    with np.load(weights_path("free_body_atlas"), allow_pickle=False) as atlas:
+        assert set(atlas.files) == set(built)
+        for key, values in built.items():
+            if key == "uv":
+                np.testing.assert_allclose(atlas[key], values, atol=2e-6)
+            else:
+                assert np.array_equal(atlas[key], values), key
 
 
 def test_the_shipped_joints_are_those_the_motion_capture_was_fitted_to(shipped, shared: Path):
