@@ -50,11 +50,8 @@ def blended(texels: Texels, body: Body, looks: Sequence[Look], worth: Array) -> 
 
     worth: (L,) how good each look is as a whole.
     """
-    sizes = [look.trust.size for look in looks]
-    shapes = np.array(
-        [(start, *look.trust.shape) for start, look in
-         zip(np.cumsum([0, *sizes[:-1]]), looks, strict=True)]
-    )  # fmt: skip
+    starts = np.cumsum([0, *(look.trust.size for look in looks[:-1])])
+    shapes = np.array([(n, *look.trust.shape) for n, look in zip(starts, looks, strict=True)])
     densest = max(float(look.K[0, 0] / np.median(look.vertices[:, 2])) for look in looks)
     packed = _Packed(
         rgb=np.concatenate([look.rgb.reshape(-1, 3) for look in looks]),
