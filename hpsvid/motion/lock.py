@@ -66,7 +66,7 @@ def lock_feet(
         if soles is None:
             move = held_moves(joints[:, leg[2]], touch.min(1) > PLANTED, times)
         else:
-            move = _levelled(soles[:, 2 * i : 2 * i + 2].min(1), touch.max(1) > PLANTED, times)
+            move = _levelled(soles[:, 2 * i : 2 * i + 2].min(1), touch.mean(1) > PLANTED, times)
         move = _bounded(move, rays[:, leg[2]], across_m)
         for _ in range(KNEE_ROUNDS):
             knee = _middle_move(joints, turned, move, leg)

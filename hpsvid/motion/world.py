@@ -106,7 +106,7 @@ def _ground(
         seen = [_moved(feet, way[person.track.frame_index])
                 for feet, person in zip(seen, people, strict=True)]  # fmt: skip
     R = axes_of(up)
-    floor = _floor(seen, R, offsets)
+    floor = _floor(seen, R, offsets, np.deg2rad(sigma))
     first = min(people, key=lambda person: int(person.track.frame_index[0]))
     begin = first.track.frame_index[0]
     origin = R @ (turns[begin] @ first.joints[0, 0].astype(np.float64) + way[begin])
@@ -254,8 +254,11 @@ def _stances(feet: Feet, R: Array, offsets: Array) -> list[Array]:
     return found
 
 
-def _floor(seen: Sequence[Feet], R: Array, offsets: Array) -> float:
-    """The ground's height, m, in R's axes: the middle of what touches it, by probability."""
+def _floor(seen: Sequence[Feet], R: Array, offsets: Array, tilt: float) -> float:
+    """The ground's height, m, in R's axes: the middle of what touches it, by probability.
+
+    tilt: rad by which up may be off. It and a person's size count the more the further away.
+    """
     heights, weights, lows = [], [], []
     for feet in seen:
         points = feet.points @ R.T
@@ -264,7 +267,10 @@ def _floor(seen: Sequence[Feet], R: Array, offsets: Array) -> float:
         lows.append(lowest)
         touch = contacts(points, feet.camera @ R.T, feet.times)
         heights.append(points[..., 1].ravel())
-        weights.append(np.where(touch > 0.5, touch, 0).ravel())
+        away = points - (feet.camera @ R.T).reshape(-1, 1, 3)
+        error = HEIGHT_M + PERSON_DEPTH * np.abs(away[..., 1])
+        error = np.hypot(error, tilt * np.linalg.norm(away, axis=-1))
+        weights.append((np.where(touch > 0.5, touch, 0) / error**2).ravel())
     height, weight = np.concatenate(heights), np.concatenate(weights)
     if not weight.any():  # nobody stands
         return float(np.quantile(np.concatenate(lows), LOWEST_SHARE))
