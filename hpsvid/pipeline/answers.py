@@ -100,6 +100,7 @@ class KeptDetector:
     def __init__(self, detector: Detector, answers: Answers) -> None:
         self._detector, self._answers = detector, answers
         self.name, self.provenance = detector.name, detector.provenance
+        self.known_frames = detector.known_frames
 
     def __call__(self, frames: Frames) -> list[Detections]:
         """See `hpsvid.tracking.Detector`."""

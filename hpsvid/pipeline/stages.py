@@ -147,8 +147,9 @@ def find_people(
 ) -> tuple[list[Track], np.ndarray]:
     """Pass 1: all tracks of the clip, and every frame's time (F,) s; `watch` sees each frame."""
     rate = DETECTIONS_HZ if clip.photos else float(clip.fps)  # photos have no rate of their own
-    given = detector if isinstance(detector, GivenDetector) else None
-    every = max(1, round(rate / DETECTIONS_HZ)) if given is None else given.every
+    known = detector.known_frames
+    steps = [rate / DETECTIONS_HZ] if known is None else list(np.diff(known)) or [1]
+    every = max(1, round(float(np.median(steps))))
     tracker = Tracker(fps=rate, every=every, picture=(clip.width, clip.height))
     is_cut, searcher = CutDetector(clip), Searcher(detector)
     times = []
@@ -159,13 +160,13 @@ def find_people(
                 cuts = np.array(
                     [is_cut(*frame) for frame in zip(frames.rgb, frames.pts_s, strict=True)]
                 )
-            due = frames.index % every == 0 if given is None else given.looked_at(frames.index)
+            due = frames.index % every == 0 if known is None else np.isin(frames.index, known)
             looked_at = np.flatnonzero(cuts | due)
             looks = take_frames(frames, looked_at)
             with clock.stage("detect", len(frames)):
                 detections = detector(looks)
             for rgb, cut, people in zip(looks.rgb, cuts[looked_at], detections, strict=True):
-                if given is None:
+                if known is None:
                     with clock.stage("detect"):
                         missing = partial(tracker.misses, cut=bool(cut))
                         people = searcher.complete(rgb, people, missing, cut=bool(cut))

@@ -13,13 +13,8 @@ class GivenDetector:
 
     def __init__(self, people: People2D) -> None:
         self._boxes = people.box_of
-        frames = sorted(self._boxes)
-        self.every = max(1, round(float(np.median(np.diff(frames))))) if len(frames) > 1 else 1
+        self.known_frames = np.array(sorted(self._boxes))
         self.provenance: Source = {"name": self.name, "sha256": people.sha256}
-
-    def looked_at(self, index: np.ndarray) -> np.ndarray:
-        """Which of the frames `index` (N,) the other program looked at, (N,) bool."""
-        return np.isin(index, list(self._boxes))
 
     def __call__(self, frames: Frames) -> list[Detections]:
         """One Detections for each frame."""

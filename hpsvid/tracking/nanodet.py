@@ -36,6 +36,7 @@ class NanoDet:
     """The embedded detector; `hpsvid.tracking.Detector`."""
 
     name = "nanodet_416"
+    known_frames = None
 
     def __init__(self, *, threads: int | None = None, device: str = "auto") -> None:
         self._session = load_onnx(WEIGHTS, threads, device)

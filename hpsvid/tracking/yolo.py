@@ -29,6 +29,8 @@ REACH_TIMEOUT_S = 3.0
 class Yolo:
     """An ultralytics model as `hpsvid.tracking.Detector`."""
 
+    known_frames = None
+
     def __init__(self, spec: str, *, threads: int | None = None) -> None:
         """spec: "yolo11n.pt" and the like, fetched once from ultralytics, or a .pt or .onnx path.
 

@@ -19,7 +19,7 @@ from hpsvid.video.reader import read_frames
 class Fussy:
     """A detector of a white bar: sure of those that stand and fill at most `most` of the height."""
 
-    name, provenance = "fussy", {}
+    name, provenance, known_frames = "fussy", {}, None
 
     def __init__(self, most: float = 1.0) -> None:
         self.most = most

@@ -111,7 +111,7 @@ class StandsThere:
     """A detector that sees a person in every frame, at the same place."""
 
     def __init__(self) -> None:
-        self.name = "stands there"
+        self.name, self.known_frames = "stands there", None
         self.provenance = {"name": self.name}
 
     def __call__(self, frames: Frames) -> list[Detections]:
