@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 from hpsvid.errors import InputError
 from hpsvid.flags import Checked, Flag, known_colour, known_names, known_time
 
-BackboneName = Literal["blazepose", "hybrik"]
+BackboneName = Literal["blazepose", "dense", "hybrik"]
 LifterName = Literal["learned", "geometric"]
 SolverName = Literal[
     "hybrik", "hybrik-naive", "ikol", "niki-temporal", "niki", "niki-one-stage", "gik"
@@ -106,7 +106,7 @@ class Options(Checked):
     ] = "embedded"
     backbone: Annotated[
         BackboneName,
-        Flag(help="Image network: blazepose, or hybrik (import its weights first).", panel=LOOK),
+        Flag(help="Image network: blazepose, dense, or hybrik (import it first).", panel=LOOK),
     ] = "blazepose"
     network: Annotated[
         NetworkName,

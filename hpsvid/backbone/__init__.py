@@ -1,9 +1,9 @@
 """What the pictures say of each person: frames and tracks in, `Observations` out.
 
-`blazepose` runs the landmark network on crops (`crop`) and undoes its swaps of left and right
-(`flips`); `lifting` turns the landmarks of a track into observations, by `geometric` or by the
-network of `learned` and `lifter_network`. The authors' HybrIK networks, which need a SMPL body of
-the user's own, are another backbone: `hpsvid.official.hybrik_evidence`.
+`blazepose` runs the landmark network on crops (`crop`) and undoes its swaps of sides (`flips`);
+`lifting` makes observations of a track's landmarks, by `geometric` or by the network of `learned`.
+`dense_maps` reads maps of the body off each crop. The authors' HybrIK networks, which need a SMPL
+body of the user's own, are another backbone: `hpsvid.official.hybrik_evidence`.
 """
 
 from collections.abc import Callable

@@ -243,15 +243,22 @@ class BlazePose:
             ["landmarks", "score", "world", "heatmaps", *inner_names],
             {"crops": pixels.astype(np.float32) / 255},
         )
-        landmarks = np.asarray(landmarks).reshape(-1, N_OUTPUTS, 5)
-        points = refine(landmarks[..., :2], np.asarray(heatmaps))
-        world = np.asarray(world).reshape(-1, N_OUTPUTS, 3)[:, :N_LANDMARKS]
-        chance = expit(landmarks[:, :N_LANDMARKS, 3:])
+        points, world, chance = decoded(*map(np.asarray, (landmarks, world, heatmaps)))
         answer = (points, world, chance, np.asarray(score)[:, 0])
         if self.reader is None:
             return answer
         maps = [np.asarray(values) for values in maps]
         return *answer, self.reader(read_maps(maps, points[:, :N_LANDMARKS]))
+
+
+def decoded(landmarks: Array, world: Array, heatmaps: Array) -> tuple[Array, Array, Array]:
+    """Landmarks (N, 39, 2) crop px, (N, 33, 3) m and chances (N, 33, 2) of raw outputs."""
+    landmarks = landmarks.reshape(-1, N_OUTPUTS, 5)
+    return (
+        refine(landmarks[..., :2], heatmaps),
+        world.reshape(-1, N_OUTPUTS, 3)[:, :N_LANDMARKS],
+        expit(landmarks[:, :N_LANDMARKS, 3:]),
+    )
 
 
 def refine(points: Array, heatmaps: Array) -> Array:

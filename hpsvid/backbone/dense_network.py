@@ -6,8 +6,8 @@ its T-pose, which is continuous where texture coordinates have seams), where tha
 its part's joint is, and the way between the two. Beside them, from 16 x 16 cells: 29 joints in the
 picture and in space, by attention over the cells' votes, twists and shape.
 
-The encoder is the landmark network's own, frozen, by its two inner maps; or layers of this
-network's own over the crop's pixels; or both.
+The encoder is the landmark network, frozen: two of its inner maps, its heatmaps, and its landmarks,
+which joints start from; or layers of this network's own over the crop's pixels; or both.
 """
 
 from dataclasses import asdict, dataclass, fields
@@ -22,10 +22,12 @@ from hpsvid.backbone.inner_maps import CLAMP, N_CHANNELS
 from hpsvid.backbone.lifter_network import view_turn
 from hpsvid.body.parts import PART_JOINTS
 from hpsvid.common.checkpoints import load_weights, read_config, save_weights
-from hpsvid.types import N_BETAS, N_JOINTS, N_TWISTS, Array
+from hpsvid.types import N_BETAS, N_JOINTS, N_LANDMARKS, N_TWISTS, Array
 
 CELLS = 64  # a side of the maps
 COARSE = 16  # a side of the inner maps and of the joints' votes
+HEATMAPS, HEAT_CELLS = 39, 32  # of the landmark network's, and a side of them as they are read
+MARK = 7  # numbers of a landmark: 2D, 3D, visibility, presence
 PIXELS = 128  # a side of the picture that the network's own layers read
 MAPS = {"mask": 1, "surface": 3, "location": 3, "joint": 3, "displacement": 3, "spread": 1}
 VOTES = {"attention": 1, "place": 2, "joint": 3, "spread": 1}  # of each joint
@@ -36,10 +38,20 @@ SIGMA_RANGE_M = (0.01, 1.0)
 class DenseConfig:
     """Size of the network; stored in the checkpoint's metadata."""
 
-    trunk: bool = True  # the landmark network's inner maps are read
+    trunk: bool = True  # the landmark network is read
     pixels: bool = True  # the crop's pixels are read
-    width: int = 128  # channels at 16 x 16; half at 32 x 32, a quarter at 64 x 64
-    blocks: int = 6  # at 16 x 16
+    width: int = 96  # channels at 16 x 16; half at 32 x 32, a quarter at 64 x 64
+    blocks: int = 3  # at 16 x 16; half as many at 32 x 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DenseInput:
+    """What the network reads of N crops; what its config leaves out is not read."""
+
+    inner: Tensor  # (N, 352, 16, 16) the landmark network's inner maps
+    heat: Tensor  # (N, 39, 32, 32) its heatmaps, chances in 0..1
+    marks: Tensor  # (N, 33, 7) 2D in sides of the crop, 3D in m, visibility and presence
+    pixels: Tensor  # (N, 3, 128, 128) in 0..1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,12 +85,13 @@ def turns_of(crops: list[Crop], K: Array) -> Tensor:
 class Block(nn.Module):
     """A depthwise convolution, then two layers over the channels, with a residual.
 
-    ConvNeXt's block (Liu et al., CVPR 2022), with the 3 x 3 cells that a CPU is quick at.
+    ConvNeXt's block (Liu et al., CVPR 2022); reach: cells each way that the convolution reads. A
+    CPU is quick at 1.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, reach: int = 1) -> None:
         super().__init__()
-        self.along = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.along = nn.Conv2d(width, width, 2 * reach + 1, padding=reach, groups=width)
         self.norm = nn.GroupNorm(1, width)
         self.across = nn.Sequential(
             nn.Conv2d(width, 2 * width, 1), nn.GELU(), nn.Conv2d(2 * width, width, 1)
@@ -96,7 +109,7 @@ def _down(n_in: int, n_out: int) -> nn.Module:
 
 
 class DenseNet(nn.Module):
-    """Inner maps and pixels of crops in, DenseAnswer out."""
+    """DenseInput in, DenseAnswer out."""
 
     def __init__(self, config: DenseConfig) -> None:
         super().__init__()
@@ -106,14 +119,23 @@ class DenseNet(nn.Module):
         self.scale = nn.Buffer(torch.ones(N_CHANNELS))
         if config.trunk:
             self.enter = nn.Conv2d(N_CHANNELS, w1, 1)
+            self.enter_middle = nn.Conv2d(HEATMAPS, w2, 1)
+            # joints as sums of landmarks: where they start from
+            self.carry2d = nn.Parameter(torch.zeros(N_JOINTS, N_LANDMARKS))
+            self.carry3d = nn.Parameter(torch.zeros(N_JOINTS, N_LANDMARKS))
         if config.pixels:
             deep = 0 if config.trunk else 2  # without the trunk it has all to see itself
             self.fine = nn.Sequential(_down(3, w4), *(Block(w4) for _ in range(deep)))  # 64
             self.middle = nn.Sequential(_down(w4, w2), *(Block(w2) for _ in range(deep)))  # 32
             self.coarse = nn.Sequential(_down(w2, w1), *(Block(w1) for _ in range(deep)))
-        self.body = nn.Sequential(*(Block(w1) for _ in range(config.blocks)))
+        self.first = Block(w1, 2)
+        told = N_LANDMARKS * MARK if config.trunk else 0
+        self.context = nn.Sequential(
+            nn.Linear(2 * w1 + told, 2 * w1), nn.GELU(), nn.Linear(2 * w1, w1)
+        )
+        self.body = nn.Sequential(*(Block(w1, 2) for _ in range(config.blocks - 1)))
         self.narrow = nn.Conv2d(w1, w2, 1)
-        self.body_middle = nn.Sequential(Block(w2), Block(w2))
+        self.body_middle = nn.Sequential(*(Block(w2) for _ in range(max(1, config.blocks // 2))))
         self.narrower = nn.Conv2d(w2, w4, 1)
         self.body_fine = nn.Sequential(Block(w4), nn.GroupNorm(1, w4))
         self.maps = nn.Conv2d(w4, sum(MAPS.values()), 1)
@@ -132,22 +154,27 @@ class DenseNet(nn.Module):
         mean, scale = self.mean[:, None, None], self.scale[:, None, None]
         return ((inner - mean) / scale).clamp(-CLAMP, CLAMP)
 
-    def forward(self, inner: Tensor, pixels: Tensor) -> DenseAnswer:
-        """inner: (N, 352, 16, 16), the landmark network's; pixels: (N, 3, 128, 128) in 0..1.
-
-        What the config leaves out is not read.
-        """
-        cells = pixels.new_zeros(())
+    def forward(self, seen: DenseInput) -> DenseAnswer:
+        """Maps and joints of N crops."""
+        cells = seen.pixels.new_zeros(())
         fine = middle = None
         if self.config.pixels:
-            fine = self.fine(pixels * 2 - 1)
+            fine = self.fine(seen.pixels * 2 - 1)
             middle = self.middle(fine)
             cells = cells + self.coarse(middle)
         if self.config.trunk:
-            cells = cells + self.enter(self.usual(inner))
-        cells = self.body(cells)
-        joints, joints2d, sigma = pooled_votes(self.votes(cells))
-        flat = self.whole(torch.cat([cells.mean((2, 3)), cells.amax((2, 3))], 1))
+            cells = cells + self.enter(self.usual(seen.inner))
+            hot = self.enter_middle(seen.heat)
+            middle = hot if middle is None else middle + hot
+        cells = self.first(cells)
+        # where a cell's place is depends on the whole pose
+        known = [_summary(cells)] + ([seen.marks.flatten(1)] if self.config.trunk else [])
+        cells = self.body(cells + self.context(torch.cat(known, 1))[..., None, None])
+        joints, joints2d, sigma = pooled_votes(self.votes(cells), absolute=not self.config.trunk)
+        if self.config.trunk:  # votes tell the way from where the landmarks put a joint
+            joints2d = joints2d + 0.5 + self.carry2d @ (seen.marks[..., :2] - 0.5)
+            joints = joints + self.carry3d @ seen.marks[..., 2:5]
+        flat = self.whole(_summary(cells))
         half = _doubled(self.narrow(cells), middle)
         maps = self.maps(self.body_fine(_doubled(self.narrower(self.body_middle(half)), fine)))
         mask, surface, location, joint, displacement, spread = maps.split(list(MAPS.values()), 1)
@@ -166,6 +193,11 @@ class DenseNet(nn.Module):
         )
 
 
+def _summary(cells: Tensor) -> Tensor:
+    """Mean and maximum (N, 2 C) of cells (N, C, H, W)."""
+    return torch.cat([cells.mean((2, 3)), cells.amax((2, 3))], 1)
+
+
 def sigma_of(raw: Tensor) -> Tensor:
     """Standard deviations (m) of a network's unbounded numbers."""
     low, high = (torch.tensor(end).log().item() for end in SIGMA_RANGE_M)
@@ -178,19 +210,21 @@ def _doubled(cells: Tensor, beside: Tensor | None) -> Tensor:
     return cells if beside is None else cells + beside
 
 
-def pooled_votes(votes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def pooled_votes(votes: Tensor, *, absolute: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Joints (N, 29, 3) m, (N, 29, 2) sides of the crop and sigma (N, 29) m of the cells' votes.
 
     votes: (N, 29 * 7, 16, 16). Every cell says where it takes each joint to be; the joint's own
-    attention weighs them (A2J, Xiong et al., ICCV 2019).
+    attention weighs them (A2J, Xiong et al., ICCV 2019). absolute: in the picture a cell's vote is
+    the way from the cell, not one from wherever the joint is thought to be already.
     """
     side = votes.shape[-1]
     said = votes.unflatten(1, (N_JOINTS, -1)).flatten(3)  # (N, 29, 7, cells)
     attention, place, joint, spread = said.split(list(VOTES.values()), 2)
     weight = attention.softmax(-1)
-    middle = (torch.arange(side, device=votes.device) + 0.5) / side
-    grid = torch.stack([middle.repeat(side), middle.repeat_interleave(side)])  # x, y of each cell
-    pooled = ((place + grid) * weight).sum(-1), (joint * weight).sum(-1), (spread * weight).sum(-1)
+    if absolute:
+        middle = (torch.arange(side, device=votes.device) + 0.5) / side
+        place = place + torch.stack([middle.repeat(side), middle.repeat_interleave(side)])
+    pooled = (place * weight).sum(-1), (joint * weight).sum(-1), (spread * weight).sum(-1)
     return pooled[1], pooled[0], sigma_of(pooled[2][..., 0])
 
 

@@ -41,6 +41,7 @@ from hpsvid.types import (
     Array,
     Camera,
     Observations,
+    Track,
 )
 
 RATE_HZ = 15.0  # the network's own frame rate, which is how often the landmark network looks
@@ -76,7 +77,7 @@ def lift(
     model = default_lifter() if model is None else model
     valid = landmarks.score > 0
     if not valid.any():
-        return _nothing(landmarks)
+        return nothing_seen(landmarks)
     if landmarks.lean is None or landmarks.inner is None:
         raise ValueError("landmarks without inner maps; the geometric lifter reads them")
     times = spaced_times(bridged(pts_s))
@@ -110,7 +111,7 @@ def lift(
         chance[:, LIMB_LANDMARKS],
         torch.from_numpy(camera.K).float(),
     )
-    betas = answer.betas if body.free else _fitted_betas(joints, body)
+    betas = answer.betas if body.free else fitted_betas(joints, body)
     sigma = answer.sigma
     sigma[~torch.from_numpy(valid)] = UNSEEN_SIGMA_M
     image_visible = np.where(valid[:, None], landmarks.visibility, 0)
@@ -164,21 +165,21 @@ def _rays(image: Array, camera: Camera) -> Array:
     return (rays[..., :2] / rays[..., 2:]).astype(np.float32)
 
 
-def _fitted_betas(joints: Tensor, body: Body) -> Tensor:
+def fitted_betas(joints: Tensor, body: Body) -> Tensor:
     """Shape (T, 10) on `body` of joints (T, 29, 3) m, by the length of the limbs."""
     points = joints.new_zeros(len(joints), N_LANDMARKS, 3)
     points[:, LIMB_LANDMARKS] = joints[:, LIMB_JOINTS]
     return fit_betas(points, torch.ones(len(joints), N_LANDMARKS), body)
 
 
-def _nothing(landmarks: Landmarks) -> Observations:
-    """Observations of a track in which the landmark network saw nobody."""
-    total = len(landmarks)
+def nothing_seen(track: Track | Landmarks) -> Observations:
+    """Observations of a track in which a network saw nobody."""
+    total = len(track)
     twist = np.zeros((total, N_TWISTS, 2), np.float32)
     twist[..., 0] = 1
     return Observations(
-        track_id=landmarks.track_id,
-        frame_index=landmarks.frame_index,
+        track_id=track.id if isinstance(track, Track) else track.track_id,
+        frame_index=track.frame_index,
         joints=np.zeros((total, N_JOINTS, 3), np.float32),
         sigma=np.full((total, N_JOINTS), UNSEEN_SIGMA_M, np.float32),
         twist=twist,

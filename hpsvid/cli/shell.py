@@ -260,8 +260,11 @@ def show_facts(facts: dict[str, Any], *, quiet: bool, as_json: bool) -> None:
 
 def refuse_idle_choices(context: typer.Context, options: Options) -> None:
     """Options of `run` and `export` that others make idle."""
-    if options.backbone == "hybrik":
-        refuse_idle(context, "with --backbone hybrik, which sees joints itself", "lifter")
+    if options.backbone != "blazepose":
+        why = f"with --backbone {options.backbone}, which sees joints itself"
+        refuse_idle(context, why, "lifter")
+        if options.backbone == "dense":
+            refuse_idle(context, "with --backbone dense, which has one size", "network")
     elif options.small_network:
         refuse_idle(context, "with --network small, which geometry lifts", "lifter")
     if options.person is not None:

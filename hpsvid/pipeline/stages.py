@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from hpsvid.backbone import Backbone
+from hpsvid.backbone.dense_maps import DenseBackbone
 from hpsvid.backbone.lifting import BlazePoseBackbone
 from hpsvid.body.keypoints import People2D
 from hpsvid.body.model import Body
@@ -108,8 +109,8 @@ def make_context(
     store: what the run keeps until its output is there; None keeps nothing. people: whom the user
     gives, in place of the detector.
     """
-    if people is not None and people.keypoints is not None and options.backbone == "hybrik":
-        raise InputError("People2D: --backbone hybrik sees joints itself and has no use for them")
+    if people is not None and people.keypoints is not None and options.backbone != "blazepose":
+        raise InputError(f"People2D: --backbone {options.backbone} has no use for keypoints")
     camera = guess_camera(clip, options.focal_px)
     return Context(
         clip=clip, body=body, camera=camera, options=options, clock=clock, store=store or Store(),
@@ -184,7 +185,8 @@ def find_people(
 
 def load_backbone(tracks: list[Track], context: Context) -> Backbone:
     """The backbone that the options name, for these tracks; WeightsError without its network."""
-    load = BlazePoseBackbone if context.options.backbone == "blazepose" else HybrIKBackbone
+    others = {"dense": DenseBackbone, "hybrik": HybrIKBackbone}
+    load = others.get(context.options.backbone, BlazePoseBackbone)
     backbone = load(tracks, context.camera, context.body, context.options)
     if isinstance(backbone, BlazePoseBackbone) and context.people is not None:
         backbone.people = context.people

@@ -96,7 +96,7 @@ def scores(model: DenseNet, data: DenseShards, rows: np.ndarray) -> dict[str, fl
     with torch.no_grad():
         for start in range(0, len(rows), BATCH):
             batch = data.batch(rows[start : start + BATCH], 0)
-            truth, answer = batch.truth, model(batch.inner, batch.pixels)
+            truth, answer = batch.truth, model(batch.seen)
             found, shown = answer.mask > 0, truth.mask
             overlap = (found & shown).sum((1, 2)) / (found | shown).sum((1, 2)).clamp_min(1)
             cells = shown.float().sum((1, 2))
@@ -153,13 +153,17 @@ def train_dense(
     else:
         model = DenseNet(config)
         model.mean[:], model.scale[:] = train.usual_range()
+        if config.trunk:
+            with torch.no_grad():
+                for start_at, told in zip(
+                    (model.carry2d, model.carry3d), train.linear_starts(), strict=True
+                ):
+                    start_at.copy_(told)
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     some = np.linspace(0, len(held_back) - 1, min(VALIDATED, len(held_back))).astype(int)
 
     def loss(batch: DenseBatch) -> tuple[Tensor, dict[str, float]]:
-        inner = batch.inner.contiguous(memory_format=torch.channels_last)
-        pixels = batch.pixels.contiguous(memory_format=torch.channels_last)
-        terms = dense_loss(model(inner, pixels), batch)
+        terms = dense_loss(model(batch.seen), batch)
         return torch.stack(list(terms.values())).sum(), {k: v.item() for k, v in terms.items()}
 
     def validate() -> float:
@@ -177,7 +181,7 @@ def train_dense(
         validate,
         files.folder,
         FitConfig(
-            steps=steps, minutes=minutes, rate=2e-3, warm_up=50, weight_decay=0.05, clip=5.0,
+            steps=steps, minutes=minutes, rate=3e-3, warm_up=50, weight_decay=0.05, clip=5.0,
             every=EVERY, patience=20,
         ),
     )  # fmt: skip

@@ -6,7 +6,7 @@ inner maps say of both is kept beside the shard, as making it takes longer than 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -15,17 +15,17 @@ import torch
 from torch import Tensor
 
 from hpsvid.backbone.crop import SIDE, Crop
-from hpsvid.backbone.dense_network import CELLS, COARSE, PIXELS, turns_of
-from hpsvid.backbone.inner_maps import CHANNELS, N_CHANNELS
+from hpsvid.backbone.dense_maps import Encoder
+from hpsvid.backbone.dense_network import CELLS, DenseInput, turns_of
 from hpsvid.body.model import Body
 from hpsvid.body.parts import PART_JOINTS, PartsName, mirror_of_parts, part_of_vertices
 from hpsvid.body.skeleton import SMPL, mirror_points, mirror_twists
 from hpsvid.common.files import read_npz, staged
 from hpsvid.common.geometry import axis_angle_to_matrix, image_of
 from hpsvid.common.records import join, take
-from hpsvid.common.weights import load_onnx
 from hpsvid.errors import InputError
 from hpsvid.ik.hybrik import twists
+from hpsvid.training.pairs import START_RIDGE, least_squares
 from hpsvid.types import Array
 
 KEYS = (
@@ -65,8 +65,7 @@ class DenseTruth:
 class DenseBatch:
     """What is read of N crops, and what is true."""
 
-    inner: Tensor  # (N, 352, 16, 16)
-    pixels: Tensor  # (N, 3, 128, 128) in 0..1
+    seen: DenseInput
     truth: DenseTruth
 
 
@@ -183,41 +182,45 @@ def _cover(rng: np.random.Generator, picture: Array, covered: Array) -> None:
     covered |= shape[step // 2 :: step, step // 2 :: step]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Looks:
-    """What was read of a shard's N crops in each of LOOKS looks; arrays on the disk."""
+READ: dict[str, tuple[type, float]] = {
+    "inner": (np.float16, 1), "heat": (np.uint8, 255), "marks": (np.float16, 1),
+    "pixels": (np.uint8, 255),
+}  # fmt: skip
+"""How DenseInput's arrays lie on the disk, (LOOKS, N, ...): their type, and what 1.0 is there."""
+COVERED = "covered"  # beside them: cells (LOOKS, N, 64, 64) bool behind things that were drawn in
 
-    inner: Array  # (LOOKS, N, 352, 16, 16) float16
-    pixels: Array  # (LOOKS, N, 128, 128, 3) uint8
-    covered: Array  # (LOOKS, N, 64, 64) bool, cells behind things that were drawn in
 
-
-def looks_of(shard: Path, arrays: Mapping[str, Array]) -> Looks:
+def looks_of(shard: Path, arrays: Mapping[str, Array]) -> dict[str, Array]:
     """The looks at a shard's crops, made where they do not lie beside the shard yet."""
-    paths = {f.name: shard.with_suffix(f".{f.name}.npy") for f in fields(Looks)}
+    paths = {name: shard.with_suffix(f".{name}.npy") for name in (*READ, COVERED)}
     if not all(path.exists() for path in paths.values()):
         for name, values in _look(shard, arrays).items():
             with staged(paths[name]) as beside, beside.open("wb") as stream:
                 np.save(stream, values)
-    return Looks(**{name: np.load(path, mmap_mode="r") for name, path in paths.items()})
+    return {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
+
+
+def crops_of(arrays: Mapping[str, Array]) -> Iterator[Array]:
+    """A shard's crops (256, 256, 3) uint8, one after the other."""
+    for file in np.split(arrays["file"], arrays["ends"][:-1]):
+        yield np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR))[..., ::-1]
 
 
 def _look(shard: Path, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    session = load_onnx("blazepose_heavy", 1, "auto")
-    total = len(arrays["ends"])
-    inner = np.zeros((LOOKS, total, N_CHANNELS, COARSE, COARSE), np.float16)
-    pixels = np.zeros((LOOKS, total, PIXELS, PIXELS, 3), np.uint8)
-    covered = np.zeros((LOOKS, total, CELLS, CELLS), bool)
+    encoder = Encoder(threads=1)
+    covered = np.zeros((LOOKS, len(arrays["ends"]), CELLS, CELLS), bool)
     rng = np.random.default_rng(list(shard.name.encode()))
-    for row, file in enumerate(np.split(arrays["file"], arrays["ends"][:-1])):
-        plain = np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR))[..., ::-1]
-        rough, covered[1, row] = roughened(rng, plain[:, ::-1])
-        for look, picture in enumerate((plain, rough)):
-            crop = np.ascontiguousarray(picture)[None].astype(np.float32) / 255
-            maps = [np.asarray(one) for one in session.run(list(CHANNELS), {"crops": crop})]
-            inner[look, row] = np.concatenate(maps, 1)[0].clip(-LARGEST, LARGEST)
-            pixels[look, row] = cv2.resize(picture, (PIXELS, PIXELS), interpolation=cv2.INTER_AREA)
-    return {"inner": inner, "pixels": pixels, "covered": covered}
+    said: list[dict[str, Array]] = []
+    for row, plain in enumerate(crops_of(arrays)):
+        rough, covered[1, row] = roughened(rng, np.ascontiguousarray(plain[:, ::-1]))
+        # one by one, as they are looked at in a video
+        both = join(*(encoder(crop[None]) for crop in (plain, rough)))
+        said.append({name: getattr(both, name).numpy() for name in READ})
+    looks = {COVERED: covered}
+    for name, (kind, unit) in READ.items():
+        values = np.stack([parts[name] for parts in said], 1).clip(-LARGEST, LARGEST)
+        looks[name] = (np.round(values * unit) if unit > 1 else values).astype(kind)
+    return looks
 
 
 class DenseShards:
@@ -248,29 +251,43 @@ class DenseShards:
         where = self._places[rows]
 
         def read(name: str) -> Array:
-            return np.stack([getattr(self._looks[s], name)[look, row] for s, row in where])
+            return np.stack([self._looks[s][name][look, row] for s, row in where])
 
         truth = take(self.truth, torch.from_numpy(rows))
         if look == 1:
             truth = mirrored_truth(truth)
-        truth.mask.logical_and_(~torch.from_numpy(read("covered")))
-        pixels = np.ascontiguousarray(np.moveaxis(read("pixels"), -1, 1))
-        return DenseBatch(
-            inner=torch.from_numpy(read("inner")).float(),
-            pixels=torch.from_numpy(pixels).float() / 255,
-            truth=truth,
-        )
+        truth.mask.logical_and_(~torch.from_numpy(read(COVERED)))
+        seen = {
+            name: torch.from_numpy(read(name)).float() / unit for name, (_, unit) in READ.items()
+        }
+        return DenseBatch(seen=DenseInput(**seen), truth=truth)
 
     def usual_range(self) -> tuple[Tensor, Tensor]:
         """Mean and spread (352,) of the inner maps; a channel that hardly varies gets a tenth of
         the usual spread at least.
         """
-        some = np.concatenate([looks.inner[0, ::9] for looks in self._looks]).astype(np.float32)
+        some = np.concatenate([looks["inner"][0, ::9] for looks in self._looks]).astype(np.float32)
         spread = some.std((0, 2, 3))
         return (
             torch.from_numpy(some.mean((0, 2, 3))),
             torch.from_numpy(spread + 0.1 * spread.mean()),
         )
+
+    def linear_starts(self) -> tuple[Tensor, Tensor]:
+        """Joints as sums of landmarks (29, 33), in the picture and in space: least squares."""
+        marks = np.concatenate([looks["marks"][0] for looks in self._looks]).astype(np.float32)
+        told = torch.from_numpy(marks)
+        pairs = (
+            (told[..., :2] - 0.5, self.truth.joints2d - 0.5),
+            (told[..., 2:5], self.truth.joints),
+        )
+        flat, space = (
+            least_squares(
+                x.transpose(1, 2).flatten(0, 1), y.transpose(1, 2).flatten(0, 1), START_RIDGE
+            ).T
+            for x, y in pairs
+        )
+        return flat, space
 
     def batches(self, size: int, seed: int) -> Iterator[DenseBatch]:
         """Endless random batches, half of each of either look."""

@@ -68,7 +68,7 @@ def test_boxes_of_some_frames_are_enough_and_nobody_else_is_found(
     first, last = person.track.frame_index[[0, -1]]
     assert (first, last) == (0, FRAMES - 1)
     np.testing.assert_allclose(person.track.boxes[4], boxes[4], atol=12)
-    with pytest.raises(InputError, match="has no use for them"):
+    with pytest.raises(InputError, match="has no use for keypoints"):
         hpsvid.run(
             clip, options=hpsvid.Options(backbone="hybrik"),
             people=hpsvid.People2D(keypoints=list(in_layout(marks, "coco17"))),

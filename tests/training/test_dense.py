@@ -8,7 +8,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from hpsvid.backbone.dense_network import DenseConfig, DenseNet, joints_of_maps, load_dense
+from hpsvid.backbone.dense_network import (
+    DenseConfig,
+    DenseInput,
+    DenseNet,
+    joints_of_maps,
+    load_dense,
+)
 from hpsvid.body.parts import LSP_JOINTS
 from hpsvid.cli import app
 from hpsvid.common.files import write_npz
@@ -80,7 +86,8 @@ def test_a_look_is_made_once_and_the_second_lies_in_a_mirror(folder, body):
     again = DenseShards(folder / "train", body)
     assert (folder / "train/shard_00000.inner.npy").stat().st_mtime_ns == made
     plain, mirrored = data.batch(np.arange(3), 0), again.batch(np.arange(3), 1)
-    assert plain.inner.shape == (3, 352, 16, 16)
+    assert plain.seen.inner.shape == (3, 352, 16, 16)
+    assert plain.seen.heat.max() <= 1
     assert torch.equal(plain.truth.joints[:, 0], mirrored.truth.joints[:, 0])
     assert torch.allclose(
         plain.truth.joints[:, LSP_JOINTS[0], 0], -mirrored.truth.joints[:, LSP_JOINTS[1], 0]
@@ -94,17 +101,35 @@ def test_a_look_is_made_once_and_the_second_lies_in_a_mirror(folder, body):
 def test_the_network_reads_what_its_config_says(trunk, pixels):
     torch.manual_seed(0)
     net = DenseNet(DenseConfig(trunk=trunk, pixels=pixels, width=16, blocks=1)).eval()
-    inner, picture = torch.randn(2, 352, 16, 16), torch.rand(2, 3, 128, 128)
-    answer = net(inner, picture)
+    seen = DenseInput(
+        inner=torch.randn(2, 352, 16, 16),
+        heat=torch.rand(2, 39, 32, 32),
+        marks=torch.rand(2, 33, 7),
+        pixels=torch.rand(2, 3, 128, 128),
+    )
+    answer = net(seen)
     assert answer.mask.shape == (2, 64, 64)
     assert answer.surface.shape == (2, 3, 64, 64)
     assert answer.joints.shape == (2, 29, 3)
     assert answer.joints[:, 0].abs().max() == 0
     assert ((answer.joints2d > -1) & (answer.joints2d < 2)).all()
-    other = net(torch.zeros_like(inner), picture)
-    assert torch.equal(other.mask, answer.mask) != trunk
-    other = net(inner, torch.zeros_like(picture))
-    assert torch.equal(other.mask, answer.mask) != pixels
+    for name, read in (("inner", trunk), ("heat", trunk), ("marks", trunk), ("pixels", pixels)):
+        other = net(replace(seen, **{name: torch.zeros_like(getattr(seen, name))}))
+        assert torch.equal(other.mask, answer.mask) != read, name
+
+
+def test_joints_start_from_the_landmarks(folder, body):
+    data = DenseShards(folder / "train", body)
+    net = DenseNet(DenseConfig(width=16, blocks=1))
+    net.carry2d.data, net.carry3d.data = data.linear_starts()
+    for value in net.votes.parameters():
+        torch.nn.init.zeros_(value)
+    batch = data.batch(np.arange(4), 0)
+    with torch.no_grad():
+        answer = net(batch.seen)
+    told = net.carry3d @ batch.seen.marks[..., 2:5]
+    assert torch.allclose(answer.joints, told - told[:, :1], atol=1e-5)
+    assert (answer.joints2d - 0.5).norm(dim=-1).max() > 0.1
 
 
 def test_exact_maps_give_the_joints_back_and_no_loss_but_for_sigma(folder, body):
@@ -113,7 +138,7 @@ def test_exact_maps_give_the_joints_back_and_no_loss_but_for_sigma(folder, body)
     truth = batch.truth
     net = DenseNet(SMALL).eval()
     with torch.no_grad():
-        answer = net(batch.inner, batch.pixels)
+        answer = net(batch.seen)
     shown = truth.mask[:, None]
     exact = replace(
         answer,

@@ -1,6 +1,7 @@
 """Accuracy on real video: every set with ground truth, every way to make a motion, one table.
 
     python -m tools.tables.real_video [--only balance] [--ik niki] [--lifter learned] [--fast]
+        [--backbone dense]
 
 Ways: the landmark network's own 3D, read in every frame, and each lifter with each solver. Sets
 lie in ../shared/data (SETS). Twelve points (shoulders to ankles) are compared on the body's
@@ -254,7 +255,8 @@ def rows_of(
         for options in ways:
             points = motion_points(clip, truth, body, options)
             row = figures(points, truth, angles, metric=real.metric)
-            yield [name, clip.path.stem, f"{options.lifter}, {options.solver}", *row]
+            eye = options.lifter if options.backbone == "blazepose" else options.backbone
+            yield [name, clip.path.stem, f"{eye}, {options.solver}", *row]
 
 
 def main() -> None:
@@ -262,13 +264,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Accuracy on real video with ground truth.")
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--only", default=",".join(SETS), help="sets, with commas")
+    parser.add_argument("--backbone", default=Options().backbone)
     parser.add_argument("--lifter", default=Options().lifter, help="names, with commas")
     parser.add_argument("--ik", default="hybrik,niki,niki-temporal", help="names, with commas")
     parser.add_argument("--fast", action="store_true")
     given = parser.parse_args()
     body = load_chosen_body(None)
     ways = [
-        replace(Options(fast=given.fast), lifter=lifter, solver=solver)
+        replace(Options(fast=given.fast), backbone=given.backbone, lifter=lifter, solver=solver)
         for lifter, solver in itertools.product(given.lifter.split(","), given.ik.split(","))
     ]
     rows = []

@@ -1,0 +1,254 @@
+"""The dense backbone: maps of what each pixel shows of the body, and the joints that they tell.
+
+Best of Both Worlds (Wang et al., 2022), Sec. 3.1-3.2, by a network trained on rendered people only;
+see weights/dense.md for what it is worth. One upright crop a person, about the track's box; each
+look by itself. What lies between two looks lies on lines between them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.special import expit
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+from hpsvid.backbone import Network
+from hpsvid.backbone.blazepose import decoded
+from hpsvid.backbone.crop import SIDE, crop_around_box
+from hpsvid.backbone.dense_network import (
+    HEAT_CELLS,
+    PIXELS,
+    DenseAnswer,
+    DenseInput,
+    DenseNet,
+    joints_of_maps,
+    load_dense,
+    turns_of,
+)
+from hpsvid.backbone.geometric import UNSEEN_SIGMA_M, place_in_camera
+from hpsvid.backbone.inner_maps import CHANNELS
+from hpsvid.backbone.learned import fitted_betas, nothing_seen
+from hpsvid.body.model import Body
+from hpsvid.body.parts import LSP_JOINTS, part_of_places
+from hpsvid.body.skeleton import LIMB_JOINTS, LIMB_LANDMARKS
+from hpsvid.common.geometry import unit
+from hpsvid.common.series import fill_gaps, spaced_times
+from hpsvid.common.threads import thread_count, torch_threads
+from hpsvid.common.weights import load_onnx, read_manifest, weights_path
+from hpsvid.options import Options
+from hpsvid.types import (
+    N_BETAS,
+    N_JOINTS,
+    N_LANDMARKS,
+    N_TWISTS,
+    Array,
+    Camera,
+    Frames,
+    Observations,
+    Source,
+    Track,
+)
+
+LOOKS_HZ = 15.0  # as often as the landmark network looks
+LEAST_CELLS = 40.0  # of 4,096 that must show the person
+# sigma of a joint whose place in the picture counts for nothing; bodypose3d's PA-MPJPE is 84.5 mm
+# at 0.25 and 81.7 at 0.6
+DOUBT_M = 0.6
+# of a joint's answer, the share of its part's mean in the joint map, the rest is its own votes'.
+# Chosen on held-back renders: 14 joints' MPJPE is 231, 230, 231, 235 mm at 0, 0.15, 0.3, 0.5.
+MAPS_SHARE = 0.15
+NAME = "dense"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Seen:
+    """One track's looks, in arrays over its T frames; NaN or False where none was."""
+
+    joints: Array  # (T, 29, 3) m, camera axes
+    image: Array  # (T, 29, 2) px
+    sigma: Array  # (T, 29) m
+    twist: Array  # (T, 23, 2)
+    betas: Array  # (T, 10)
+    looked: Array  # (T,) bool
+    shown: Array  # (T,) bool, of the looks: there was somebody
+    pts_s: Array  # (T,) s
+
+
+class Encoder:
+    """The landmark network as the dense network's encoder, and the pixels beside it.
+
+    threads, device: as in `load_onnx`. Raises WeightsError when its file is missing or damaged.
+    """
+
+    def __init__(self, threads: int | None = None, device: str = "auto") -> None:
+        self._session = load_onnx("blazepose_heavy", threads, device)
+
+    def __call__(self, crops: Array) -> DenseInput:
+        """What is read of crops (N, 256, 256, 3) uint8."""
+        crops = crops.astype(np.float32) / 255
+        names = ["landmarks", "world", "heatmaps", *CHANNELS]
+        said = [np.asarray(part) for part in self._session.run(names, {"crops": crops})]
+        points, world, chance = decoded(*said[:3])
+        marks = np.concatenate([points[:, :N_LANDMARKS] / SIDE, world, chance], -1)
+        heat = torch.from_numpy(expit(said[2])).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(crops).permute(0, 3, 1, 2)
+        return DenseInput(
+            inner=torch.from_numpy(np.concatenate(said[3:], 1)),
+            heat=avg_pool2d(heat, heat.shape[-1] // HEAT_CELLS),
+            marks=torch.from_numpy(marks.astype(np.float32)),
+            pixels=avg_pool2d(pixels, SIDE // PIXELS),
+        )
+
+
+class DenseMaps:
+    """The network with its encoder: crops in, maps out.
+
+    threads, device: as in `load_onnx`. Raises WeightsError when a file is missing or damaged.
+    """
+
+    def __init__(self, body: Body, threads: int | None = None, device: str = "auto") -> None:
+        self.model: DenseNet = load_dense(weights_path(NAME))
+        self._threads = thread_count(threads)
+        self._encoder = Encoder(threads, device)
+        self._body = body
+
+    def maps(self, crops: Array) -> DenseAnswer:
+        """Maps and joints of crops (N, 256, 256, 3) uint8."""
+        seen = self._encoder(crops)
+        with torch_threads(self._threads), torch.inference_mode():
+            return self.model(seen)
+
+    def joints(self, answer: DenseAnswer) -> Tensor:
+        """Joints (N, 29, 3) m, those of the 14 parts that show pulled to their cells' mean."""
+        part = part_of_places(answer.surface.permute(0, 2, 3, 1), self._body, 14)
+        told, seen = joints_of_maps(answer, part)
+        joints = answer.joints.clone()
+        share = MAPS_SHARE * seen[..., None]
+        joints[:, LSP_JOINTS] += share * (told - joints[:, LSP_JOINTS])
+        return joints
+
+    def __call__(self, crops: Array) -> tuple[Array, ...]:
+        """What a backbone keeps of crops (N, 256, 256, 3) uint8: joints (N, 29, 3) m in the view's
+        axes, (N, 29, 2) crop px, sigma (N, 29) m, twists (N, 23, 2), betas (N, 10), and how many
+        cells show the person (N,).
+        """
+        answer = self.maps(crops)
+        cells = answer.mask.sigmoid().sum((1, 2))
+        told = (
+            self.joints(answer), answer.joints2d * SIDE, answer.sigma, unit(answer.twist),
+            answer.betas, cells,
+        )  # fmt: skip
+        return tuple(values.numpy() for values in told)
+
+
+class DenseBackbone:
+    """`hpsvid.backbone.Backbone` by dense maps. Raises WeightsError without its networks."""
+
+    def __init__(
+        self, tracks: Sequence[Track], camera: Camera, body: Body, options: Options
+    ) -> None:
+        self.network: Network = DenseMaps(body, options.threads, options.device)
+        self._camera, self._body, self._tracks = camera, body, list(tracks)
+        self._seen = [_blank(len(track)) for track in tracks]
+        self._last_s = -np.inf  # of the frames so far
+        self._next_s = -np.inf  # when the next look is due
+
+    @property
+    def provenance(self) -> Source:
+        """Name and sha256 of the network, and how often it looked."""
+        return {"name": NAME, "sha256": read_manifest()[NAME].sha256, "looks_hz": str(LOOKS_HZ)}
+
+    def observe(self, frames: Frames) -> None:
+        """Look at the next frames of the clip, at LOOKS_HZ and at each track's ends."""
+        for rgb, index, pts in zip(frames.rgb, frames.index, frames.pts_s, strict=True):
+            step, self._last_s = pts - self._last_s, pts
+            due = pts + step / 2 >= self._next_s
+            if due:
+                self._next_s = pts + 1 / LOOKS_HZ
+            places = []
+            for track, seen in zip(self._tracks, self._seen, strict=True):
+                place = int(index - track.frame_index[0])
+                if 0 <= place < len(track):
+                    seen.pts_s[place] = pts
+                    if due or place in (0, len(track) - 1):
+                        places.append((track, seen, place))
+            if places:
+                self._look(rgb, places)
+
+    def _look(self, rgb: Array, places: list[tuple[Track, _Seen, int]]) -> None:
+        crops = [
+            crop_around_box(t.boxes[p], 0 if t.turns is None else int(t.turns[p]))
+            for t, _, p in places
+        ]
+        pixels = np.stack([crop.cut(rgb) for crop in crops])
+        joints, flat, sigma, twist, betas, cells = self.network(pixels)
+        turn = turns_of(crops, self._camera.K).numpy()
+        for i, (_, seen, place) in enumerate(places):
+            seen.looked[place] = True
+            seen.shown[place] = cells[i] >= LEAST_CELLS
+            seen.joints[place] = joints[i] @ turn[i].T
+            seen.image[place] = crops[i].to_image(flat[i])
+            seen.sigma[place], seen.twist[place], seen.betas[place] = sigma[i], twist[i], betas[i]
+
+    def observations(self) -> list[Observations]:
+        """Each track's over its full length; frames beside a look that saw nobody are not valid."""
+        return [
+            self._told(track, seen) for track, seen in zip(self._tracks, self._seen, strict=True)
+        ]
+
+    def _told(self, track: Track, seen: _Seen) -> Observations:
+        good = seen.looked & seen.shown
+        if not good.any():
+            return nothing_seen(track)
+        times = spaced_times(seen.pts_s)
+        joints, image, sigma, twist, betas = (
+            fill_gaps(values, good, times).astype(np.float32)
+            for values in (seen.joints, seen.image, seen.sigma, seen.twist, seen.betas)
+        )
+        valid = _beside(seen.looked, seen.shown)
+        sigma[~valid] = UNSEEN_SIGMA_M
+        sure = (1 - sigma / DOUBT_M).clip(0, 1) * valid[:, None]
+        flat = np.zeros((len(track), N_LANDMARKS, 3), np.float32)
+        flat[:, LIMB_LANDMARKS, :2] = image[:, LIMB_JOINTS]
+        flat[:, LIMB_LANDMARKS, 2] = sure[:, LIMB_JOINTS]
+        told, K = torch.from_numpy(joints), torch.from_numpy(self._camera.K).float()
+        pelvis = place_in_camera(told, torch.from_numpy(image), torch.from_numpy(sure), K)
+        shape = betas if self._body.free else fitted_betas(told, self._body).numpy()
+        return Observations(
+            track_id=track.id,
+            frame_index=track.frame_index,
+            joints=joints,
+            sigma=sigma,
+            twist=unit(torch.from_numpy(twist)).numpy(),
+            betas=shape,
+            landmarks2d=flat,
+            pelvis=pelvis.numpy(),
+            valid=valid,
+        )
+
+
+def _beside(looked: Array, shown: Array) -> Array:
+    """Frames (T,) bool of which the looks before and after, or at them, saw somebody."""
+    looks = np.flatnonzero(looked)
+    frames = np.arange(len(looked))
+    after = np.searchsorted(looks, frames).clip(0, len(looks) - 1)
+    before = (np.searchsorted(looks, frames, "right") - 1).clip(0, None)
+    return shown[looks[after]] & shown[looks[before]]
+
+
+def _blank(total: int) -> _Seen:
+    def blank(*shape: int) -> Array:
+        return np.full((total, *shape), np.nan, np.float32)
+
+    return _Seen(
+        joints=blank(N_JOINTS, 3),
+        image=blank(N_JOINTS, 2),
+        sigma=blank(N_JOINTS),
+        twist=blank(N_TWISTS, 2),
+        betas=blank(N_BETAS),
+        looked=np.zeros(total, bool),
+        shown=np.zeros(total, bool),
+        pts_s=np.zeros(total),
+    )
