@@ -17,7 +17,7 @@ from hpsvid.motion.smoothing import add_bends, add_squares
 from hpsvid.motion.upright import tangents
 from hpsvid.types import Array
 
-# Chosen on rendered takes (tools.tables.world, seeds 0-35)
+# As people and cameras are; on rendered takes (tools.tables.world, seeds 0-33) little depends on it
 STANDING_M_S = 0.3  # of a planted point: one that is faster hardly counts
 TRAVEL_M_S = 3.0  # of a camera, where nothing says how fast it goes
 TRAVEL_M_S2 = 1.5  # how steadily it goes

@@ -14,7 +14,7 @@ from hpsvid.motion.upright import tangents
 from hpsvid.types import Array
 from hpsvid.video.lines import SceneLines
 
-# Chosen on rendered takes (tools.tables.world, seeds 0-35), so that the deviation says the error.
+# Chosen on rendered takes (tools.tables.world, seeds 0-26), so that the deviation says the error.
 UPRIGHT, LEVEL = 0.15, 0.18  # of the segments are upright edges, are along each level direction
 EDGE_DEG = 0.7  # by which such an edge is off, and
 END_PX = 0.7  # an end of it
