@@ -107,7 +107,8 @@ def test_who_is_hidden_shows_nothing_there_nor_outside_the_picture(body, surface
 def pictures(arrays):
     """A shard's crops (N, 256, 256, 3)."""
     files = np.split(arrays["file"], arrays["ends"][:-1])
-    return np.stack([cv2.imdecode(file, cv2.IMREAD_COLOR) for file in files]).astype(float)
+    decoded = [cv2.imdecode(file, cv2.IMREAD_COLOR) for file in files]
+    return np.stack([np.asarray(picture, float) for picture in decoded])
 
 
 def placed(truth, arrays, row):
