@@ -10,7 +10,7 @@ from hpsvid.appearance.looks import Look
 from hpsvid.appearance.texels import Texels
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT
-from hpsvid.common.raster import compiled
+from hpsvid.common.raster import bilinear, compiled
 from hpsvid.types import Array
 
 _FACING = 0.15  # cosine to the view below which a place is seen too much from the side
@@ -102,10 +102,9 @@ def _skin(
 def _sample(
     packed: _Packed, n: int, corners: Array, share: Array, out: Array
 ) -> tuple[float, float]:
-    """The colour of a place of the surface in look n, into `out` (3,), and its weight; 0 unseen.
+    """Write the colour of a place of the surface in look n into `out` (3,), 0..255.
 
-    Second, how surely it is the body's, 0..1.
-
+    Returns its weight among the looks, and how surely it is the body's, 0..1; 0, 0 where unseen.
     corners: (3,) vertices of its face; share: (3,) of them.
     """
     liked = 0.0
@@ -137,17 +136,8 @@ def _sample(
     trust = packed.trust[pixel]
     if trust <= 0 or (z - _BEHIND_M) * packed.nearness[pixel] > 1:
         return 0.0, 0.0
-    left = min(max(u - 0.5, 0.0), width - 1.001)
-    top = min(max(v - 0.5, 0.0), height - 1.001)
-    c, r = int(left), int(top)
-    fx, fy = left - c, top - r
-    right, below = min(c + 1, width - 1), min(r + 1, height - 1)
-    for k in range(3):
-        upper = (1 - fx) * packed.rgb[start + r * width + c, k]
-        upper += fx * packed.rgb[start + r * width + right, k]
-        lower = (1 - fx) * packed.rgb[start + below * width + c, k]
-        lower += fx * packed.rgb[start + below * width + right, k]
-        out[k] = (1 - fy) * upper + fy * lower
+    u, v = min(max(u - 0.5, 0.0), width - 1.001), min(max(v - 0.5, 0.0), height - 1.001)
+    bilinear(packed.rgb, packed.shapes[n], u, v, out)
     density = K[0, 0] / z  # px a metre
     region = max(turned, _LEAST_TURNED)
     weight = liked * packed.worth[n] * trust * facing * region**_REGION * density * density

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from hpsvid.appearance.make import Progress, textured
+from hpsvid.body.atlas import texture_of
 from hpsvid.body.model import Body
 from hpsvid.errors import InputError
 from hpsvid.types import Motion, Person, Texture
@@ -34,9 +35,8 @@ def read_texture(path: Path) -> Texture:
 
 
 def write_texture(person: Person, path: Path) -> None:
-    """Write a person's texture (.png or .jpg), whole or not at all."""
-    assert person.texture is not None
-    write_image(path, person.texture.rgb, _TEXTURE_MARK)
+    """Write a person's texture (.png or .jpg), whole or not at all; InputError without one."""
+    write_image(path, texture_of(person).rgb, _TEXTURE_MARK)
 
 
 def with_textures(motion: Motion, body: Body, result: Path | None, progress: Progress) -> Motion:

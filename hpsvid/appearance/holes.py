@@ -29,9 +29,8 @@ def filled(colours: Array, weights: Array, texels: Texels, atlas: Atlas, body: B
     twin = place[mirrored(texels, atlas, body.faces)]
     of_twin = np.where(twin >= 0, sure[twin], 0) * _MIRRORED * (1 - sure)
     known = sure + of_twin
-    mixed = (sure[:, None] * colours + of_twin[:, None] * colours[twin]) / np.maximum(known, 1e-6)[
-        :, None
-    ]
+    mixed = sure[:, None] * colours + of_twin[:, None] * colours[twin]
+    mixed /= np.maximum(known, 1e-6)[:, None]
     spread = _spread(mixed, known, texels, body)
     share = np.clip(known / _MIRRORED, 0, 1)[:, None]
     share = share * share * (3 - 2 * share)

@@ -19,7 +19,7 @@ from hpsvid.common.raster import (
 )
 from hpsvid.types import Array
 
-_REGION_M = 0.06
+_REGION_M = 0.06  # over which `sides` are means
 _LONG_SIDE = 900  # px of a cut-out; larger ones are made smaller
 _MARGIN = 0.15  # of the person's size, around them: what the background looks like
 _EDGE_M = 0.03  # so far from the outline a pixel surely shows the person

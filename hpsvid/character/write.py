@@ -19,7 +19,7 @@ HEEDS = frozenset({"fps", "frame", "pad_to_clip", "scale", "loop", "character", 
 
 
 def rows_of(names: Sequence[str], options: ExportOptions) -> list[Format]:
-    """The formats called so, or the one that writes the options' character.
+    """The formats of these names, or the one that writes the options' character.
 
     Raises InputError as `check_formats`, and when the character cannot be read.
     """

@@ -50,6 +50,25 @@ def vertex_normals(vertices: Array, faces: Array) -> Array:
 
 
 @compiled
+def bilinear(pixels: Array, picture: Array, x: float, y: float, out: Array) -> None:
+    """Write a picture's colour at a place, interpolated from four pixels, into `out` (3,).
+
+    pixels: (P, 3) of all pictures, one after the other; picture: (3,) int, this one's first pixel,
+    height and width; x, y: px from the middle of its first pixel, not beyond the last one's.
+    """
+    start, height, width = picture
+    left, top = int(x), int(y)
+    right, below = min(left + 1, width - 1), min(top + 1, height - 1)
+    fx, fy = x - left, y - top
+    for k in range(3):
+        upper = (1 - fx) * pixels[start + top * width + left, k]
+        upper += fx * pixels[start + top * width + right, k]
+        lower = (1 - fx) * pixels[start + below * width + left, k]
+        lower += fx * pixels[start + below * width + right, k]
+        out[k] = (1 - fy) * upper + fy * lower
+
+
+@compiled
 def edge_functions(
     image: Array, faces: Array, width: int, height: int, near: float, cull: bool
 ) -> tuple[Array, Array, Array]:

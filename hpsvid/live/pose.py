@@ -132,7 +132,7 @@ class Poser:
         rotmats = newest_rotations(self._solver, split, betas)
         rotmats = bend_hinges(rotmats, betas, concatenate(now), self.body)
         placed = [
-            place(self.body, rotmats[i : i + 1], betas[i], now[i], self.camera)[0]
+            place(self.body, rotmats[i : i + 1], betas[i], now[i], self.camera)
             for i in range(len(people))
         ]
         rotmats, transl = refine(

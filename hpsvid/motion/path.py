@@ -41,8 +41,8 @@ def steady_path(pelvis: Array, weight: Array, doubt: Array, feet: Array, pts_s: 
 
     weight: (T,), of each frame's direction as in `smooth_series`; doubt: (T,) standard deviation
     of each frame's distance, as a share of it (`distance_doubt`); feet: (T, 6, 3) m, FEET against
-    the pelvis; pts_s: (T,) s. z stays positive. Paths of fewer than four frames come back as they
-    are.
+    the pelvis, or (T, 0, 3) where none can be held; pts_s: (T,) s. z stays positive. Paths of
+    fewer than four frames come back as they are.
 
     The distance r along the smoothed directions minimises, over time, the sum of Student's t of
     (r - placed) / doubt, of (r'^2 + (SPEED_LASTS_S r'')^2) / (2 SPEED_M_S^2 SPEED_LASTS_S), which

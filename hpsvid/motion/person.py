@@ -85,7 +85,7 @@ def make_person(
     """
     obs, pts_s = evidence.obs, evidence.pts_s
     rotmats = bend_hinges(rotmats, betas, obs, body)
-    transl, _ = place(body, rotmats, betas, obs, camera)
+    transl = place(body, rotmats, betas, obs, camera)
     rotmats, transl = refine(body, rotmats, betas, transl, obs, camera)
     rotmats = fill_rotations(rotmats, obs.valid, pts_s)
     if obs.valid.any():

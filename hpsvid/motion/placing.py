@@ -44,13 +44,10 @@ REFINE_STEPS = 4
 CHUNK = 128  # frames at a time: 30 MB
 
 
-def place(
-    body: Body, rotmats: Array, betas: Array, obs: Observations, camera: Camera
-) -> tuple[Array, Array]:
+def place(body: Body, rotmats: Array, betas: Array, obs: Observations, camera: Camera) -> Array:
     """Where the root must be for the body's landmarks to fall on the observed ones.
 
-    rotmats: (T, 24, 3, 3); betas: (10,). Returns transl (T, 3) float32 m and the weighted mean
-    reprojection distance (T,) float32 px, NaN where no landmark is seen. Robust to wrong
+    rotmats: (T, 24, 3, 3); betas: (10,). Returns transl (T, 3) float32 m. Robust to wrong
     landmarks; hidden ones count little, landmarks outside the picture like any other. Frames
     with too few are held near the path between their neighbours in the track; with no frame
     that has enough, near `obs.pelvis`. All points end up in front of the camera.
@@ -77,9 +74,7 @@ def place(
         _place_robust(posed[at], take(marks, at), camera, start[at], prior[at], lower[at])
         for at in chunks(len(posed), CHUNK)
     ]
-    transl = torch.cat(pieces)
-    distance = reprojection_error(posed.add_(transl[:, None]), marks, camera)
-    return transl.float().numpy(), distance
+    return torch.cat(pieces).float().numpy()
 
 
 def posed_landmarks(body: Body, rotmats: Array, betas: Array) -> Tensor:

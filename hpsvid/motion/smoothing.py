@@ -43,7 +43,7 @@ class Smoothed:
     raw: Observations
     obs: Observations
     pts_s: Array  # (T,) s
-    carried: bool = False  # the camera is: no foot stands still before it
+    carried: bool = False  # so is the camera: before it, no foot stands still
 
 
 def smoothed(raw: Observations, pts_s: Array, *, carried: bool = False) -> Smoothed:

@@ -1,4 +1,4 @@
-"""Which way is up, from the lines of the scene: upright edges hold it, level ones stand on it.
+"""Which way is up, from lines of the scene: upright edges lie along it, level ones across it.
 
 What people say is the prior; over a grid of directions about it each segment adds the odds that it
 is upright or along one of two level directions at a right angle (Coughlan and Yuille, "Manhattan

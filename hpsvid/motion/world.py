@@ -242,9 +242,7 @@ def _add_slope(matrix: Array, pull: Array, places: Array, up: Array, depth_share
 
 def _stances(feet: Feet, R: Array, offsets: Array) -> list[Array]:
     """Where foot points stand, (3,) m each, in the first camera's axes; R: to the world's."""
-    points = feet.points @ R.T
-    points[..., 1] -= offsets
-    touch = contacts(points, feet.camera @ R.T, feet.times)
+    points, touch, _ = _touching(feet, R, offsets)
     times = spaced_times(feet.times)
     found = []
     for i in range(touch.shape[1]):
@@ -254,20 +252,28 @@ def _stances(feet: Feet, R: Array, offsets: Array) -> list[Array]:
     return found
 
 
-def _floor(seen: Sequence[Feet], R: Array, offsets: Array, tilt: float) -> float:
-    """The ground's height, m, in R's axes: the middle of what touches it, by probability.
+def _touching(feet: Feet, R: Array, offsets: Array) -> tuple[Array, Array, Array]:
+    """Contact points (T, 4, 3) m in R's axes, less their standing heights `offsets` (4,) m.
 
-    tilt: rad by which up may be off. It and a person's size count the more the further away.
+    Also how likely each touches the ground (T, 4), and the camera's place (T, 1, 3) or (1, 1, 3) m.
+    """
+    points, camera = feet.points @ R.T, feet.camera @ R.T
+    points[..., 1] -= offsets
+    return points, contacts(points, camera, feet.times), camera.reshape(-1, 1, 3)
+
+
+def _floor(seen: Sequence[Feet], R: Array, offsets: Array, tilt: float) -> float:
+    """The ground's height, m, in R's axes: the weighted median of the points that touch it.
+
+    tilt: rad by which up may be off. A point's weight is its probability of contact over the
+    variance of its height, which grows with the distance, by the person's size and by the tilt.
     """
     heights, weights, lows = [], [], []
     for feet in seen:
-        points = feet.points @ R.T
-        points[..., 1] -= offsets
-        lowest = points[..., 1].min(1)
-        lows.append(lowest)
-        touch = contacts(points, feet.camera @ R.T, feet.times)
+        points, touch, camera = _touching(feet, R, offsets)
+        lows.append(points[..., 1].min(1))
         heights.append(points[..., 1].ravel())
-        away = points - (feet.camera @ R.T).reshape(-1, 1, 3)
+        away = points - camera
         error = HEIGHT_M + PERSON_DEPTH * np.abs(away[..., 1])
         error = np.hypot(error, tilt * np.linalg.norm(away, axis=-1))
         weights.append((np.where(touch > 0.5, touch, 0) / error**2).ravel())

@@ -185,8 +185,8 @@ def find_people(
 
 def load_backbone(tracks: list[Track], context: Context) -> Backbone:
     """The backbone that the options name, for these tracks; WeightsError without its network."""
-    others = {"dense": DenseBackbone, "hybrik": HybrIKBackbone}
-    load = others.get(context.options.backbone, BlazePoseBackbone)
+    loaders = {"blazepose": BlazePoseBackbone, "dense": DenseBackbone, "hybrik": HybrIKBackbone}
+    load = loaders[context.options.backbone]
     backbone = load(tracks, context.camera, context.body, context.options)
     if isinstance(backbone, BlazePoseBackbone) and context.people is not None:
         backbone.people = context.people

@@ -165,7 +165,7 @@ class Overlay:
             depth_m = max(float(np.median(surface[:, 2])), NEAR_M)
             finest = _TEXELS_PER_PX * float(self.motion.camera.K[0, 0]) / depth_m  # a metre
             finer = [size for size in sizes if len(size) * UNITS_PER_M > finest]
-            return {"texture": (finer or sizes)[-1 if finer else 0], "corners": corners}
+            return {"texture": finer[-1] if finer else sizes[0], "corners": corners}
 
         return pictured
 

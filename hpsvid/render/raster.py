@@ -13,6 +13,7 @@ import numpy as np
 
 from hpsvid.common.raster import (
     NEAR_M,
+    bilinear,
     compiled,
     corner_weights,
     edge_functions,
@@ -67,22 +68,14 @@ class _Surface(NamedTuple):
 @compiled
 def _texel(surface: _Surface, face: int, shares: tuple[float, float, float], out: Array) -> None:
     """The texture's colour, bilinear, at a place of a face, into `out` (3,)."""
-    start, height, width = surface.pictures[face]
+    _, height, width = surface.pictures[face]
     x = y = 0.0
     for k in range(3):
         x += shares[k] * surface.corners[face, k, 0]
         y += shares[k] * (1 - surface.corners[face, k, 1])
     x = min(max(x * width - 0.5, 0.0), width - 1.0)
     y = min(max(y * height - 0.5, 0.0), height - 1.0)
-    left, top = int(x), int(y)
-    right, below = min(left + 1, width - 1), min(top + 1, height - 1)
-    fx, fy = x - left, y - top
-    for k in range(3):
-        upper = (1 - fx) * surface.texels[start + top * width + left, k]
-        upper += fx * surface.texels[start + top * width + right, k]
-        lower = (1 - fx) * surface.texels[start + below * width + left, k]
-        lower += fx * surface.texels[start + below * width + right, k]
-        out[k] = (1 - fy) * upper + fy * lower
+    bilinear(surface.texels, surface.pictures[face], x, y, out)
 
 
 @compiled

@@ -74,9 +74,8 @@ def dense_loss(answer: DenseAnswer, batch: DenseBatch) -> dict[str, Tensor]:
     scale = answer.sigma / 2
     terms["nll"] = (miss.detach() / scale + 3 * scale.log()).mean()
     terms["joints"] = miss.mean()
-    inside = ((truth.joints2d - 0.5).abs() < 0.75).all(
-        -1
-    )  # what is far outside nobody can point at
+    # a joint further outside the crop than this leaves nothing in it to point at
+    inside = ((truth.joints2d - 0.5).abs() < 0.75).all(-1)
     flat = (answer.joints2d - truth.joints2d).abs().sum(-1)
     terms["joints2d"] = (flat * inside).sum() / inside.sum().clamp_min(1)
     terms["twist"] = (answer.twist - truth.twist).norm(dim=-1).mean()

@@ -17,7 +17,14 @@ from hpsvid.ik.hybrik import solve, twists
 from hpsvid.motion.camera import guess_camera
 from hpsvid.motion.path import FEET, steady_path
 from hpsvid.motion.person import make_person, person_betas
-from hpsvid.motion.placing import distance_doubt, landmark_evidence, place, refine
+from hpsvid.motion.placing import (
+    distance_doubt,
+    landmark_evidence,
+    place,
+    posed_landmarks,
+    refine,
+    reprojection_error,
+)
 from hpsvid.motion.smoothing import Smoothed, smooth_series, steady
 from hpsvid.types import BodyParams, Camera, Clip, Observations, Person, Track
 from tests.factories import make_params
@@ -179,10 +186,17 @@ def test_shape_is_the_certain_frames_median(body):
 # --- placement
 
 
+def placed_with_error(body, rotmats, betas, obs):
+    """transl (T, 3) m of `place`, and how far the landmarks then lie from the evidence (T,) px."""
+    transl = place(body, rotmats, betas, obs, CAMERA)
+    points = posed_landmarks(body, rotmats, betas) + torch.from_numpy(transl)[:, None]
+    return transl, reprojection_error(points, landmark_evidence(obs), CAMERA)
+
+
 def test_placement_finds_the_root(body):
     params = moving(body, 20)
     obs = replace(observe(body, params), pelvis=np.zeros((20, 3), np.float32))
-    transl, distance = place(body, params.rotmats, params.betas, obs, CAMERA)
+    transl, distance = placed_with_error(body, params.rotmats, params.betas, obs)
     assert np.abs(transl - params.transl).max() < 1e-3
     assert distance.max() < 0.05
 
@@ -198,7 +212,7 @@ def test_placement_survives_wrong_hidden_and_offscreen_landmarks(body):
     hidden = rng.random(landmarks.shape[:2]) < 0.4
     landmarks[hidden] = [5000, -3000, 0.1]
     obs = replace(obs, landmarks2d=landmarks)
-    transl, distance = place(body, params.rotmats, params.betas, obs, CAMERA)
+    transl, distance = placed_with_error(body, params.rotmats, params.betas, obs)
     off = transl - params.transl
     assert np.abs(off[:, :2]).max() < 0.03
     assert np.abs(off[:, 2]).max() < 0.1
@@ -209,7 +223,7 @@ def test_frames_without_evidence_are_placed_between_their_neighbours(body):
     params = moving(body, 30)
     obs = blank(observe(body, params), slice(10, 14))
     obs.landmarks2d[20, 5:, 2] = 0.0  # a glimpse of the face alone says little about depth
-    transl, distance = place(body, params.rotmats, params.betas, obs, CAMERA)
+    transl, distance = placed_with_error(body, params.rotmats, params.betas, obs)
     assert np.linalg.norm(transl - params.transl, axis=-1).max() < 0.05
     assert np.isnan(distance[10:14]).all()
     assert np.isfinite(np.delete(distance, range(10, 14))).all()
@@ -225,12 +239,12 @@ def test_nobody_is_placed_behind_the_camera(body):
             [rng.uniform(0, 700, (6, 33, 2)), np.ones((6, 33, 1))], -1
         ).astype(np.float32),
     )
-    transl, _ = place(body, params.rotmats, params.betas, obs, CAMERA)
+    transl = place(body, params.rotmats, params.betas, obs, CAMERA)
     placed = replace(params, transl=transl)
     assert body.landmarks(*tensors(placed))[..., 2].min() > 0.29
     unseen = blank(observe(body, params), slice(None))
     unseen.pelvis[:] = [0.1, 0.2, 3.0]
-    transl, distance = place(body, params.rotmats, params.betas, unseen, CAMERA)
+    transl, distance = placed_with_error(body, params.rotmats, params.betas, unseen)
     placed = replace(params, transl=transl)
     assert np.allclose(body.joints(*tensors(placed))[:, 0], [0.1, 0.2, 3.0], atol=1e-3)
     assert np.isnan(distance).all()
@@ -247,9 +261,9 @@ def test_refinement_follows_the_picture_and_mends_the_pose(body):
     wrong = torch.from_numpy(rng.normal(0, 0.15, (20, 22, 3))).float()
     rotmats = params.rotmats.copy()
     rotmats[:, :22] = (torch.from_numpy(rotmats[:, :22]) @ axis_angle_to_matrix(wrong)).numpy()
-    transl, before = place(body, rotmats, params.betas, obs, CAMERA)
+    transl, before = placed_with_error(body, rotmats, params.betas, obs)
     refined, moved = refine(body, rotmats, params.betas, transl, obs, CAMERA)
-    _, after = place(body, refined, params.betas, obs, CAMERA)
+    _, after = placed_with_error(body, refined, params.betas, obs)
     assert after.mean() < before.mean() / 4
     truth = body.joints(*tensors(params)).numpy()
     errors = [
@@ -353,7 +367,7 @@ def test_noise_is_smoothed_away_and_more_where_the_network_is_unsure(body):
         return body.joints(*tensors(replace(params, rotmats=rotmats, transl=transl))).numpy()
 
     raw_rotmats = rotmats_of(body, obs)
-    raw = posed(raw_rotmats, place(body, raw_rotmats, params.betas, obs, CAMERA)[0])
+    raw = posed(raw_rotmats, place(body, raw_rotmats, params.betas, obs, CAMERA))
     calm = steady(obs, pts_s)
     person = person_of(
         track_of(120), calm, rotmats_of(body, calm), params.betas, pts_s, body, CAMERA, raw=obs

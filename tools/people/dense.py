@@ -8,10 +8,8 @@ number, written whole or not at all; shards that exist are skipped. Nothing made
 `hpsvid.training.dense_data` reads it.
 """
 
-import argparse
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,16 +18,13 @@ import torch
 from hpsvid.backbone.crop import Crop, crop_around_box
 from hpsvid.common.files import write_npz
 from hpsvid.common.geometry import matrix_to_axis_angle
-from hpsvid.errors import InputError
-from hpsvid.mocap.amass import read_mocap_folder
 from hpsvid.mocap.sources import MotionSource
 from hpsvid.types import Array
-from tools.people.assets import find_assets
 from tools.people.beneath import BodySurface, Staged
 from tools.people.character import Wardrobe, read_bare_body
 from tools.people.film import filmed
 from tools.people.lens import draw_sensor
-from tools.people.pairs import missing_shards, shard_path
+from tools.people.pairs import missing_shards, requested, shard_path
 from tools.people.staging import draw_scene
 from tools.people.truth import PersonTruth, truth_of
 from tools.people.watch import detector_boxes
@@ -118,29 +113,16 @@ def make_shard(
 
 def main() -> None:
     """Render the shards asked for."""
-    parser = argparse.ArgumentParser(description="Render crops of people with dense truth.")
-    parser.add_argument("--mocap", type=Path, required=True, help="folder of AMASS-format npz")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--shards", type=int, default=100, help="how many there are to be")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    try:
-        wardrobe = Wardrobe(find_assets())
-        clips = tuple(read_mocap_folder(options.mocap, wardrobe.body))
-    except InputError as error:
-        raise SystemExit(str(error)) from None
-    source = MotionSource(clips, FRAMES * STEP)
+    request = requested("Render crops of people with dense truth.")
+    source = MotionSource(request.clips, FRAMES * STEP)
     bare = read_bare_body()
     surface = BodySurface(bare.template, bare.faces)
-    options.out.mkdir(parents=True, exist_ok=True)
-    for number in missing_shards(options.out, options.shards):
+    for number in missing_shards(request.out, request.shards):
         started = time.perf_counter()
-        arrays = make_shard((options.seed, number), source, wardrobe, surface)
-        write_npz(shard_path(options.out, number), arrays)
+        arrays = make_shard((request.seed, number), source, request.wardrobe, surface)
+        write_npz(shard_path(request.out, number), arrays)
         rate = len(arrays["face"]) / (time.perf_counter() - started)
-        print(f"{shard_path(options.out, number).name}: {rate:.1f} crops/s", flush=True)
+        print(f"{shard_path(request.out, number).name}: {rate:.1f} crops/s", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ What the keys mean is in `row_of`.
 
 import argparse
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -21,7 +21,7 @@ import torch
 from hpsvid.common.files import write_npz
 from hpsvid.common.geometry import matrix_to_axis_angle
 from hpsvid.errors import InputError
-from hpsvid.mocap.amass import read_mocap_folder
+from hpsvid.mocap.amass import MotionCapture, read_mocap_folder
 from hpsvid.mocap.sources import FPS, MotionSource
 from hpsvid.types import Array
 from tools.people.assets import find_assets
@@ -115,9 +115,20 @@ def shard_path(folder: Path, number: int) -> Path:
     return folder / f"shard_{number:05d}.npz"
 
 
-def main() -> None:
-    """Render the shards asked for."""
-    parser = argparse.ArgumentParser(description="Render training pairs of clothed people.")
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the command line asks for: shards in a folder, and what they are made of."""
+
+    out: Path
+    shards: int
+    seed: int
+    wardrobe: Wardrobe
+    clips: tuple[MotionCapture, ...]
+
+
+def requested(description: str) -> Request:
+    """The options of a tool that renders shards, its folder made. Bad input ends the program."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--mocap", type=Path, required=True, help="folder of AMASS-format npz")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--shards", type=int, default=100, help="how many there are to be")
@@ -130,17 +141,24 @@ def main() -> None:
         clips = tuple(read_mocap_folder(options.mocap, wardrobe.body))
     except InputError as error:
         raise SystemExit(str(error)) from None
-    source = MotionSource(clips, LENGTH * STEP)
-    network = Watcher()
     options.out.mkdir(parents=True, exist_ok=True)
-    for number in missing_shards(options.out, options.shards):
+    return Request(
+        out=options.out, shards=options.shards, seed=options.seed, wardrobe=wardrobe, clips=clips
+    )
+
+
+def main() -> None:
+    """Render the shards asked for."""
+    request = requested("Render training pairs of clothed people.")
+    source, network = MotionSource(request.clips, LENGTH * STEP), Watcher()
+    for number in missing_shards(request.out, request.shards):
         started = time.perf_counter()
-        arrays = make_shard((options.seed, number), source, wardrobe, network)
-        write_npz(shard_path(options.out, number), arrays)
+        arrays = make_shard((request.seed, number), source, request.wardrobe, network)
+        write_npz(shard_path(request.out, number), arrays)
         seconds = time.perf_counter() - started
         frames = SCENES * LENGTH
         print(
-            f"{shard_path(options.out, number).name}: {len(arrays['scene'])} people, followed in "
+            f"{shard_path(request.out, number).name}: {len(arrays['scene'])} people, followed in "
             f"{np.mean(arrays['score'] > 0):.2f}, {frames / seconds:.1f} frames/s",
             flush=True,
         )
