@@ -106,7 +106,7 @@ class Options(Checked):
     ] = "embedded"
     backbone: Annotated[
         BackboneName,
-        Flag(help="Image network: blazepose, dense, or hybrik (import it first).", panel=LOOK),
+        Flag(help="Image network: blazepose, dense, or hybrik (import its weights).", panel=LOOK),
     ] = "blazepose"
     network: Annotated[
         NetworkName,
@@ -160,8 +160,8 @@ class Options(Checked):
     foot_lock: Annotated[
         LockName,
         Flag(
-            help="Hold feet that stand: where the ground is known well, wherever they touch it, "
-            "never; or only keep them on the floor.",
+            help="Hold feet that stand: where the ground is known well (auto), always, never "
+            "(off); ground: only keep them on the floor.",
             panel=GROUND,
         ),
     ] = "auto"

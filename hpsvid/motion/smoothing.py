@@ -23,7 +23,8 @@ JOINTS_CUTOFF_HZ = 4.5
 ROTATIONS_CUTOFF_HZ = 6.0
 PATH_CUTOFF_HZ = 4.5
 # Depth from one camera is a ratio of sizes: its noise is tens of times the sideways noise, while
-# a person's distance changes slowly. A lunge towards the camera within half a second is blunted.
+# a person's distance changes slowly. A lunge towards the camera within half a second is blunted,
+# live and by `hpsvid smooth`; `run` has `hpsvid.motion.path` for it.
 DEPTH_CUTOFF_HZ = 1.0
 FILLED_WEIGHT = 0.05  # of a frame without evidence, whose pose is interpolated
 WEIGHT_RANGE = (0.02, 4.0)  # how far sigma may lower or raise a frame's weight
