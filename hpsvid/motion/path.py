@@ -58,30 +58,18 @@ def steady_path(pelvis: Array, weight: Array, doubt: Array, feet: Array, pts_s: 
     ray /= np.linalg.norm(ray, axis=1, keepdims=True)
     times = spaced_times(pts_s)
     sigma = np.minimum(doubt * placed, MOST_DOUBT_M)
-    cell, step = np.gradient(times), np.diff(times)
-    rate = np.stack([-1 / step, 1 / step], -1)
-    usual_m = np.median(placed)  # only changes are solved for: people may be far away
-    distance, counts = placed, np.zeros(len(placed))
-    for turn in range(ROUNDS + FOOT_ROUNDS):
-        bands, moment = np.zeros((3, len(placed))), np.zeros(len(placed))
-        speed = np.diff(distance) / step if turn else np.zeros(len(step))
-        slow = 1 / (1 + (speed / FAST_M_S) ** 2)
-        add_squares(bands, rate, slow * step / (2 * SPEED_M_S**2 * SPEED_LASTS_S))
-        add_bends(bands, times, SPEED_M_S * np.sqrt(2 / SPEED_LASTS_S))
-        if turn < ROUNDS:
-            off = (placed - distance) / sigma
-            counts = (FREEDOM + 1) / (FREEDOM + off**2) * cell / (2 * ERROR_LASTS_S * sigma**2)
-        else:  # feet do not talk distances down: who glides on a board goes where he is seen
-            stand = _standing(distance[:, None] * ray, feet, step)
-            add_squares(bands, rate, stand.weight.sum(1))
-            pull = -(stand.weight * stand.speed).sum(1)[:, None] * rate
-            moment[:-1] += pull[:, 0]
-            moment[1:] += pull[:, 1]
-        # frames of one time are next to nothing beside their accelerations
-        holds = np.maximum(counts, ROUNDING * bands[-1].max())
-        bands[-1] += holds
-        distance = usual_m + solveh_banded(bands, moment + holds * (placed - usual_m))
-        distance = np.maximum(distance, placed.min())
+    information = np.gradient(times) / (2 * ERROR_LASTS_S * sigma**2)
+    distance, off = np.full_like(placed, np.median(placed)), np.zeros_like(placed)
+    counts = information
+    for _ in range(ROUNDS):
+        counts = (FREEDOM + 1) / (FREEDOM + off**2) * information
+        distance = _settled(placed, counts, distance, times)
+        off = (placed - distance) / sigma
+    for _ in range(
+        FOOT_ROUNDS
+    ):  # they do not talk distances down: who glides goes where he is seen
+        stand = _standing(distance[:, None] * ray, feet, np.diff(times))
+        distance = _settled(placed, counts, distance, times, stand)
     return (distance[:, None] * ray).astype(np.float32)
 
 
@@ -91,6 +79,32 @@ class _Standing:
 
     weight: Array  # (T - 1, 6) of holding them still, 0 where they do not stand
     speed: Array  # (T - 1, 6) m/s away from the camera, beside the pelvis's own
+
+
+def _settled(
+    placed: Array, counts: Array, before: Array, times: Array, stand: _Standing | None = None
+) -> Array:
+    """The distance (T,) m by least squares, speeds weighed by those of the round before.
+
+    placed, before: (T,) m; counts: (T,) 1/m^2 of the placed distances; times: (T,) s.
+    """
+    step = np.diff(times)
+    rate = np.stack([-1 / step, 1 / step], -1)
+    bands, moment = np.zeros((3, len(placed))), np.zeros(len(placed))
+    slow = 1 / (1 + (np.diff(before) / step / FAST_M_S) ** 2)
+    add_squares(bands, rate, slow * step / (2 * SPEED_M_S**2 * SPEED_LASTS_S))
+    add_bends(bands, times, SPEED_M_S * np.sqrt(2 / SPEED_LASTS_S))
+    if stand is not None:
+        add_squares(bands, rate, stand.weight.sum(1))
+        pull = -(stand.weight * stand.speed).sum(1)[:, None] * rate
+        moment[:-1] += pull[:, 0]
+        moment[1:] += pull[:, 1]
+    # frames of one time are next to nothing beside their accelerations
+    holds = np.maximum(counts, ROUNDING * bands[-1].max())
+    bands[-1] += holds
+    usual = np.median(placed)  # only changes are solved for: people may be far away
+    distance = usual + solveh_banded(bands, moment + holds * (placed - usual))
+    return np.maximum(distance, placed.min())
 
 
 def _standing(pelvis: Array, feet: Array, step: Array) -> _Standing:

@@ -10,6 +10,7 @@ in an empty corner; everything else stays where MakeHuman has it.
 
 import argparse
 import hashlib
+import sys
 import tempfile
 from pathlib import Path
 
@@ -113,7 +114,9 @@ def main() -> None:
             again = Path(scratch) / FILE
             write_npz(again, build_atlas())
             same = again.read_bytes() == committed.read_bytes()
-        print("the bytes are", "identical" if same else "NOT identical")
+        if not same:
+            sys.exit("the bytes are NOT identical")
+        print("the bytes are identical")
         return
     write_npz(committed, build_atlas())
     record(
