@@ -9,7 +9,7 @@ import hpsvid
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 motion = hpsvid.load(sys.argv[1] if len(sys.argv) > 1 else SAMPLES / "studio_walk.npz")
 
-(table, *_) = hpsvid.export(motion, "csv", "out", options=hpsvid.ExportOptions(frame="camera"))
+(table, *_) = hpsvid.export(motion, "csv", "out")
 with table.open(newline="") as stream:
     rows = list(csv.DictReader(stream))
 with Path("out/knees.csv").open("w", newline="") as stream:

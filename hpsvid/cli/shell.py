@@ -296,9 +296,10 @@ def _show(facts: dict[str, Any]) -> None:
     for line in facts["quality"]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if ground := facts.get("ground"):
+        pitch = round(ground["camera_pitch_deg"])
         console.print(
-            f"ground: camera looks down {ground['camera_pitch_deg']:.0f} and is turned "
-            f"{ground['camera_roll_deg']:.0f} degrees, within {ground['up_sigma_deg']:.0f} "
+            f"ground: camera looks {'up' if pitch < 0 else 'down'} by {abs(pitch)} and is turned "
+            f"by {ground['camera_roll_deg']:.0f} degrees, within {ground['up_sigma_deg']:.0f} "
             f"(from {ground['made_from']})", markup=False, highlight=False, soft_wrap=True,
         )  # fmt: skip
     for note in facts.get("notes", ()):

@@ -116,7 +116,7 @@ def read_motion(path: Path) -> Motion:
     a key, holds an array of another shape or numbers that no motion has (NaN, times that run
     backwards, kilometres where a person has metres).
     """
-    arrays = read_npz(path, "a result npz of hpsvid")
+    arrays = read_npz(path, "a result npz of hpsvid, which hpsvid run makes of a video")
     if "header" not in arrays:
         found = ", ".join(sorted(arrays)[:5]) or "nothing"
         raise InputError(f"{path}: an npz that hpsvid did not write (holds {found}, no `header`)")

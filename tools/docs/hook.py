@@ -1,4 +1,7 @@
-"""A hook of mkdocs: the pictures of samples/pictures belong to the site, as pictures/NAME."""
+"""A hook of mkdocs: the pictures of samples/pictures belong to the site, as pictures/NAME.
+
+The pages name them as they lie in the repository, so that whoever reads the pages there sees them.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -14,3 +17,8 @@ def on_files(files: Files, config: Any) -> Files:
         if path.suffix in (".jpg", ".svg"):
             files.append(File.generated(config, f"pictures/{path.name}", abs_src_path=str(path)))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """The page with its pictures where the site has them."""
+    return markdown.replace("](../samples/pictures/", "](pictures/")
