@@ -23,7 +23,26 @@ const sun = new THREE.DirectionalLight(0xffffff, 2);
 sun.position.set(2, 5, 3);
 scene.add(sun);
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
+// Cut each line of the grid: software drivers leave out lines that reach behind the camera.
+function cutIntoMetres(grid) {
+  const { position, color } = grid.attributes;
+  const points = [];
+  const colours = [];
+  for (let row = 0; row < position.count; row += 2) {
+    for (let piece = 0; piece < 40; piece += 1) {
+      for (const part of [piece / 40, (piece + 1) / 40]) {
+        for (const get of ["getX", "getY", "getZ"]) {
+          points.push((1 - part) * position[get](row) + part * position[get](row + 1));
+          colours.push(color[get](row));
+        }
+      }
+    }
+  }
+  grid.setAttribute("position", new position.constructor(points, 3));
+  grid.setAttribute("color", new color.constructor(colours, 3));
+}
 const ground = new THREE.GridHelper(40, 40, 0x888888, 0xaaaaaa);
+cutIntoMetres(ground.geometry);
 ground.position.y = data.floor;
 scene.add(ground);
 const eye = new THREE.PerspectiveCamera(45, 1, 0.05, 200);
