@@ -111,7 +111,7 @@ def load(path: StrPath, *, clip: StrPath | None = None) -> "Motion":
 
     clip: where the clip is now, for pictures of it; None: where the result says.
     Raises InputError when it is missing, damaged or not a result of hpsvid, or the clip cannot be
-    read.
+    read or has pictures of another size.
 
     >>> motion = hpsvid.load("clip.npz")
     >>> motion.people[0].body.rotmats.shape  # frames, joints, rotation relative to the parent
@@ -122,12 +122,9 @@ def load(path: StrPath, *, clip: StrPath | None = None) -> "Motion":
     motion = read_motion(Path(path))
     if clip is None:
         return motion
-    from dataclasses import replace
+    from hpsvid.video.probe import with_clip_at
 
-    from hpsvid.video.parts import with_part
-    from hpsvid.video.probe import probe
-
-    return replace(motion, clip=with_part(probe(Path(clip)), motion.clip.part))
+    return with_clip_at(motion, Path(clip))
 
 
 def save(motion: "Motion", path: StrPath, *, force: bool = False) -> None:

@@ -313,10 +313,9 @@ def with_clip(motion: "Motion", result: Path, video: Path | None) -> "Motion":
 
     It is `video`, or else a file of the clip's name beside the result, or where the result says.
     What was imported without a video has plain pictures.
-    Raises InputError when there is none, or it cannot be read.
+    Raises InputError when there is none, it cannot be read, or its pictures have another size.
     """
-    from hpsvid.video.parts import with_part
-    from hpsvid.video.probe import probe
+    from hpsvid.video.probe import with_clip_at
 
     if video is None and not motion.provenance.other.get("imported", {}).get("video", True):
         return replace(motion, clip=replace(motion.clip, blank=True, frame_count=len(motion.pts_s)))
@@ -326,4 +325,4 @@ def with_clip(motion: "Motion", result: Path, video: Path | None) -> "Motion":
         raise InputError(
             f"{path}: the clip of this result is not there; say where it is with --video"
         )
-    return replace(motion, clip=with_part(probe(path), motion.clip.part))
+    return with_clip_at(motion, path)

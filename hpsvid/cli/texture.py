@@ -14,7 +14,7 @@ from hpsvid.cli.shell import (
     progress_bars,
     with_clip,
 )
-from hpsvid.errors import InputError
+from hpsvid.errors import InputError, NoPersonError
 from hpsvid.options import OUTPUT
 
 
@@ -49,6 +49,8 @@ def texture(
         from hpsvid.formats.ownership import check_outputs
 
         motion = with_clip(read_motion(result), result, video)
+        if not motion.people:
+            raise NoPersonError(f"{result}: holds no person; nothing to unwrap")
         ids = [p.track.id for p in motion.people] if person is None else [person]
         for number in ids:
             person_of(motion, number)
@@ -61,6 +63,9 @@ def texture(
             paths = {ids[0]: out}
         elif out is not None:
             paths = {number: out / path.name for number, path in paths.items()}
+        for path in paths.values():
+            if path.exists() and motion.clip.path.exists() and path.samefile(motion.clip.path):
+                raise InputError(f"{path}: is the clip itself; name another file for the texture")
         check_outputs(paths.values(), force=force)
         body = load_chosen_body(smpl)
         check_body(motion, body)

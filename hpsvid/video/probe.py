@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hpsvid.errors import InputError
 from hpsvid.options import MAX_FPS, MIN_INPUT_FPS, Options
-from hpsvid.types import Clip
+from hpsvid.types import Clip, Motion
 from hpsvid.video.clock import announced_frames, nominal_rate
 from hpsvid.video.containers import VIDEO_SUFFIXES, decode_stream, opened
 from hpsvid.video.marks import OVERLAY_MARK, comment_of
@@ -74,6 +74,23 @@ def open_clip(path: Path, options: Options) -> Clip:
     if part is not None and is_single_picture(path):
         raise InputError(f"--start, --end, --every: have no effect on {path}, a single picture")
     return with_part(clip, part)
+
+
+def with_clip_at(motion: Motion, path: Path) -> Motion:
+    """The motion with its clip as it lies at `path` now.
+
+    Raises InputError when it cannot be read, or has pictures of another size: the motion's camera
+    did not take those.
+    """
+    clip, found = motion.clip, probe(path)
+    # of what was imported without a video the size is a guess
+    filmed = motion.provenance.other.get("imported", {}).get("video", True)
+    if filmed and (found.width, found.height) != (clip.width, clip.height):
+        raise InputError(
+            f"{path}: has pictures of {found.width}x{found.height} px, the motion was made from "
+            f"{clip.width}x{clip.height}; give the clip that the motion came from"
+        )
+    return replace(motion, clip=with_part(found, clip.part))
 
 
 def _checked_rate(input_fps: float) -> Fraction:

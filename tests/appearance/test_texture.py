@@ -287,8 +287,16 @@ def test_bad_input_is_one_line(turned: Motion, body: Body, tmp_path: Path) -> No
     write_motion(replace(turned, clip=nowhere), result)
     two = (*turned.people, replace(turned.people[0], track=replace(turned.people[0].track, id=1)))
     write_motion(replace(turned, people=two), tmp_path / "two.npz")
+    write_motion(replace(turned, people=()), tmp_path / "nobody.npz")
+    photo, small = turned.clip.path / "0000.png", write_walk(tmp_path / "small.mp4", 2)
+    write_motion(replace(turned, clip=probe(photo)), tmp_path / "photo.npz")
+    pixels = photo.read_bytes()
     for arguments, what in (
         (["texture", result], "the clip of this result is not there"),
+        (["texture", tmp_path / "nobody.npz", "--video", turned.clip.path], "holds no person"),
+        (["texture", result, "--video", small], "has pictures of"),
+        (["draw", result, "--video", small, "--out", tmp_path / "x.mp4"], "has pictures of"),
+        (["texture", tmp_path / "photo.npz", "--out", photo, "--force"], "is the clip itself"),
         (["texture", result, "--person", 7, "--video", turned.clip.path], "person 7: no such"),
         (["texture", tmp_path / "two.npz", "--out", tmp_path / "a.png"], "2 people; name a folder"),
         (["export", result, "--format", "glb", "--look", "textured", "--out", tmp_path / "x"],
@@ -298,6 +306,7 @@ def test_bad_input_is_one_line(turned: Motion, body: Body, tmp_path: Path) -> No
         ran = call(*arguments)
         assert ran.exit_code == 1 and what in ran.stderr, (arguments, ran.stderr)
         assert ran.stderr.count("\n") == 1
+    assert photo.read_bytes() == pixels
     with pytest.raises(InputError, match="has no texture layout"):
         textured(turned, replace(body, faces=body.faces[:-1]), silent)
     short = replace(turned, clip=replace(turned.clip, path=tmp_path / "short"))
@@ -308,7 +317,8 @@ def test_bad_input_is_one_line(turned: Motion, body: Body, tmp_path: Path) -> No
     short = replace(short, clip=replace(short.clip, identity=None, frame_count=3))
     with pytest.raises(InputError, match="give the clip that the motion came from"):
         textured(short, body, silent)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["short", "two.npz", "walk.npz"]
+    kept = ["nobody.npz", "photo.npz", "short", "small.mp4", "two.npz", "walk.npz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
 
 
 def test_from_python_textures_come_with_the_motion(turned: Motion, tmp_path: Path) -> None:
