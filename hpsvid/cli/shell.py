@@ -283,7 +283,7 @@ def _show(facts: dict[str, Any]) -> None:
         [Column("person"), Column("first frame"), Column("frames"), Column("filled"),
          Column("reprojection", unit="px", form="{:.1f}")],
         [[person[key] for key in keys] for person in facts["people"]],
-        title=f"{facts['input']}: {facts['frames']} frames",
+        title=f"{facts['input']}: {facts['frames']} frames, {facts['fps']:g} fps",
     )  # fmt: skip
     console.print(people.rich())
     if facts["stages"]:

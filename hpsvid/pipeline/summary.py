@@ -53,6 +53,7 @@ def summarise(
     return {
         "input": str(motion.clip.path),
         "frames": len(motion.pts_s),
+        "fps": round(float(motion.clip.fps), 3),
         "people": people,
         "focal_px": round(float(motion.camera.K[0, 0]), 1),
         "focal_source": motion.camera.source,
