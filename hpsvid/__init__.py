@@ -236,7 +236,7 @@ def texture(
     result: write them beside this result .npz, too, as RESULT_personNN_texture.png, where the
     command line finds them. person: only this one's. body: that the motion was made with; None
     takes the free body. force: overwrite even files that hpsvid did not write.
-    Raises InputError when the clip is not there or not the motion's, a person is seen in no frame,
+    Raises InputError when the clip is not there or not the motion's, nobody is seen in any frame,
     the body is another or has no texture layout, or a file cannot be written.
 
     >>> motion = hpsvid.texture(motion)

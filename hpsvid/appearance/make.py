@@ -19,6 +19,7 @@ from hpsvid.errors import InputError
 from hpsvid.types import Array, Motion, Person, Texture
 from hpsvid.video.reader import read_frames
 
+PLAIN = 128  # grey of who was not seen
 SIZE = 1024  # texels a side: 1.8 mm on the trunk, 0.9 mm on the face
 _AT_ONCE = 3  # people whose looks are held in memory: up to 150 MB each, mostly a fifth of that
 _SHARPNESS = (0.3, 1.5)  # of a look, against the median of its person's: the least, the most
@@ -35,8 +36,8 @@ def textured(
 
     Each is made of some frames that show the person well and from many sides. The same motion and
     clip give the same texels. progress: called as progress(stage, frames done, frames in all).
-    Raises InputError when the clip is not there or not the motion's, the body has no texture
-    layout, or a person is seen in no frame.
+    Who is seen well in no frame beside others who are is plain. Raises InputError when the clip is
+    not there or not the motion's, the body has no texture layout, or nobody is seen well.
     """
     wanted = [
         person
@@ -54,9 +55,16 @@ def textured(
     texels = texels_of(atlas, size)
     for first in range(0, len(wanted), _AT_ONCE):
         for person, looks, worth in _seen(motion, wanted[first : first + _AT_ONCE], body, progress):
+            if not looks:
+                continue
             colours, weights = blended(texels, body, looks, worth)
             picture = filled(colours, weights, texels, atlas, body)
             made[person.track.id] = Texture(rgb=picture)
+    if not made:
+        names = ", ".join(str(person.track.id) for person in wanted)
+        raise InputError(f"{motion.clip.path}: person {names} is seen well in no frame of it")
+    plain = Texture(rgb=np.full((size, size, 3), PLAIN, np.uint8))
+    made = {person.track.id: plain for person in wanted} | made
     people = (replace(p, texture=made.get(p.track.id, p.texture)) for p in motion.people)
     return replace(motion, people=tuple(people))
 
@@ -92,10 +100,9 @@ def _seen(
         )
     for person in people:
         own = looks.pop(person.track.id)
-        if not own:
-            raise InputError(f"person {person.track.id}: is seen well in no frame of {clip.path}")
         sharp = np.array([look.sharp for look in own])
-        sharp = (sharp / max(float(np.median(sharp)), 1e-6)).clip(*_SHARPNESS)
+        if own:
+            sharp = (sharp / max(float(np.median(sharp)), 1e-6)).clip(*_SHARPNESS)
         yield person, own, np.array(fits[person.track.id]) * sharp**2
 
 

@@ -144,6 +144,21 @@ def test_a_body_that_fits_badly_takes_little_of_the_background(
     assert grassy.mean() < 0.01
 
 
+def test_who_is_never_seen_bars_nobody_else_from_a_texture(turned: Motion, body: Body) -> None:
+    """A track without one frame of sight ended the command for a whole crowd."""
+    (seen,) = turned.people
+    aside = replace(seen.body, transl=seen.body.transl + np.array([9, 0, 0], np.float32))
+    nobody = np.zeros_like(seen.valid)
+    hidden = replace(seen, track=replace(seen.track, id=1), body=aside, valid=nobody)
+    both = textured(replace(turned, people=(seen, hidden)), body, silent, size=SIZE)
+    kept, plain = (person.texture for person in both.people)
+    assert kept is not None and plain is not None
+    np.testing.assert_array_equal(kept.rgb, texture(turned, body))
+    assert np.ptp(plain.rgb) == 0
+    with pytest.raises(InputError, match="person 1 is seen well in no frame"):
+        textured(replace(turned, people=(hidden,)), body, silent, size=SIZE)
+
+
 def test_frames_are_chosen_from_all_sides_and_never_too_many(body: Body) -> None:
     person = turning(body, 600, turns=3)
     pts_s = np.arange(600) / 10
