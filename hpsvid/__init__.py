@@ -173,12 +173,10 @@ def export(
     >>> hpsvid.export(motion, "glb", "out", options=hero)
     [PosixPath('out/clip_person00.glb')]
     """
-    from hpsvid.appearance.make import textured
     from hpsvid.character.write import rows_of
     from hpsvid.formats.ownership import refuse_foreign
     from hpsvid.formats.target import target_for
     from hpsvid.options import ExportOptions
-    from hpsvid.pipeline.stages import silent
 
     options = options or ExportOptions()
     rows = rows_of([format] if isinstance(format, str) else format, options)
@@ -187,6 +185,9 @@ def export(
         refuse_foreign(target.existing(row, options), force=force)
     body = _body_of(motion, body)
     if options.look == "textured":
+        from hpsvid.appearance.make import textured
+        from hpsvid.pipeline.stages import silent
+
         motion = textured(motion, body, silent)  # those who have none yet
     return [file for row in rows for file in target.write(row, motion, body, options)]
 

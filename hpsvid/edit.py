@@ -192,7 +192,7 @@ def merge(motion: Motion, first: int, second: int, body: Body) -> Motion:
 
     def over_all(name: str, owner: Callable[[Person], Any] = lambda person: person) -> Array:
         parts = [getattr(owner(person), name) for person in (before, after)]
-        return interpolate(times, at, np.concatenate(parts)).astype(parts[0].dtype)
+        return interpolate(times, at, np.concatenate(parts), parts[0].dtype)
 
     def where_known(values: list[Array], else_value: float) -> Array:
         joined = np.concatenate(values)

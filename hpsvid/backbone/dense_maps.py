@@ -201,7 +201,7 @@ class DenseBackbone:
     def _told(self, track: Track, seen: _Seen) -> Observations:
         good = seen.looked & seen.shown
         if not good.any():
-            return nothing_seen(track)
+            return nothing_seen(track.id, track.frame_index)
         times = spaced_times(seen.pts_s)
         joints, image, sigma, twist, betas = (
             fill_gaps(values, good, times).astype(np.float32)

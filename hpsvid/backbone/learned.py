@@ -41,7 +41,6 @@ from hpsvid.types import (
     Array,
     Camera,
     Observations,
-    Track,
 )
 
 RATE_HZ = 15.0  # the network's own frame rate, which is how often the landmark network looks
@@ -77,7 +76,7 @@ def lift(
     model = default_lifter() if model is None else model
     valid = landmarks.score > 0
     if not valid.any():
-        return nothing_seen(landmarks)
+        return nothing_seen(landmarks.track_id, landmarks.frame_index)
     if landmarks.lean is None or landmarks.inner is None:
         raise ValueError("landmarks without inner maps; the geometric lifter reads them")
     times = spaced_times(bridged(pts_s))
@@ -172,14 +171,14 @@ def fitted_betas(joints: Tensor, body: Body) -> Tensor:
     return fit_betas(points, torch.ones(len(joints), N_LANDMARKS), body)
 
 
-def nothing_seen(track: Track | Landmarks) -> Observations:
-    """Observations of a track in which a network saw nobody."""
-    total = len(track)
+def nothing_seen(track_id: int, frame_index: Array) -> Observations:
+    """Observations of a track in which a network saw nobody; frame_index: (T,) the track's."""
+    total = len(frame_index)
     twist = np.zeros((total, N_TWISTS, 2), np.float32)
     twist[..., 0] = 1
     return Observations(
-        track_id=track.id if isinstance(track, Track) else track.track_id,
-        frame_index=track.frame_index,
+        track_id=track_id,
+        frame_index=frame_index,
         joints=np.zeros((total, N_JOINTS, 3), np.float32),
         sigma=np.full((total, N_JOINTS), UNSEEN_SIGMA_M, np.float32),
         twist=twist,

@@ -41,7 +41,6 @@ def view(
 ) -> None:
     """Write a page that shows video and bodies side by side, in any browser, offline."""
     with one_line_errors():
-        from hpsvid.appearance.files import with_textures
         from hpsvid.body.smpl import load_chosen_body
         from hpsvid.common.files import check_file, make_parent
         from hpsvid.edit import check_body
@@ -67,6 +66,8 @@ def view(
         make_parent(out)
         with progress_bars(shown=not quiet) as progress:
             if look == "textured":
+                from hpsvid.appearance.files import with_textures
+
                 motion = with_textures(motion, body, result, progress)
             shows = not (no_video or motion.clip.blank)
             write_page(motion, body, out, video=shows, progress=progress, look=look)

@@ -17,7 +17,7 @@ from hpsvid.body.world import in_world
 from hpsvid.common.geometry import axis_angle_to_matrix, project, swing_between
 from hpsvid.common.series import runs, spaced_times
 from hpsvid.motion.feet import feet_over_ground
-from hpsvid.motion.smoothing import add_bends
+from hpsvid.motion.smoothing import add_bends, biweight
 from hpsvid.options import Options
 from hpsvid.types import Array, BodyParams, Camera, Person, World
 from hpsvid.video.egomotion import CameraTurn
@@ -136,7 +136,7 @@ def _levelled(height: Array, planted: Array, times: Array) -> Array:
     Planted (T,), it is to be on the floor; in the air, not below it. The further from the floor,
     the less: from NEAR_FLOOR_M on it is the floor that is wrong for this person.
     """
-    near = np.clip(1 - (height / NEAR_FLOOR_M) ** 2, 0, None) ** 2
+    near = biweight(height / NEAR_FLOOR_M)
     up = _eased(-height[:, None], np.where(planted | (height < 0), near, 0.0), times)
     return up * np.array([0.0, 1, 0])
 

@@ -13,7 +13,7 @@ from scipy.linalg import solveh_banded
 
 from hpsvid.body.skeleton import JOINT
 from hpsvid.common.series import spaced_times
-from hpsvid.motion.smoothing import PATH_CUTOFF_HZ, add_bends, add_squares, smooth_series
+from hpsvid.motion.smoothing import PATH_CUTOFF_HZ, add_bends, add_squares, biweight, smooth_series
 from hpsvid.types import Array
 
 # How people come and go: of the captured motion in ../shared/data/mocap/free/train the pelvis's
@@ -65,9 +65,8 @@ def steady_path(pelvis: Array, weight: Array, doubt: Array, feet: Array, pts_s: 
         counts = (FREEDOM + 1) / (FREEDOM + off**2) * information
         distance = _settled(placed, counts, distance, times)
         off = (placed - distance) / sigma
-    for _ in range(
-        FOOT_ROUNDS
-    ):  # they do not talk distances down: who glides goes where he is seen
+    # feet do not talk distances down: who glides on a board goes where he is seen
+    for _ in range(FOOT_ROUNDS):
         stand = _standing(distance[:, None] * ray, feet, np.diff(times))
         distance = _settled(placed, counts, distance, times, stand)
     return (distance[:, None] * ray).astype(np.float32)
@@ -115,13 +114,8 @@ def _standing(pelvis: Array, feet: Array, step: Array) -> _Standing:
     velocity = np.diff(points, axis=0) / step[:, None, None]
     along = (velocity * view).sum(-1)
     across = np.linalg.norm(velocity - along[..., None] * view, axis=-1)
-    still = _biweight(across / STANDING_M_S) * _biweight(along / WANDERING_M_S)
+    still = biweight(across / STANDING_M_S) * biweight(along / WANDERING_M_S)
     own = np.diff(np.linalg.norm(pelvis, axis=1)) / step
     return _Standing(
         weight=still * step[:, None] / (2 * FOOT_LASTS_S * FOOT_M_S**2), speed=along - own[:, None]
     )
-
-
-def _biweight(size: Array) -> Array:
-    """Tukey's weight: 1 at 0, nothing from 1 on."""
-    return np.clip(1 - size**2, 0, None) ** 2

@@ -216,6 +216,11 @@ def add_bends(bands: Array, pts_s: Array, size: float) -> None:
     add_squares(bands, bends, (step[1:] + step[:-1]) / 2 / size**2)
 
 
+def biweight(size: Array) -> Array:
+    """Tukey's weight of how far off something is: 1 at 0, nothing from 1 on."""
+    return np.clip(1 - size**2, 0, None) ** 2
+
+
 def _third_derivative(pts_s: Array) -> Array:
     """Coefficients (T - 3, 4) that give the third derivative from four neighbours in time."""
     times = np.stack([pts_s[i : len(pts_s) - 3 + i] for i in range(4)], -1)

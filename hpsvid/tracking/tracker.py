@@ -316,7 +316,7 @@ class Tracker:
         return Track(
             id=-1,
             frame_index=frames,
-            boxes=interpolate(frames, detected, _boxes(follow.sightings)).astype(np.float32),
+            boxes=interpolate(frames, detected, _boxes(follow.sightings), np.float32),
             scores=scores,
             detected=np.isin(frames, detected),
             shot_start=self._shot_start,
