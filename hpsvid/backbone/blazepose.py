@@ -53,7 +53,76 @@ class Look:
         return crop_along_axis(self.image[HIPS], self.image[RIM])
 
 
-class BlazePose:
+class Follower:
+    """Looks at people where they are in a frame, and asks whether to believe what is seen."""
+
+    network: Network  # landmarks, chances and score of crops, as `BlazePose` has them
+
+    def follow(
+        self,
+        rgb: Array,
+        boxes: Array,
+        crops: Sequence[Crop | None],
+        turns: Sequence[int] | None = None,
+    ) -> list[Look | None]:
+        """The believable look at each person of one frame, or None.
+
+        boxes: (B, 4) px, people's; crops: what their looks at the frame before asked for
+        (`Look.next_crop`), None to look afresh; turns: quarter turns clockwise of the bodies, as
+        `Track.turns` has them.
+        """
+        height, width = rgb.shape[:2]
+        looks: list[Look | None] = [None] * len(boxes)
+
+        def keep_believed(places: list[int], offered: list[Look]) -> None:
+            """Of each place's believable looks the first, or one that fits its box better."""
+            best = np.zeros(len(boxes))
+            for place, look in zip(places, offered, strict=True):
+                overlap = iou(hull(look, width, height)[None], boxes[place][None]).item()
+                fits = is_believable(look, boxes, place, width, height)
+                if fits and (looks[place] is None or overlap > best[place] + BETTER_FIT):
+                    looks[place], best[place] = look, overlap
+
+        followed = [(place, crop) for place, crop in enumerate(crops) if crop is not None]
+        keep_believed([place for place, _ in followed], self.look(rgb, [c for _, c in followed]))
+        fresh = [
+            (place, crop)
+            for place, look in enumerate(looks)
+            if look is None
+            for crop in crops_of_box(boxes[place], turns[place] if turns else 0, width, height)
+        ]
+        # the box's crop is upright and roughly sized; a second look along the body's axis
+        first = self.look(rgb, [crop for _, crop in fresh])
+        hits = [
+            (place, look.next_crop())
+            for (place, _), look in zip(fresh, first, strict=True)
+            if look.score >= MIN_SCORE
+        ]
+        keep_believed([place for place, _ in hits], self.look(rgb, [c for _, c in hits]))
+        doubted = [None if look is None else doubt_outside(look, width, height) for look in looks]
+        return drop_doubles(doubted, boxes, crops, (width, height))
+
+    def look(self, rgb: Array, crops: Sequence[Crop]) -> list[Look]:
+        """Run the network on all crops at once."""
+        if not crops:
+            return []
+        pixels = np.stack([crop.cut(rgb) for crop in crops])
+        points, world, chance, score, *inner = self.network(pixels)
+        return [
+            Look(
+                image=crop.to_image(points[i]),
+                world=crop.turn_back(world[i]),
+                visibility=chance[i, :, 0],
+                presence=chance[i, :, 1],
+                score=float(score[i]),
+                crop=crop,
+                inner=inner[0][i] if inner else None,
+            )
+            for i, crop in enumerate(crops)
+        ]
+
+
+class BlazePose(Follower):
     """Landmarks of all tracks of a clip; frames come in order, each once.
 
     tracks: the people to follow; a frame outside every track costs nothing.
@@ -78,7 +147,7 @@ class BlazePose:
     ) -> None:
         self.name = "blazepose_full" if fast else "blazepose_heavy"
         self._session = load_onnx(self.name, threads, device)
-        self.network: Network = self._answer
+        self.network = self._answer
         self._tracks = list(tracks)
         self._looks_hz = looks_hz
         self.reader = reader
@@ -168,69 +237,6 @@ class BlazePose:
             return False
         self._last_look_s = pts
         return True
-
-    def follow(
-        self,
-        rgb: Array,
-        boxes: Array,
-        crops: Sequence[Crop | None],
-        turns: Sequence[int] | None = None,
-    ) -> list[Look | None]:
-        """The believable look at each person of one frame, or None.
-
-        boxes: (B, 4) px, people's; crops: what their looks at the frame before asked for
-        (`Look.next_crop`), None to look afresh; turns: quarter turns clockwise of the bodies, as
-        `Track.turns` has them.
-        """
-        height, width = rgb.shape[:2]
-        looks: list[Look | None] = [None] * len(boxes)
-
-        def keep_believed(places: list[int], offered: list[Look]) -> None:
-            """Of each place's believable looks the first, or one that fits its box better."""
-            best = np.zeros(len(boxes))
-            for place, look in zip(places, offered, strict=True):
-                overlap = iou(hull(look, width, height)[None], boxes[place][None]).item()
-                fits = is_believable(look, boxes, place, width, height)
-                if fits and (looks[place] is None or overlap > best[place] + BETTER_FIT):
-                    looks[place], best[place] = look, overlap
-
-        followed = [(place, crop) for place, crop in enumerate(crops) if crop is not None]
-        keep_believed([place for place, _ in followed], self._look(rgb, [c for _, c in followed]))
-        fresh = [
-            (place, crop)
-            for place, look in enumerate(looks)
-            if look is None
-            for crop in crops_of_box(boxes[place], turns[place] if turns else 0, width, height)
-        ]
-        # the box's crop is upright and roughly sized; a second look along the body's axis
-        first = self._look(rgb, [crop for _, crop in fresh])
-        hits = [
-            (place, look.next_crop())
-            for (place, _), look in zip(fresh, first, strict=True)
-            if look.score >= MIN_SCORE
-        ]
-        keep_believed([place for place, _ in hits], self._look(rgb, [c for _, c in hits]))
-        doubted = [None if look is None else doubt_outside(look, width, height) for look in looks]
-        return drop_doubles(doubted, boxes, crops, (width, height))
-
-    def _look(self, rgb: Array, crops: Sequence[Crop]) -> list[Look]:
-        """Run the network on all crops at once."""
-        if not crops:
-            return []
-        pixels = np.stack([crop.cut(rgb) for crop in crops])
-        points, world, chance, score, *inner = self.network(pixels)
-        return [
-            Look(
-                image=crop.to_image(points[i]),
-                world=crop.turn_back(world[i]),
-                visibility=chance[i, :, 0],
-                presence=chance[i, :, 1],
-                score=float(score[i]),
-                crop=crop,
-                inner=inner[0][i] if inner else None,
-            )
-            for i, crop in enumerate(crops)
-        ]
 
     def _answer(self, pixels: Array) -> tuple[Array, ...]:
         """What the network says about crops (N, 256, 256, 3) uint8.

@@ -1,8 +1,9 @@
 """The dense backbone: maps of what each pixel shows of the body, and the joints that they tell.
 
 Best of Both Worlds (Wang et al., 2022), Sec. 3.1-3.2, by a network trained on rendered people only;
-see weights/dense.md for what it is worth. One upright crop a person, about the track's box; each
-look by itself. What lies between two looks lies on lines between them.
+see weights/dense.md for what it is worth. Its crops are the landmark network's, which it reads as
+well: turned along the body, as the look before asks for. What lies between two looks lies on lines
+between them.
 """
 
 from collections.abc import Sequence
@@ -15,8 +16,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from hpsvid.backbone import Network
-from hpsvid.backbone.blazepose import decoded
-from hpsvid.backbone.crop import SIDE, crop_around_box
+from hpsvid.backbone.blazepose import Follower, Look, decoded
+from hpsvid.backbone.crop import SIDE, Crop, crop_around_box
 from hpsvid.backbone.dense_network import (
     HEAT_CELLS,
     PIXELS,
@@ -87,19 +88,24 @@ class Encoder:
 
     def __call__(self, crops: Array) -> DenseInput:
         """What is read of crops (N, 256, 256, 3) uint8."""
+        return self.look(crops)[0]
+
+    def look(self, crops: Array) -> tuple[DenseInput, tuple[Array, ...]]:
+        """What is read of crops (N, 256, 256, 3) uint8, and what `BlazePose.network` says."""
         crops = crops.astype(np.float32) / 255
-        names = ["landmarks", "world", "heatmaps", *CHANNELS]
+        names = ["landmarks", "world", "heatmaps", "score", *CHANNELS]
         said = [np.asarray(part) for part in self._session.run(names, {"crops": crops})]
         points, world, chance = decoded(*said[:3])
         marks = np.concatenate([points[:, :N_LANDMARKS] / SIDE, world, chance], -1)
         heat = torch.from_numpy(expit(said[2])).permute(0, 3, 1, 2)
         pixels = torch.from_numpy(crops).permute(0, 3, 1, 2)
-        return DenseInput(
-            inner=torch.from_numpy(np.concatenate(said[3:], 1)),
+        seen = DenseInput(
+            inner=torch.from_numpy(np.concatenate(said[4:], 1)),
             heat=avg_pool2d(heat, heat.shape[-1] // HEAT_CELLS),
             marks=torch.from_numpy(marks.astype(np.float32)),
             pixels=avg_pool2d(pixels, SIDE // PIXELS),
         )
+        return seen, (points, world, chance, said[3][:, 0])
 
 
 class DenseMaps:
@@ -116,7 +122,9 @@ class DenseMaps:
 
     def maps(self, crops: Array) -> DenseAnswer:
         """Maps and joints of crops (N, 256, 256, 3) uint8."""
-        seen = self._encoder(crops)
+        return self._told(self._encoder(crops))
+
+    def _told(self, seen: DenseInput) -> DenseAnswer:
         with torch_threads(self._threads), torch.inference_mode():
             return self.model(seen)
 
@@ -132,15 +140,48 @@ class DenseMaps:
     def __call__(self, crops: Array) -> tuple[Array, ...]:
         """What a backbone keeps of crops (N, 256, 256, 3) uint8: joints (N, 29, 3) m in the view's
         axes, (N, 29, 2) crop px, sigma (N, 29) m, twists (N, 23, 2), betas (N, 10), and how many
-        cells show the person (N,).
+        cells show the person (N,); then what the landmark network says (`BlazePose.network`).
         """
-        answer = self.maps(crops)
+        seen, landmarks = self._encoder.look(crops)
+        answer = self._told(seen)
         cells = answer.mask.sigmoid().sum((1, 2))
         told = (
             self.joints(answer), answer.joints2d * SIDE, answer.sigma, unit(answer.twist),
             answer.betas, cells,
         )  # fmt: skip
-        return tuple(values.numpy() for values in told)
+        return (*(values.numpy() for values in told), *landmarks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _DenseLook(Look):
+    """A look at a crop, and what the dense network says of it."""
+
+    dense: tuple[Array, ...]  # joints, 2D, sigma, twist, betas, cells
+
+
+class _DenseFollower(Follower):
+    """Follows people by the landmarks that the dense network reads beside its maps."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+
+    def look(self, rgb: Array, crops: Sequence[Crop]) -> list[Look]:
+        """Run the network on all crops at once."""
+        if not crops:
+            return []
+        *dense, points, world, chance, score = self.network(np.stack([c.cut(rgb) for c in crops]))
+        return [
+            _DenseLook(
+                image=crop.to_image(points[i]),
+                world=crop.turn_back(world[i]),
+                visibility=chance[i, :, 0],
+                presence=chance[i, :, 1],
+                score=float(score[i]),
+                crop=crop,
+                dense=tuple(values[i] for values in dense),
+            )
+            for i, crop in enumerate(crops)
+        ]
 
 
 class DenseBackbone:
@@ -149,11 +190,21 @@ class DenseBackbone:
     def __init__(
         self, tracks: Sequence[Track], camera: Camera, body: Body, options: Options
     ) -> None:
-        self.network: Network = DenseMaps(body, options.threads, options.device)
+        self._follower = _DenseFollower(DenseMaps(body, options.threads, options.device))
         self._camera, self._body, self._tracks = camera, body, list(tracks)
         self._seen = [_blank(len(track)) for track in tracks]
+        self._next: list[Crop | None] = [None] * len(tracks)  # what each last look asks for
         self._last_s = -np.inf  # of the frames so far
         self._next_s = -np.inf  # when the next look is due
+
+    @property
+    def network(self) -> Network:
+        """`DenseMaps`; may be wrapped."""
+        return self._follower.network
+
+    @network.setter
+    def network(self, network: Network) -> None:
+        self._follower.network = network
 
     @property
     def provenance(self) -> Source:
@@ -168,29 +219,37 @@ class DenseBackbone:
             if due:
                 self._next_s = pts + 1 / LOOKS_HZ
             places = []
-            for track, seen in zip(self._tracks, self._seen, strict=True):
+            for number, (track, seen) in enumerate(zip(self._tracks, self._seen, strict=True)):
                 place = int(index - track.frame_index[0])
                 if 0 <= place < len(track):
                     seen.pts_s[place] = pts
                     if due or place in (0, len(track) - 1):
-                        places.append((track, seen, place))
+                        places.append((number, place))
             if places:
                 self._look(rgb, places)
 
-    def _look(self, rgb: Array, places: list[tuple[Track, _Seen, int]]) -> None:
-        crops = [
-            crop_around_box(t.boxes[p], 0 if t.turns is None else int(t.turns[p]))
-            for t, _, p in places
-        ]
-        pixels = np.stack([crop.cut(rgb) for crop in crops])
-        joints, flat, sigma, twist, betas, cells = self.network(pixels)
-        turn = turns_of(crops, self._camera.K).numpy()
-        for i, (_, seen, place) in enumerate(places):
-            seen.looked[place] = True
-            seen.shown[place] = cells[i] >= LEAST_CELLS
-            seen.joints[place] = joints[i] @ turn[i].T
-            seen.image[place] = crops[i].to_image(flat[i])
-            seen.sigma[place], seen.twist[place], seen.betas[place] = sigma[i], twist[i], betas[i]
+    def _look(self, rgb: Array, places: list[tuple[int, int]]) -> None:
+        """Look at the tracks of these numbers, each at its own frame."""
+        tracks = [(self._tracks[number], place) for number, place in places]
+        boxes = np.stack([track.boxes[place] for track, place in tracks])
+        turns = [0 if track.turns is None else int(track.turns[place]) for track, place in tracks]
+        crops = [self._next[number] for number, _ in places]
+        looks = self._follower.follow(rgb, boxes, crops, turns)
+        for i, ((number, place), look) in enumerate(zip(places, looks, strict=True)):
+            self._next[number] = look.next_crop() if look else None
+            if look is None:  # not believed as landmarks; the maps may still show the person
+                (look,) = self._follower.look(rgb, [crop_around_box(boxes[i], turns[i])])
+            assert isinstance(look, _DenseLook)
+            self._note(self._seen[number], place, look)
+
+    def _note(self, seen: _Seen, place: int, look: _DenseLook) -> None:
+        joints, flat, sigma, twist, betas, cells = look.dense
+        turn = turns_of([look.crop], self._camera.K)[0].numpy()
+        seen.looked[place] = True
+        seen.shown[place] = cells >= LEAST_CELLS
+        seen.joints[place] = joints @ turn.T
+        seen.image[place] = look.crop.to_image(flat)
+        seen.sigma[place], seen.twist[place], seen.betas[place] = sigma, twist, betas
 
     def observations(self) -> list[Observations]:
         """Each track's over its full length; frames beside a look that saw nobody are not valid."""

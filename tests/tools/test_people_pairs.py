@@ -36,8 +36,8 @@ def test_inner_maps_are_sampled_where_the_landmarks_are():
 def test_looks_that_keep_the_inner_maps_say_bit_equally_the_same(network):
     picture = np.random.default_rng(0).integers(0, 255, (90, 80, 3), dtype=np.uint8)
     crop = crop_around_box(np.array([10, 5, 70, 85]))
-    (kept,) = network._look(picture, [crop])
-    (plain,) = BlazePose([], threads=1)._look(picture, [crop])
+    (kept,) = network.look(picture, [crop])
+    (plain,) = BlazePose([], threads=1).look(picture, [crop])
     assert (kept.image == plain.image).all() and (kept.world == plain.world).all()
     assert kept.crop == crop and plain.inner is None
     assert kept.inner.shape == (len(READ), N_CHANNELS)
@@ -61,8 +61,8 @@ def test_a_mirrored_crop_shows_the_same_places_the_other_way_round():
 def test_a_person_in_a_mirror_is_the_same_person(network):
     """What the network says of a crop and of its mirror image is near, name by name."""
     picture = next(iter(read_frames(probe(WALK)))).rgb[0]
-    (first,) = network._look(picture, [crop_around_box(np.array([560.0, 130, 760, 640]))])
-    (look,) = network._look(picture, [first.next_crop()])
+    (first,) = network.look(picture, [crop_around_box(np.array([560.0, 130, 760, 640]))])
+    (look,) = network.look(picture, [first.next_crop()])
     other = network.mirrored(picture, look)
     size = np.ptp(look.image[:33, 1])
     apart = np.linalg.norm(other.image - look.image[:33], axis=-1)

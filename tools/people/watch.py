@@ -44,7 +44,7 @@ class Watcher(BlazePose):
         Image and world are turned back and every landmark has the name of the same point of the
         body; only the inner maps are those of the mirror image.
         """
-        (seen,) = self._look(rgb, [MirroredCrop.of(look.crop)])
+        (seen,) = self.look(rgb, [MirroredCrop.of(look.crop)])
         assert seen.inner is not None
         facts = {name: getattr(seen, name)[:N_LANDMARKS][MIRROR] for name in FACTS}
         return replace(seen, **facts, inner=seen.inner[SWAP])
