@@ -30,12 +30,6 @@ MAX_STRENGTH = 20.0  # of smoothing: rotations at 0.3 Hz
 # joints that can be held, and the limb that is bent for it
 PINNED = dict(sorted((SMPL.names[limb[2]], limb) for limb in HINGES))
 
-# What version 0.1.0 called the shipped free body: one hash with one thread, another with two.
-EARLIER_FREE_BODY = frozenset({
-    "f38dd65481d7087ec6a5346eea65d7cf8de38140f380ed6fa8e7cfd33a7dcd09",
-    "a1f9f356d53cb5d31069097147c50d1a335bcc278041ddae32fc3bce14e96b30",
-})  # fmt: skip
-
 
 def check_body(motion: Motion, body: Body) -> None:
     """Refuse to give a saved motion another body than it was made with.
@@ -44,9 +38,7 @@ def check_body(motion: Motion, body: Body) -> None:
     Raises InputError.
     """
     made_with = motion.provenance.body
-    if made_with is None or (made_with.get("sha256") in EARLIER_FREE_BODY and body.free):
-        return
-    if made_with.get("sha256") != body.sha256:
+    if made_with is not None and not body.knows(str(made_with.get("sha256"))):
         raise InputError(
             f"{motion.clip.path}: the result was made with the body {made_with.get('name')}, the "
             f"body chosen now is {body.name}; choose the same one with --smpl or $HPSVID_SMPL"

@@ -17,7 +17,7 @@ SCHEMA_VERSION = 1
 N_JOINTS = 29  # of `hpsvid.body.skeleton.SMPL`, which has the same counts
 N_ROTATIONS = 24  # its first joints; the others are leaves
 N_TWISTS = N_ROTATIONS - 1  # of all rotations but the root's
-N_BETAS = 10  # shape directions in use; body files may hold more
+N_BETAS = 10  # shape directions that networks know; a body may have more
 N_LANDMARKS = 33  # BlazePose's
 
 Array = NDArray[Any]
@@ -190,12 +190,14 @@ class BodyParams:
     """SMPL parameters of one person; posed vertex + transl = camera point."""
 
     rotmats: Array  # (T, 24, 3, 3) float32, parent-relative
-    betas: Array  # (10,) float32
+    betas: Array  # (B,) float32, ten at least; a body's further ones are 0 where they are not said
     transl: Array  # (T, 3) float32 m
 
     def __post_init__(self) -> None:
         check_array(self, "rotmats", (None, N_ROTATIONS, 3, 3), "f")
-        check_array(self, "betas", (N_BETAS,), "f")
+        check_array(self, "betas", (None,), "f")
+        if len(self.betas) < N_BETAS:
+            raise ValueError(f"BodyParams.betas: expected {N_BETAS}, found {len(self.betas)}")
         check_array(self, "transl", (len(self.rotmats), 3), "f")
 
     def __len__(self) -> int:

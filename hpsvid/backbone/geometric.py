@@ -27,7 +27,7 @@ from hpsvid.common.geometry import (
 )
 from hpsvid.common.series import nearest
 from hpsvid.common.weights import weights_path
-from hpsvid.types import N_LANDMARKS, N_ROTATIONS, Array, Camera, Observations
+from hpsvid.types import N_BETAS, N_LANDMARKS, N_ROTATIONS, Array, Camera, Observations
 
 SIDES = ("left", "right")
 FACE = BLAZEPOSE.names[: LANDMARK["left_shoulder"]]
@@ -149,7 +149,7 @@ def fit_betas(points: Tensor, chance: Tensor, body: Body) -> Tensor:
     from_joint, to_joint = ([JOINT[pair[k]] for pair in ends] for k in (0, 1))
     from_mark, to_mark = ([LANDMARK[pair[k]] for pair in ends] for k in (0, 1))
     bones = body.rest_mean[to_joint] - body.rest_mean[from_joint]
-    slopes = body.rest_dirs[to_joint] - body.rest_dirs[from_joint]
+    slopes = (body.rest_dirs[to_joint] - body.rest_dirs[from_joint])[..., :N_BETAS]
     slope = torch.einsum("bc,bck->bk", unit(bones), slopes) / BONE_ERROR_M
     length = (points[:, to_mark] - points[:, from_mark]).norm(dim=-1)
     miss = (length - bones.norm(dim=-1)) / BONE_ERROR_M

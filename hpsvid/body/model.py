@@ -19,6 +19,14 @@ from hpsvid.common.files import read_npz
 from hpsvid.errors import WeightsError
 from hpsvid.types import N_BETAS, Array, BodyParams
 
+# What earlier versions called the free body: 0.1.0 in one way with one thread, in another with two,
+# later ones before it had more than ten betas. Their shapes have the further ones at 0.
+EARLIER_FREE_BODY = frozenset({
+    "f38dd65481d7087ec6a5346eea65d7cf8de38140f380ed6fa8e7cfd33a7dcd09",
+    "a1f9f356d53cb5d31069097147c50d1a335bcc278041ddae32fc3bce14e96b30",
+    "5b1e65a0ac2f80ecb3c2557a9ba6d8c40eb453e754bf0ea11c8a92f5f67d5708",
+})  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Body:
@@ -27,17 +35,19 @@ class Body:
     name: str
     free: bool  # False: a licensed file of the user's own, never written into shared files
     template: Tensor  # (V, 3) m
-    shape_dirs: Tensor  # (V, 3, 10) m per unit of beta
+    shape_dirs: Tensor  # (V, 3, B) m per unit of beta
     pose_dirs: Tensor  # (207, V * 3) m
     skin_weights: Tensor  # (V, 24)
     rest_mean: Tensor  # (29, 3) m, joints of the template
-    rest_dirs: Tensor  # (29, 3, 10) m per unit of beta
+    rest_dirs: Tensor  # (29, 3, B) m per unit of beta
     faces: np.ndarray  # (F, 3) int64
     landmark_regressor: Tensor | None = None  # (33, V) BlazePose landmarks on the surface
     landmark_joints: Tensor | None = None  # (33, 29) share of the joints, added to the surface's
     colours: np.ndarray | None = None  # (V, 3) uint8: the body's own look (its suit)
     uv: np.ndarray | None = None  # (U, 2) texture points, origin at the lower left
     uv_faces: np.ndarray | None = None  # (F, 3) int64 into uv, corner by corner with `faces`
+    usual: np.ndarray | None = None  # (B,) float64 betas of people in the mean; None: zeros
+    variety: np.ndarray | None = None  # (B, B) float64, their covariance; None: 1 each
     gender: str = "neutral"  # "female", "male" or "neutral": of the people that it was fitted to
 
     @cached_property
@@ -48,9 +58,19 @@ class Body:
             digest.update(array.contiguous().numpy().tobytes())
         return digest.hexdigest()
 
+    def knows(self, sha256: str) -> bool:
+        """Whether a shape of the body with this hash is the same on this one."""
+        return sha256 == self.sha256 or (self.free and sha256 in EARLIER_FREE_BODY)
+
     def rest_joints(self, betas: Tensor) -> Tensor:
-        """Rest pose's joints (..., 29, 3) m for shapes `betas` (..., 10)."""
-        return self.rest_mean + torch.einsum("...k,jck->...jc", betas, self.rest_dirs)
+        """Rest pose's joints (..., 29, 3) m for shapes `betas` (..., 10 or more)."""
+        dirs = self.rest_dirs[..., : betas.shape[-1]]
+        return self.rest_mean + torch.einsum("...k,jck->...jc", betas, dirs)
+
+    def shaped(self, betas: Tensor) -> Tensor:
+        """Rest pose's vertices (..., V, 3) m, unbent, for shapes `betas` (..., 10 or more)."""
+        dirs = self.shape_dirs[..., : betas.shape[-1]]
+        return self.template + torch.einsum("...k,vck->...vc", betas, dirs)
 
     def joints(self, rotmats: Tensor, betas: Tensor, transl: Tensor) -> Tensor:
         """Posed joints (..., 29, 3) m.
@@ -71,8 +91,7 @@ class Body:
         rest, joints = rest[..., : SMPL.n_rotations, :], joints[..., : SMPL.n_rotations, :]
         eye = torch.eye(3, dtype=rotmats.dtype)
         bend = (rotmats[..., 1:, :, :] - eye).flatten(-3)
-        shaped = self.template + torch.einsum("...k,vck->...vc", betas, self.shape_dirs)
-        shaped = shaped + (bend @ self.pose_dirs).unflatten(-1, (-1, 3))
+        shaped = self.shaped(betas) + (bend @ self.pose_dirs).unflatten(-1, (-1, 3))
         offset = joints - (turned @ rest[..., None])[..., 0]
         affine = torch.cat([turned, offset[..., None]], -1).flatten(-2)  # (..., 24, 12)
         blended = (self.skin_weights @ affine).unflatten(-1, (3, 4))
@@ -150,8 +169,9 @@ def load_body(path: Path) -> Body:
 _NEEDED = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
 _OPTIONAL = (
     "leaf_vertices", "landmark_regressor", "landmark_joints", "colours", "uv", "uv_faces",
-    "licence",
+    "betas_mean", "betas_covariance", "licence",
 )  # fmt: skip
+PEOPLE = ("neutral", "female", "male")  # rows of `betas_mean` and `betas_covariance`
 ARRAY_KEYS = frozenset(_NEEDED + _OPTIONAL)
 
 
@@ -178,7 +198,9 @@ def body_from_arrays(data: Mapping[str, np.ndarray], *, name: str) -> Body:
     def optional(key: str) -> Tensor | None:
         return tensor(key) if key in data else None
 
-    template, shape_dirs = tensor("v_template"), tensor("shapedirs")[..., :N_BETAS].contiguous()
+    # of an official file the ten that networks know; a body that says how people are built, all
+    known = data["betas_mean"].shape[1] if "betas_mean" in data else N_BETAS
+    template, shape_dirs = tensor("v_template"), tensor("shapedirs")[..., :known].contiguous()
     regressor = tensor("J_regressor")
     leaves = [int(vertex) for vertex in data["leaf_vertices"]]
     # in float64: a float32 sum over all vertices has other last bits with other numbers of threads
@@ -201,6 +223,8 @@ def body_from_arrays(data: Mapping[str, np.ndarray], *, name: str) -> Body:
         colours=np.asarray(data["colours"], np.uint8) if "colours" in data else None,
         uv=np.asarray(data["uv"], np.float32) if "uv" in data else None,
         uv_faces=np.asarray(data["uv_faces"], np.int64) if "uv_faces" in data else None,
+        usual=np.array(data["betas_mean"][0], np.float64) if "betas_mean" in data else None,
+        variety=np.array(data["betas_covariance"][0], np.float64) if "betas_mean" in data else None,
     )
 
 
@@ -220,6 +244,7 @@ def _check_arrays(data: Mapping[str, np.ndarray], name: str) -> None:
     if parents != list(SMPL.parents[1 : SMPL.n_rotations]):
         raise WeightsError(f"body {name}: its joint hierarchy is not SMPL's")
     vertices = template.shape[0] if template.ndim else 0
+    betas = data["shapedirs"].shape[-1] if data["shapedirs"].ndim else 0
     expected: dict[str, tuple[int | None, ...]] = {
         "v_template": (vertices, 3),
         "shapedirs": (vertices, 3, None),
@@ -232,6 +257,8 @@ def _check_arrays(data: Mapping[str, np.ndarray], name: str) -> None:
         "landmark_joints": (len(BLAZEPOSE.names), len(SMPL.parents)),
         "colours": (vertices, 3),
         "uv": (None, 2),
+        "betas_mean": (len(PEOPLE), betas),
+        "betas_covariance": (len(PEOPLE), betas, betas),
         "uv_faces": (data["f"].shape[0] if data["f"].ndim else 0, 3),
     }
     for key, shape in expected.items():

@@ -159,7 +159,7 @@ def _made_with(motion: Motion, body: Body) -> bool:
     """Whether a result's surface is this body's; rendered truth names the free body's file."""
     provenance = motion.provenance
     if provenance.body is not None:
-        return provenance.body.get("sha256") == body.sha256
+        return body.knows(str(provenance.body.get("sha256")))
     free = weights_path("free_body")
     return body.name == free.stem and provenance.other.get("body_sha256") == file_sha256(free)
 

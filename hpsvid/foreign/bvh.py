@@ -186,11 +186,11 @@ def _bone_vectors(rest: dict[int, Array]) -> Array:
 
 
 def _shape(rest: dict[int, Array], body: Body) -> Array:
-    """Betas (10,) whose bones are nearest to a rest pose."""
+    """Betas (B,) whose bones are nearest to a rest pose."""
     mean = {j: body.rest_mean[j].double().numpy() for j in rest}
     dirs = {j: body.rest_dirs[j].double().numpy() for j in rest}
     matrix, wanted = _bone_vectors(dirs), _bone_vectors(rest) - _bone_vectors(mean)
-    normal = matrix.T @ matrix + _RIDGE * np.eye(N_BETAS)
+    normal = matrix.T @ matrix + _RIDGE * np.eye(matrix.shape[1])
     return np.linalg.solve(normal, matrix.T @ wanted).astype(np.float32)
 
 

@@ -211,14 +211,15 @@ def _filled(person: ForeignPerson, pts_s: Array) -> _Filled:
 
 
 def shape_of(family: Family, betas: Array, body: Body) -> tuple[Array, Array]:
-    """Betas (10,) on the loaded body, and the rest pelvis (3,) m of the file's body.
+    """Betas (B,) on the loaded body, and the rest pelvis (3,) m of the file's body.
 
     betas: (K,) of the file; those of another body than the loaded one say nothing about it.
     """
-    shape = np.zeros(N_BETAS, np.float32)
+    known = body.shape_dirs.shape[-1] if family == "own" else N_BETAS
+    shape = np.zeros(known, np.float32)
     if family == "smplx" or (family == "smpl" and body.free):
         return shape, np.array(MEAN_PELVIS[family])
-    count = min(N_BETAS, len(betas))
+    count = min(known, len(betas))
     shape[:count] = betas[:count]
     return shape, _rest_pelvis(body, shape)
 

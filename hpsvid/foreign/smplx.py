@@ -27,7 +27,7 @@ def read(path: Path, body: Body, fps: float | None) -> ForeignResult:
     def pelvis_of(data: Mapping[str, Array], betas: Array) -> Array:
         family: Family = "smplx" if data["poses"].shape[1] == _SMPLX_WIDTH else "smpl"
         if str(data.get("body_model", "")) == body.name:
-            family = "own"
+            family, betas = "own", np.ravel(data["betas"])
         shapes.append(shape_of(family, betas, body))
         return shapes[0][1]
 

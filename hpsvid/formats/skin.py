@@ -40,7 +40,7 @@ def skin_of(figure: Figure, body: Body) -> Skin:
     from hpsvid.common.raster import vertex_normals  # imports numba, which few exports need
 
     betas = torch.from_numpy(figure.betas).float()
-    shaped = body.template + torch.einsum("k,vck->vc", betas, body.shape_dirs)
+    shaped = body.shaped(betas)
     vertices = shaped.numpy() * np.float32(figure.scale)
     weights = body.skin_weights.numpy().astype(np.float64)
     joints = np.argsort(-weights, axis=1, kind="stable")[:, :INFLUENCES]

@@ -16,6 +16,7 @@ from hpsvid.backbone.flips import unflip
 from hpsvid.backbone.landmarks import Landmarks
 from hpsvid.backbone.lifting import LIFTERS
 from hpsvid.body.model import Body
+from hpsvid.body.people import whole_shape
 from hpsvid.common.records import concatenate, take_frames
 from hpsvid.common.series import RATE_HZ, at_times
 from hpsvid.ik import Solver, windows
@@ -122,14 +123,15 @@ class Poser:
         """The last frame of each person's window: its evidence as seen, and its pose."""
         raws, steady = zip(*(self._read(past) for past in people), strict=True)
         now = [take_frames(obs, slice(-1, None)) for obs in steady]
-        betas = np.stack([past.betas for past in people])
+        seen = np.stack([past.betas for past in people])
+        betas = np.stack([whole_shape(of_one, self.body) for of_one in seen])
         if self._solver.window_length is None:
             split = [next(windows.split(last, None)) for last in now]
         else:
             times = [np.array(past.pts_s) for past in people]
             even = map(_at_model_rate, steady, times)
             split = [next(windows.split(obs, WINDOW_FRAMES)) for obs in even]
-        rotmats = newest_rotations(self._solver, split, betas)
+        rotmats = newest_rotations(self._solver, split, seen)
         rotmats = bend_hinges(rotmats, betas, concatenate(now), self.body)
         placed = [
             place(self.body, rotmats[i : i + 1], betas[i], now[i], self.camera)

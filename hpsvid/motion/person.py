@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from hpsvid.body.model import Body
+from hpsvid.body.people import of_stature, whole_shape
 from hpsvid.common.geometry import project
 from hpsvid.common.series import fill_gaps, fill_rotations
 from hpsvid.motion.hinges import bend_hinges
@@ -32,13 +33,9 @@ from hpsvid.motion.smoothing import (
 from hpsvid.options import Options
 from hpsvid.types import Array, BodyParams, Camera, Observations, Person, Track
 
-SHAPE_RIDGE = (
-    1e-3  # m^2: a joint's 3 cm count as much as one of a beta; bones keep their shares to 2 %
-)
-
 
 def person_betas(obs: Observations) -> Array:
-    """One shape (10,) float32 for a track: the median over its frames, weighted by certainty.
+    """Ten betas (10,) float32 of a track: the median over its frames, weighted by certainty.
 
     Frames without evidence do not count; without any, the mean shape (zeros).
     """
@@ -54,25 +51,11 @@ def person_betas(obs: Observations) -> Array:
     )
 
 
-def of_height(betas: Array, person_id: int, options: Options, body: Body) -> Array:
-    """The shape (10,) as tall as `options.height` says, its proportions kept; as it is without.
-
-    The nearest shape to the scaled one, joint by joint, of exactly that stature.
-    """
-    height = options.heights.get(person_id, options.heights.get(None))
-    if height is None:
-        return betas
-    top, sole = (int(i(body.template[:, 1])) for i in (torch.argmax, torch.argmin))
-    of_stature = (body.shape_dirs[top, 1] - body.shape_dirs[sole, 1]).double().numpy()
-    mean = float(body.template[top, 1] - body.template[sole, 1])
-    rest = body.rest_joints(torch.from_numpy(betas)).double().numpy()
-    wanted = rest * height / (mean + of_stature @ betas) - body.rest_mean.double().numpy()
-    dirs = body.rest_dirs.double().numpy().reshape(-1, len(betas))
-    normal = np.linalg.inv(dirs.T @ dirs + SHAPE_RIDGE * np.eye(len(betas)))
-    near = normal @ (dirs.T @ wanted.ravel() + SHAPE_RIDGE * betas)
-    lacking = height - mean - of_stature @ near
-    exact = near + normal @ of_stature * lacking / (of_stature @ normal @ of_stature)
-    return exact.astype(np.float32)
+def shape_of(obs: Observations, options: Options, body: Body) -> Array:
+    """A track's whole shape (B,): the likeliest by what was seen and the height that is known."""
+    betas = whole_shape(person_betas(obs), body)
+    height = options.heights.get(obs.track_id, options.heights.get(None))
+    return betas if height is None else of_stature(betas, height, body)
 
 
 def make_person(
@@ -80,7 +63,7 @@ def make_person(
 ) -> Person:
     """Place, refine, fill and smooth one solved track.
 
-    rotmats: (T, 24, 3, 3) as solved; betas: (10,). `reprojection_px` is that of the finished
+    rotmats: (T, 24, 3, 3) as solved; betas: (B,). `reprojection_px` is that of the finished
     body, which the overlay shows, on the landmarks as they were seen.
     """
     obs, pts_s = evidence.obs, evidence.pts_s

@@ -23,7 +23,7 @@ from hpsvid.errors import InputError
 from hpsvid.ik import Solver, load_solver
 from hpsvid.ik.windows import solve
 from hpsvid.motion.camera import guess_camera
-from hpsvid.motion.person import make_person, of_height, person_betas
+from hpsvid.motion.person import make_person, person_betas, shape_of
 from hpsvid.motion.smoothing import smoothed
 from hpsvid.official.hybrik_evidence import HybrIKBackbone
 from hpsvid.official.niki_network import load_released
@@ -232,7 +232,7 @@ def solve_track(
     with clock.stage("lift", len(track)):
         evidence = smoothed(obs, times, carried=context.travels)
     with clock.stage("solve", len(track)), torch.inference_mode():
-        betas = of_height(person_betas(evidence.obs), track.id, context.options, context.body)
-        rotmats = solve(evidence.obs, times, betas, solver)
+        rotmats = solve(evidence.obs, times, person_betas(evidence.obs), solver)
+        betas = shape_of(evidence.obs, context.options, context.body)
     with clock.stage("place", len(track)), torch.inference_mode():
         return make_person(track, evidence, rotmats, betas, context.body, context.camera)

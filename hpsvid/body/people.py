@@ -1,0 +1,42 @@
+"""How people are built: the likeliest shape of a body where little is known of somebody's.
+
+A body that says how people are built (`Body.usual`, `Body.variety`: the free body, after a survey)
+has a normal distribution of shapes; on another each beta has mean 0 and spread 1.
+"""
+
+import numpy as np
+import torch
+
+from hpsvid.body.model import Body
+from hpsvid.types import Array
+
+STATURE_ROUNDS = 3  # which vertex is the lowest changes with the shape
+
+
+def whole_shape(betas: Array, body: Body) -> Array:
+    """The likeliest betas (B,) float32 of somebody of whom a network says `betas` (10,).
+
+    Networks are trained on people whose betas have mean 0, and where they see little say 0: what
+    they say is a difference from what is usual. Of the lengths of limbs they say nothing, and these
+    go with the others as they do among people.
+    """
+    if body.usual is None or body.variety is None:
+        return betas
+    known = len(betas)
+    given = np.linalg.solve(body.variety[:known, :known], betas.astype(np.float64))
+    differs = np.concatenate([betas, body.variety[known:, :known] @ given])
+    return (body.usual + differs).astype(np.float32)
+
+
+def of_stature(betas: Array, height: float, body: Body) -> Array:
+    """The likeliest betas (B,) float32 of somebody `height` m tall who else is as `betas` say."""
+    variety = np.eye(len(betas)) if body.variety is None else body.variety
+    up = body.shape_dirs[:, 1, : len(betas)].double().numpy()
+    for _ in range(STATURE_ROUNDS):
+        heights = body.shaped(torch.from_numpy(betas))[:, 1].double().numpy()
+        top, sole = int(heights.argmax()), int(heights.argmin())
+        taller = up[top] - up[sole]
+        go = variety[: len(betas), : len(betas)] @ taller
+        more = height - heights[top] + heights[sole]
+        betas = (betas + go * more / (taller @ go)).astype(np.float32)
+    return betas
