@@ -23,6 +23,7 @@ from hpsvid.motion.placing import (
     refine,
     reprojection_error,
 )
+from hpsvid.motion.shape import fit_shape
 from hpsvid.motion.smoothing import (
     FILLED_WEIGHT,
     Smoothed,
@@ -68,6 +69,7 @@ def make_person(
     """
     obs, pts_s = evidence.obs, evidence.pts_s
     rotmats = bend_hinges(rotmats, betas, obs, body)
+    betas = fit_shape(body, rotmats, betas, obs, camera)
     transl = place(body, rotmats, betas, obs, camera)
     rotmats, transl = refine(body, rotmats, betas, transl, obs, camera)
     rotmats = fill_rotations(rotmats, obs.valid, pts_s)

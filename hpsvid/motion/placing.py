@@ -17,7 +17,7 @@ from hpsvid.common.geometry import (
 )
 from hpsvid.common.records import take
 from hpsvid.common.series import chunks, fill_gaps
-from hpsvid.types import Array, Camera, Observations
+from hpsvid.types import Array, BodyParams, Camera, Observations
 
 # How much a landmark counts in placement. The network puts 11 of its 33 points on the face and
 # 6 on the fingers; at full weight they would outvote the trunk, which carries depth best.
@@ -185,47 +185,62 @@ def refine(
     marks = landmark_evidence(obs)
     K = torch.from_numpy(camera.K)
     pieces = [
-        _refine_frames(body, rotmats[at], betas, transl[at], take(marks, at), K)
+        refine_frames(
+            body, BodyParams(rotmats=rotmats[at], betas=betas, transl=transl[at]),
+            take(marks, at), K,
+        )
         for at in chunks(len(rotmats), CHUNK)
-    ]
-    return np.concatenate([r for r, _ in pieces]), np.concatenate([t for _, t in pieces])
+    ]  # fmt: skip
+    return (
+        np.concatenate([part.rotmats for part in pieces]),
+        np.concatenate([part.transl for part in pieces]),
+    )
 
 
-def _refine_frames(
-    body: Body, rotmats: Array, betas: Array, transl: Array, marks: Marks, K: Tensor
-) -> tuple[Array, Array]:
+def refine_frames(
+    body: Body, start: BodyParams, marks: Marks, K: Tensor, shape_prior: Tensor | None = None
+) -> BodyParams:
+    """As `refine`, all at once; with `shape_prior` the shape that the frames share is refined, too.
+
+    shape_prior: (B, B), inverse covariance of the shape about `start`'s; what the frames say of the
+    shape counts as much as one of them would, as their errors last.
+    """
     # exactly orthogonal: below, products along the limbs would multiply float32's rounding
-    turned = nearest_rotation(torch.from_numpy(rotmats).double())
-    root = torch.from_numpy(transl).double()
-    rest = body.rest_joints(torch.from_numpy(betas)).double()
-    carried = _carried(body)
-    trusted = torch.from_numpy(LANDMARK_WEIGHT)
+    turned = nearest_rotation(torch.from_numpy(start.rotmats).double())
+    root = torch.from_numpy(start.transl).double()
+    solved = torch.from_numpy(start.betas).double()
+    shape = solved
     spread = torch.tensor([ROTATION_ERROR] * 3 * len(REFINED_JOINTS) + [*ROOT_ERROR_M])
     prior = 1 / spread.double() ** 2
     moved = torch.zeros(len(turned), len(prior), dtype=torch.float64)
-    depth = posed_landmarks(body, rotmats, betas)[..., 2]
+    depth = posed_landmarks(body, start.rotmats, start.betas)[..., 2]
+    trusted = torch.from_numpy(LANDMARK_WEIGHT).expand(len(turned), -1)
+    # of the poses as solved: it changes little with them
+    as_shaped = None if shape_prior is None else _by_shape(body, start)
     for _ in range(REFINE_STEPS):
-        posed = posed_landmarks(body, turned.float().numpy(), betas)
-        joints, global_turns = forward_kinematics(turned, rest)
-        # a turn w of joint j moves landmark x that it carries by w x (x - j)
-        arms = (posed[:, :, None] - joints[:, None, REFINED_JOINTS]) * carried[..., None]
-        by_turns = -cross_matrix(arms).transpose(2, 3).flatten(3)  # (T, L, 3, 3 J)
-        by_root = torch.eye(3, dtype=torch.float64).expand(*by_turns.shape[:3], 3)
-        J = torch.cat([by_turns, by_root], -1)
+        posed = posed_landmarks(body, turned.float().numpy(), shape.float().numpy())
+        joints, global_turns = forward_kinematics(turned, body.rest_joints(shape.float()).double())
         points = posed + root[:, None]
-        ray = points / points[..., 2:]
-        # pixels as metres at the landmark's depth
-        metres = points[..., 2:] / torch.stack([K[0, 0], K[1, 1]])
-        miss = (marks.image - project(points, K)) * metres / LANDMARK_ERROR_M
-        J_miss = (J[:, :, :2] - ray[..., :2, None] * J[:, :, 2:]) / LANDMARK_ERROR_M
-        trust = marks.weight / (1 + (miss**2).sum(-1) / 9) ** 2  # Geman-McClure at three sigma
+        miss, trust = _misses(points, marks, K)
         drift = (depth - posed[..., 2]) / DEPTH_ERROR_M
-        J_drift = by_turns[:, :, 2] / DEPTH_ERROR_M
-        normal = torch.einsum("tlia,tl,tlib->tab", J_miss, trust, J_miss) + torch.diag(prior)
-        normal[:, :-3, :-3] += torch.einsum("tla,l,tlb->tab", J_drift, trusted, J_drift)
-        moment = torch.einsum("tlia,tl,tli->ta", J_miss, trust, miss) - prior * moved
-        moment[:, :-3] += torch.einsum("tla,l,tl->ta", J_drift, trusted, drift)
+        off = torch.cat([miss, drift[..., None]], -1)  # (T, 33, 3)
+        weight = torch.stack([trust, trust, trusted], -1)[..., None]
+        by = _seen(_by_pose(body, posed, joints), points)
+        by[:, :, 2, -3:] = 0  # depth is against the pelvis
+        weighted = (weight * by).flatten(1, 2).mT
+        normal = weighted @ by.flatten(1, 2) + torch.diag(prior)
+        moment = (weighted @ off.flatten(1)[..., None])[..., 0] - prior * moved
         step = torch.linalg.solve(normal, moment)
+        if shape_prior is not None and as_shaped is not None:
+            by_shape = _seen(as_shaped, points).flatten(1, 2)
+            with_pose = weighted @ by_shape
+            alone = torch.linalg.solve(normal, with_pose)
+            told = (weight.expand_as(by[..., :1]).flatten(1, 2) * by_shape).mT
+            left = (told @ by_shape - with_pose.mT @ alone).mean(0)
+            pull = told @ off.flatten(1)[..., None] - with_pose.mT @ step[..., None]
+            back = shape_prior @ (shape - solved)
+            change = torch.linalg.solve(left + shape_prior, pull.mean(0)[:, 0] - back)
+            shape, step = shape + change, step - alone @ change
         moved = moved + step
         root = root + step[:, -3:]
         turned = turned.clone()
@@ -237,7 +252,50 @@ def _refine_frames(
                 above = global_turns[:, SMPL.parents[joint]]
                 turned[:, joint] = above.mT @ turns[:, i] @ above @ turned[:, joint]
         root[:, 2] = torch.maximum(root[:, 2], NEAREST_M - posed[..., 2].amin(1))
-    return turned.float().numpy(), root.float().numpy()
+    return BodyParams(
+        rotmats=turned.float().numpy(), betas=shape.float().numpy(), transl=root.float().numpy()
+    )
+
+
+def _misses(points: Tensor, marks: Marks, K: Tensor) -> tuple[Tensor, Tensor]:
+    """How far landmarks (T, 33, 3) m miss the observed ones, (T, 33, 2) in usual errors, and how
+    much each of them counts, (T, 33): pixels as metres at the landmark's depth.
+    """
+    metres = points[..., 2:] / torch.stack([K[0, 0], K[1, 1]])
+    miss = (marks.image - project(points, K)) * metres / LANDMARK_ERROR_M
+    # Geman-McClure at three sigma
+    return miss, marks.weight / (1 + (miss**2).sum(-1) / 9) ** 2
+
+
+def _seen(by: Tensor, points: Tensor) -> Tensor:
+    """How landmarks move (T, 33, 3, N) m, across the picture and in depth, in usual errors.
+
+    points: (T, 33, 3) m.
+    """
+    ray = points[..., :2] / points[..., 2:]
+    across = (by[:, :, :2] - ray[..., None] * by[:, :, 2:]) / LANDMARK_ERROR_M
+    return torch.cat([across, by[:, :, 2:] / DEPTH_ERROR_M], 2)
+
+
+def _by_pose(body: Body, posed: Tensor, joints: Tensor) -> Tensor:
+    """How landmarks move, (T, 33, 3, 3 J + 3) m, as joints turn (rad, camera's axes) and the root
+    moves.
+
+    posed: (T, 33, 3) m; joints: (T, 29, 3) m. A turn w of a joint moves what it carries, x, by
+    w x (x - joint).
+    """
+    arms = (posed[:, :, None] - joints[:, None, REFINED_JOINTS]) * _carried(body)[..., None]
+    turns = -cross_matrix(arms).transpose(2, 3).flatten(3)
+    root = torch.eye(3, dtype=torch.float64).expand(*turns.shape[:3], 3)
+    return torch.cat([turns, root], -1)
+
+
+def _by_shape(body: Body, start: BodyParams) -> Tensor:
+    """How landmarks move with betas, (T, 33, 3, B) m; they are linear in them."""
+    count = len(start.betas)
+    shapes = np.concatenate([np.zeros((1, count), np.float32), np.eye(count, dtype=np.float32)])
+    mean, *each = (posed_landmarks(body, start.rotmats, betas) for betas in shapes)
+    return torch.stack(each, -1) - mean[..., None]
 
 
 def _carried(body: Body) -> Tensor:

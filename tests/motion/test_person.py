@@ -26,7 +26,7 @@ from hpsvid.motion.placing import (
     reprojection_error,
 )
 from hpsvid.motion.smoothing import Smoothed, smooth_series, steady
-from hpsvid.types import BodyParams, Camera, Clip, Observations, Person, Track
+from hpsvid.types import N_BETAS, BodyParams, Camera, Clip, Observations, Person, Track
 from tests.factories import make_params
 
 CLIP = Clip(
@@ -100,7 +100,7 @@ def observe(
         joints=(joints - joints[:, :1] + noise).astype(np.float32),
         sigma=np.full((frames, 29), 0.05, np.float32),
         twist=twists(torch.from_numpy(params.rotmats), rest).numpy(),
-        betas=np.tile(params.betas, (frames, 1)),
+        betas=np.tile(params.betas[:N_BETAS], (frames, 1)),
         landmarks2d=np.concatenate([image, np.ones((frames, 33, 1))], -1).astype(np.float32),
         pelvis=joints[:, 0],
         valid=np.ones(frames, bool),
