@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from hpsvid.backbone.crop import Crop
 from hpsvid.backbone.inner_maps import CLAMP, N_CHANNELS
 from hpsvid.backbone.lifter_network import view_turn
-from hpsvid.body.parts import PART_JOINTS
+from hpsvid.body.parts import LSP_JOINTS, PART_JOINTS
 from hpsvid.common.checkpoints import load_weights, read_config, save_weights
 from hpsvid.types import N_BETAS, N_JOINTS, N_LANDMARKS, N_TWISTS, Array
 
@@ -42,6 +42,7 @@ class DenseConfig:
     pixels: bool = True  # the crop's pixels are read
     width: int = 96  # channels at 16 x 16; half at 32 x 32, a quarter at 64 x 64
     blocks: int = 3  # at 16 x 16; half as many at 32 x 32
+    mixes: bool = False  # a cell's place starts from a mixture of the joints, its joint from the 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -139,6 +140,8 @@ class DenseNet(nn.Module):
         self.narrower = nn.Conv2d(w2, w4, 1)
         self.body_fine = nn.Sequential(Block(w4), nn.GroupNorm(1, w4))
         self.maps = nn.Conv2d(w4, sum(MAPS.values()), 1)
+        if config.mixes:
+            self.mix = nn.Conv2d(w4, N_JOINTS + len(LSP_JOINTS), 1)
         self.votes = nn.Sequential(
             nn.GroupNorm(1, w1), nn.Conv2d(w1, N_JOINTS * sum(VOTES.values()), 1)
         )
@@ -176,8 +179,15 @@ class DenseNet(nn.Module):
             joints = joints + self.carry3d @ seen.marks[..., 2:5]
         flat = self.whole(_summary(cells))
         half = _doubled(self.narrow(cells), middle)
-        maps = self.maps(self.body_fine(_doubled(self.narrower(self.body_middle(half)), fine)))
-        mask, surface, location, joint, displacement, spread = maps.split(list(MAPS.values()), 1)
+        small = self.body_fine(_doubled(self.narrower(self.body_middle(half)), fine))
+        mask, surface, location, joint, displacement, spread = self.maps(small).split(
+            list(MAPS.values()), 1
+        )
+        joints = joints - joints[:, :1]
+        if self.config.mixes:
+            bones, parts = self.mix(small).split([N_JOINTS, len(LSP_JOINTS)], 1)
+            location = location + _mixed(bones, joints)
+            joint = joint + _mixed(parts, joints[:, LSP_JOINTS])
         return DenseAnswer(
             mask=mask[:, 0],
             surface=surface,
@@ -185,7 +195,7 @@ class DenseNet(nn.Module):
             joint=joint,
             displacement=displacement,
             spread=sigma_of(spread[:, 0]),
-            joints=joints - joints[:, :1],
+            joints=joints,
             joints2d=joints2d,
             sigma=sigma,
             twist=flat[:, : N_TWISTS * 2].unflatten(1, (N_TWISTS, 2)),
@@ -196,6 +206,11 @@ class DenseNet(nn.Module):
 def _summary(cells: Tensor) -> Tensor:
     """Mean and maximum (N, 2 C) of cells (N, C, H, W)."""
     return torch.cat([cells.mean((2, 3)), cells.amax((2, 3))], 1)
+
+
+def _mixed(logits: Tensor, joints: Tensor) -> Tensor:
+    """Mixtures (N, 3, H, W) of joints (N, J, 3); logits: (N, J, H, W)."""
+    return torch.einsum("njhw,njc->nchw", logits.softmax(1), joints)
 
 
 def sigma_of(raw: Tensor) -> Tensor:

@@ -29,8 +29,8 @@ BATCH = 16
 EVERY = 100  # steps between validations
 VALIDATED = 256  # crops of the held-back ones, evenly spread, on which the best weights are chosen
 SIZES: dict[SizeName, DenseConfig] = {
-    "small": DenseConfig(),
-    "full": DenseConfig(width=256, blocks=8),
+    "small": DenseConfig(mixes=True),
+    "full": DenseConfig(width=256, blocks=8, mixes=True),
 }
 WEIGHTS = {
     "mask": 1.0,

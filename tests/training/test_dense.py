@@ -97,10 +97,12 @@ def test_a_look_is_made_once_and_the_second_lies_in_a_mirror(folder, body):
     assert covered.sum() < plain.truth.mask.sum()
 
 
+@pytest.mark.parametrize("mixes", [False, True])
 @pytest.mark.parametrize(("trunk", "pixels"), [(True, False), (False, True), (True, True)])
-def test_the_network_reads_what_its_config_says(trunk, pixels):
+def test_the_network_reads_what_its_config_says(trunk, pixels, mixes):
     torch.manual_seed(0)
-    net = DenseNet(DenseConfig(trunk=trunk, pixels=pixels, width=16, blocks=1)).eval()
+    size = DenseConfig(trunk=trunk, pixels=pixels, width=16, blocks=1, mixes=mixes)
+    net = DenseNet(size).eval()
     seen = DenseInput(
         inner=torch.randn(2, 352, 16, 16),
         heat=torch.rand(2, 39, 32, 32),
@@ -130,6 +132,21 @@ def test_joints_start_from_the_landmarks(folder, body):
     told = net.carry3d @ batch.seen.marks[..., 2:5]
     assert torch.allclose(answer.joints, told - told[:, :1], atol=1e-5)
     assert (answer.joints2d - 0.5).norm(dim=-1).max() > 0.1
+
+
+def test_cells_start_from_the_joints_that_they_name(folder, body):
+    net = DenseNet(replace(SMALL, mixes=True))
+    batch = DenseShards(folder / "train", body).batch(np.arange(4), 0)
+    for layer in (net.maps, net.mix):
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+    knee, part = 4, 3  # SMPL's left knee; LSP's left hip among the 14
+    net.mix.bias.data[[knee, 29 + part]] = 50.0
+    with torch.no_grad():
+        answer = net(batch.seen)
+    there = answer.joints[:, [knee, LSP_JOINTS[part]], :, None, None]
+    assert torch.allclose(answer.location, there[:, 0].expand(-1, -1, 64, 64))
+    assert torch.allclose(answer.joint, there[:, 1].expand(-1, -1, 64, 64))
 
 
 def test_exact_maps_give_the_joints_back_and_no_loss_but_for_sigma(folder, body):
