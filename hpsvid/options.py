@@ -19,7 +19,9 @@ SolverName = Literal[
 ]
 WeightsName = Literal["hpsvid", "official"]
 NetworkName = Literal["large", "small"]
-ModelName = Literal["lifter", "dense", "niki-temporal", "niki", "niki-one-stage", "gik", "mlp"]
+ModelName = Literal[
+    "lifter", "dense", "uv", "niki-temporal", "niki", "niki-one-stage", "gik", "mlp"
+]
 PartName = Literal["ind", "bnd", "bidirectional", "analytic"]
 SizeName = Literal["small", "full"]
 RendererName = Literal["auto", "raster", "pyrender"]

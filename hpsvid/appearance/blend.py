@@ -7,9 +7,9 @@ import numpy as np
 
 from hpsvid.appearance.heads import face_of, preferred
 from hpsvid.appearance.looks import Look
-from hpsvid.appearance.texels import Texels
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT
+from hpsvid.body.texels import Texels
 from hpsvid.common.raster import bilinear, compiled
 from hpsvid.types import Array
 

@@ -6,9 +6,9 @@ from scipy.sparse import coo_array, diags_array
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
 
-from hpsvid.appearance.texels import Texels, mirrored
 from hpsvid.body.atlas import Atlas
 from hpsvid.body.model import Body
+from hpsvid.body.texels import Texels, mirrored
 from hpsvid.types import Array
 
 _SURE = (0.12, 0.4)  # how surely a texel is seen: from here its own colour comes in, is all

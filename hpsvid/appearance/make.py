@@ -11,9 +11,9 @@ from hpsvid.appearance.blend import blended
 from hpsvid.appearance.choose import chosen_rows, fit
 from hpsvid.appearance.holes import filled
 from hpsvid.appearance.looks import Look, look_at, smoother
-from hpsvid.appearance.texels import texels_of
 from hpsvid.body.atlas import atlas_of
 from hpsvid.body.model import Body
+from hpsvid.body.texels import texels_of
 from hpsvid.common.threads import one_thread, prefetch
 from hpsvid.errors import InputError
 from hpsvid.types import Array, Motion, Person, Texture

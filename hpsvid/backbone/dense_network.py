@@ -103,7 +103,8 @@ class Block(nn.Module):
         return cells + self.across(self.norm(self.along(cells)))
 
 
-def _down(n_in: int, n_out: int) -> nn.Module:
+def halved(n_in: int, n_out: int) -> nn.Module:
+    """A convolution to half the resolution."""
     return nn.Sequential(
         nn.Conv2d(n_in, n_out, 3, stride=2, padding=1), nn.GroupNorm(1, n_out), nn.GELU()
     )
@@ -126,9 +127,9 @@ class DenseNet(nn.Module):
             self.carry3d = nn.Parameter(torch.zeros(N_JOINTS, N_LANDMARKS))
         if config.pixels:
             deep = 0 if config.trunk else 2  # without the trunk it has all to see itself
-            self.fine = nn.Sequential(_down(3, w4), *(Block(w4) for _ in range(deep)))  # 64
-            self.middle = nn.Sequential(_down(w4, w2), *(Block(w2) for _ in range(deep)))  # 32
-            self.coarse = nn.Sequential(_down(w2, w1), *(Block(w1) for _ in range(deep)))
+            self.fine = nn.Sequential(halved(3, w4), *(Block(w4) for _ in range(deep)))  # 64
+            self.middle = nn.Sequential(halved(w4, w2), *(Block(w2) for _ in range(deep)))  # 32
+            self.coarse = nn.Sequential(halved(w2, w1), *(Block(w1) for _ in range(deep)))
         self.first = Block(w1, 2)
         told = N_LANDMARKS * MARK if config.trunk else 0
         self.context = nn.Sequential(
@@ -178,8 +179,8 @@ class DenseNet(nn.Module):
             joints2d = joints2d + 0.5 + self.carry2d @ (seen.marks[..., :2] - 0.5)
             joints = joints + self.carry3d @ seen.marks[..., 2:5]
         flat = self.whole(_summary(cells))
-        half = _doubled(self.narrow(cells), middle)
-        small = self.body_fine(_doubled(self.narrower(self.body_middle(half)), fine))
+        half = doubled(self.narrow(cells), middle)
+        small = self.body_fine(doubled(self.narrower(self.body_middle(half)), fine))
         mask, surface, location, joint, displacement, spread = self.maps(small).split(
             list(MAPS.values()), 1
         )
@@ -219,7 +220,7 @@ def sigma_of(raw: Tensor) -> Tensor:
     return (low + (high - low) * (raw - 1).sigmoid()).exp()
 
 
-def _doubled(cells: Tensor, beside: Tensor | None) -> Tensor:
+def doubled(cells: Tensor, beside: Tensor | None) -> Tensor:
     """Cells at twice the resolution, with the encoder's of that size where there are any."""
     cells = nn.functional.interpolate(cells, scale_factor=2, mode="bilinear", align_corners=False)
     return cells if beside is None else cells + beside

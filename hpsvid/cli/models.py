@@ -17,7 +17,7 @@ def train(
     data: Annotated[
         Path,
         typer.Option(
-            help="Folder with train/ and val/: motion capture; for lifter and dense, renders."
+            help="Folder with train/ and val/: motion capture; for lifter, dense and uv, renders."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Weights to write, .safetensors.")],
@@ -38,7 +38,7 @@ def train(
         str, typer.Option(help="Weights of NIKI's losses: fwd=0.1,acceleration=1,...")
     ] = "",
     mocap: Annotated[
-        Path | None, typer.Option(help="For the lifter: motion to simulate landmarks for.")
+        Path | None, typer.Option(help="For lifter and uv: motion to simulate what is seen for.")
     ] = None,
     start: Annotated[
         Path | None, typer.Option(help="Weights of the same network to go on from (not lifter).")
@@ -46,7 +46,7 @@ def train(
     seed: Annotated[int, typer.Option(help="Of everything random.", min=0)] = 0,
     force: ForceOpt = False,
 ) -> None:
-    """Train a solver, the lifter or the dense maps; an interrupted run goes on where it was."""
+    """Train a solver, the lifter, dense maps or UV inpainting; an interrupted run is resumed."""
     with one_line_errors():
         from hpsvid.common.files import check_folder
         from hpsvid.training.loop import FitConfig, TrainingFiles, check_files
@@ -59,6 +59,8 @@ def train(
             refuse_idle(context, "on the lifter", "pairs", "without", "loss", "start")
         elif model == "dense":
             refuse_idle(context, "on the dense maps", "pairs", "without", "loss", "mocap")
+        elif model == "uv":
+            refuse_idle(context, "on UV inpainting", "pairs", "without", "loss")
         else:
             refuse_idle(context, f"on {model}", "mocap")
         if not model.startswith("niki"):
@@ -77,6 +79,13 @@ def train(
 
             scores = train_dense(
                 files, config=SIZES[size], seed=seed, steps=steps, minutes=minutes, start=start
+            )
+        elif model == "uv":
+            from hpsvid.training import uv
+
+            length = FitConfig(steps=steps, minutes=minutes)
+            scores = uv.train_uv(
+                files, config=uv.SIZES[size], length=length, mocap=mocap, seed=seed, start=start
             )
         else:
             recipe = Recipe(

@@ -144,7 +144,7 @@ def roughened(rng: np.random.Generator, picture: Array) -> tuple[Array, Array]:
     covered = np.zeros((CELLS, CELLS), np.uint8)
     if rng.random() < 0.5:
         for _ in range(rng.integers(1, 4)):
-            _cover(rng, out, covered)
+            cover(rng, out, covered)
     out = 255 * (out / 255).clip(0, 1) ** float(np.exp(0.25 * rng.normal()))
     out = out * np.exp(0.12 * rng.normal(size=3) + 0.15 * rng.normal()) + 12 * rng.normal()
     if rng.random() < 0.2:
@@ -160,8 +160,8 @@ def roughened(rng: np.random.Generator, picture: Array) -> tuple[Array, Array]:
     return out, covered.astype(bool)
 
 
-def _cover(rng: np.random.Generator, picture: Array, covered: Array) -> None:
-    """Draw a box, an oval or a bar into a crop and the cells that it covers."""
+def cover(rng: np.random.Generator, picture: Array | None, covered: Array) -> None:
+    """Draw a box, an oval or a bar into a crop, where there is one, and the cells it covers."""
     x, y = rng.uniform(0.1, 0.9, 2) * SIDE
     size = rng.uniform(0.06, 0.24, 2) * SIDE
     if rng.random() < 0.25:
@@ -173,11 +173,12 @@ def _cover(rng: np.random.Generator, picture: Array, covered: Array) -> None:
     else:
         corners = cv2.boxPoints(((float(x), float(y)), tuple((2 * size).tolist()), turn))
         cv2.fillPoly(shape, [corners.astype(np.int32)], 1)
-    inside = shape > 0
-    coarse = rng.normal(size=(9, 9, 3)).astype(np.float32)
-    grain = cv2.resize(coarse, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-    colour = rng.uniform(20, 235, 3) + rng.uniform(0, 40) * grain
-    picture[inside] = colour[inside]
+    if picture is not None:
+        inside = shape > 0
+        coarse = rng.normal(size=(9, 9, 3)).astype(np.float32)
+        grain = cv2.resize(coarse, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+        colour = rng.uniform(20, 235, 3) + rng.uniform(0, 40) * grain
+        picture[inside] = colour[inside]
     step = SIDE // CELLS
     covered |= shape[step // 2 :: step, step // 2 :: step]
 
@@ -234,6 +235,7 @@ class DenseShards:
                 f"{folder}: holds no crops with dense truth (shard_*.npz); make some with "
                 f"`python -m tools.people.dense --out {folder}`"
             )
+        self._paths = paths
         truths, self._looks, places = [], [], []
         for number, path in enumerate(paths):
             arrays = read_npz(path, "a shard of tools.people.dense", KEYS)
@@ -245,6 +247,13 @@ class DenseShards:
 
     def __len__(self) -> int:
         return len(self._places)
+
+    @property
+    def shards(self) -> Iterator[tuple[dict[str, Array], Array]]:
+        """Each shard's arrays, and its rows among all."""
+        for number, path in enumerate(self._paths):
+            arrays = read_npz(path, "a shard of tools.people.dense", KEYS)
+            yield arrays, np.flatnonzero(self._places[:, 0] == number)
 
     def batch(self, rows: Array, look: int) -> DenseBatch:
         """Rows (B,) as they are (look 0), or roughened and in a mirror (look 1)."""

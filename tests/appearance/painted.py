@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import torch
 
-from hpsvid.appearance.texels import Texels, texels_of
 from hpsvid.body.atlas import atlas_of
 from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT
+from hpsvid.body.texels import Texels, texels_of
 from hpsvid.common.geometry import axis_angle_to_matrix, image_of
 from hpsvid.common.raster import (
     NEAR_M,

@@ -15,9 +15,9 @@ import hpsvid
 from hpsvid.appearance.choose import COUNT, chosen_rows, headings
 from hpsvid.appearance.files import read_texture, texture_path, write_texture
 from hpsvid.appearance.make import textured
-from hpsvid.appearance.texels import Texels, mirrored, texels_of
 from hpsvid.body.atlas import Atlas, atlas_of
 from hpsvid.body.model import Body
+from hpsvid.body.texels import Texels, mirrored, texels_of
 from hpsvid.cli import app
 from hpsvid.errors import InputError
 from hpsvid.formats.npz import read_motion, write_motion
