@@ -10,6 +10,7 @@ import numpy as np
 
 from hpsvid.body.model import Body
 from hpsvid.common.series import runs, spaced_times
+from hpsvid.motion.carried import OverPlane, over_plane
 from hpsvid.motion.feet import contact_points, contacts, feet_over_ground, standing_heights
 from hpsvid.motion.travel import Steps, camera_way, weighted_median
 from hpsvid.motion.upright import LEVEL, balance_cue, forward_of, fused, tangents
@@ -17,6 +18,7 @@ from hpsvid.motion.verticals import with_lines
 from hpsvid.options import Options
 from hpsvid.types import Array, Person, World
 from hpsvid.video.egomotion import CameraTurn
+from hpsvid.video.flow import flow_within
 from hpsvid.video.lines import lines_within
 
 ROUNDS = 3  # of up, contacts, ground
@@ -25,6 +27,7 @@ LOWEST_SHARE = 0.1  # of the frames, in which the lower foot stands where no con
 # another, whose size is guessed; as shares of the distance. Its height errs by that and HEIGHT_M.
 STANCE_DEPTH, PERSON_DEPTH, HEIGHT_M = 0.03, 0.08, 0.03
 SEEN_SHARE = 0.95  # of frames with the background followed; fewer are worth a word
+SLOPE_DEG = 2.0  # by which ground that people stand on is not level
 STANCE_S = 0.15  # a contact that is briefer is no stance
 
 
@@ -46,7 +49,6 @@ def find_world(
     pts_s: (F,) s of the clip's frames. Of several shots, up and what it is made from are the first
     one's.
     """
-    turns = turn.turns
     starts = sorted({person.track.shot_start for person in people})
     R, t = np.tile(np.eye(3), (len(pts_s), 1, 1)), np.zeros((len(pts_s), 3))
     shots = []
@@ -55,15 +57,14 @@ def find_world(
         begin = 0 if not shots else start
         shots.append(_ground(of_shot, body, pts_s, _of_shot(turn, start, end), options))
         axes = axes_of(shots[-1].up)
-        R[begin:end] = axes @ turns[begin:end]
+        R[begin:end] = axes @ shots[-1].turns[begin:end]
         t[begin:end] = shots[-1].camera + shots[-1].way[begin:end] @ axes.T
     first = shots[0]
-    made_from = first.made_from + _camera_words(turn)
-    return World(up=first.up, up_sigma_deg=first.sigma_deg, R=R, t=t, made_from=made_from)
+    return World(up=first.up, up_sigma_deg=first.sigma_deg, R=R, t=t, made_from=first.made_from)
 
 
 def _of_shot(turn: CameraTurn, start: int, end: int) -> CameraTurn:
-    """The turning with the lines of these frames; of a camera that travels, of the first picture.
+    """The turning with what these frames show; of a camera that travels, lines of the first only.
 
     What it turns is less sure then, and what is near goes across the picture.
     """
@@ -71,15 +72,16 @@ def _of_shot(turn: CameraTurn, start: int, end: int) -> CameraTurn:
     if turn.parallax and len(lines.frame):
         first = int(lines.frame.min())
         lines = lines_within(lines, first, first + 1)
-    return replace(turn, lines=lines)
+    return replace(turn, lines=lines, flow=flow_within(turn.flow, start, end))
 
 
-def _camera_words(turn: CameraTurn) -> str:
+def _camera_words(turn: CameraTurn, over: OverPlane | None) -> str:
     """What there is to say of a camera that moves."""
     if turn.stands:
         return ""
     lost = "" if turn.seen > SEEN_SHARE else f", lost in {1 - turn.seen:.0%} of the frames"
-    way = ", its way from feet that stand" if turn.parallax else ""
+    told = "feet that stand" if over is None else "the ground's flow"
+    way = f", its way from {told}" if turn.parallax else ""
     return "; the camera's turning from the background" + lost + way
 
 
@@ -92,40 +94,59 @@ class _Ground:
     made_from: str
     camera: Array  # (3,) m, its place in the world in the shot's first frame
     way: Array  # (F, 3) m, where it goes from there, axes of that frame's camera
+    turns: Array  # (F, 3, 3), from each frame's axes to these
 
 
 def _ground(
     people: Sequence[Person], body: Body, pts_s: Array, turn: CameraTurn, options: Options
 ) -> _Ground:
-    turns, way = turn.turns, np.zeros((len(pts_s), 3))
-    seen = [_feet(person, body, pts_s, turns) for person in people]
     offsets = standing_heights(body)
+    seen = [_feet(person, body, pts_s, turn.turns) for person in people]
     up, sigma, made_from = _direction(seen, offsets, turn, options)
+    over = over_plane(turn.flow, turn.turns, up, np.deg2rad(max(sigma, SLOPE_DEG)))
+    if over is not None and over.travels:
+        turn = replace(turn, turns=over.turns, parallax=True)
+        seen = [_feet(person, body, pts_s, turn.turns) for person in people]
+        up, sigma, made_from = _direction(seen, offsets, turn, options)
+    else:
+        over = None
+    way = np.zeros((len(pts_s), 3))
     if turn.parallax:
-        way = _way(people, seen, offsets, up, pts_s)
+        low = [feet.points - offsets[:, None] * up for feet in seen]
+        way = _way(people, low, (up, over), pts_s)
         seen = [_moved(feet, way[person.track.frame_index])
                 for feet, person in zip(seen, people, strict=True)]  # fmt: skip
     R = axes_of(up)
     floor = _floor(seen, R, offsets, np.deg2rad(sigma))
     first = min(people, key=lambda person: int(person.track.frame_index[0]))
     begin = first.track.frame_index[0]
-    origin = R @ (turns[begin] @ first.joints[0, 0].astype(np.float64) + way[begin])
+    origin = R @ (turn.turns[begin] @ first.joints[0, 0].astype(np.float64) + way[begin])
     camera = -np.array([origin[0], floor, origin[2]])
-    return _Ground(up=up, sigma_deg=sigma, made_from=made_from, camera=camera, way=way)
+    return _Ground(
+        up=up, sigma_deg=sigma, made_from=made_from + _camera_words(turn, over), camera=camera,
+        way=way, turns=turn.turns,
+    )  # fmt: skip
 
 
 def _way(
-    people: Sequence[Person], seen: Sequence[Feet], offsets: Array, up: Array, pts_s: Array
-) -> Array:
-    """Where the camera of a shot with these people goes, (F, 3) m, axes of its first frame."""
+    people: Sequence[Person], low: Sequence[Array], told: tuple[Array, OverPlane | None],
+    pts_s: Array,
+) -> Array:  # fmt: skip
+    """Where the camera of a shot with these people goes, (F, 3) m, axes of its first frame.
+
+    low: their contact points, less their standing heights; told: up, and what the ground says.
+    """
     frames = [person.track.frame_index for person in people]
     first, last = min(at[0] for at in frames), max(at[-1] for at in frames)
     steps = [
-        Steps(frames=at - first, points=feet.points - offsets[:, None] * up, valid=person.valid)
-        for person, feet, at in zip(people, seen, frames, strict=True)
+        Steps(frames=at - first, points=points, valid=person.valid)
+        for person, points, at in zip(people, low, frames, strict=True)
     ]
+    up, over = told
+    if over is not None:
+        over = over.within(int(first), int(last) + 1)
     way = np.zeros((len(pts_s), 3))
-    way[first : last + 1] = camera_way(steps, up, pts_s[first : last + 1])
+    way[first : last + 1] = camera_way(steps, up, pts_s[first : last + 1], over)
     way[last + 1 :] = way[last]
     return way
 

@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation
 from hpsvid.common.boxes import resized
 from hpsvid.common.series import interpolate_rotations, runs
 from hpsvid.types import Array, Detections, Frames, check_array
+from hpsvid.video.flow import NO_FLOW, Flow, FlowWatch
 from hpsvid.video.lines import MARGIN, NO_LINES, LineWatch, SceneLines, scene_lines
 
 SIDE_PX = 320  # longer side of the pictures that are compared
@@ -51,6 +52,8 @@ class Steps:
     height: int
     segments: Array  # (S, 4) float64 x0 y0 x1 y1 px of the clip, straight lines of the scene
     segment_frame: Array  # (S,) int64, frames of the clip
+    flow_frames: Array  # (M, 2) int64, frames of the clip between which the background flows
+    flow: Array  # (M, N, 4) int16, as `FlowWatch.steps` has it
 
     def __post_init__(self) -> None:
         check_array(self, "key", (None,), "i")
@@ -62,6 +65,13 @@ class Steps:
         check_array(self, "segment_frame", (len(self.segments),), "i")
         if not ((self.segment_frame >= 0) & (self.segment_frame < n)).all():
             raise ValueError("segment_frame: expected a frame's number")
+        check_array(self, "flow_frames", (None, 2), "i")
+        check_array(self, "flow", (len(self.flow_frames), None, 4), "i")
+        ends = self.flow_frames.ravel()  # one step ends where the next begins, or before
+        if len(ends) and not (ends[0] >= 0 and (np.diff(ends) >= 0).all() and ends[-1] < n):
+            raise ValueError("flow_frames: expected frames' numbers, in order")
+        if not (np.diff(self.flow_frames) > 0).all():
+            raise ValueError("flow_frames: expected steps from a frame to a later one")
         if not (0 < self.scale <= 1 and self.width > 0 and self.height > 0):
             raise ValueError("expected a size above 0 and a scale in (0, 1]")
 
@@ -76,6 +86,7 @@ class CameraTurn:
     focal_px: float | None  # where the turning tells it
     seen: float  # share of frames in which the background was followed
     lines: SceneLines = NO_LINES
+    flow: Flow = NO_FLOW
 
 
 @dataclass(slots=True, eq=False)
@@ -101,6 +112,8 @@ class BackgroundWatch:
     _lost: int = 0  # frames since the background was last followed
     _boxes: Array = field(default_factory=lambda: np.zeros((0, 4)))  # where people were last seen
     _lines: LineWatch = field(default_factory=LineWatch)
+    _flow: FlowWatch = field(default_factory=FlowWatch)
+    _moves: bool = False  # in this shot
 
     def __post_init__(self) -> None:
         self._scale = min(1.0, SIDE_PX / max(self.width, self.height))
@@ -114,15 +127,26 @@ class BackgroundWatch:
         for index, rgb, pts, cut in zip(frames.index, frames.rgb, frames.pts_s, cuts, strict=True):
             self._boxes = looks.get(int(index), self._boxes)
             self._lines.look(rgb, self._boxes, len(self._key), float(pts), cut=bool(cut))
-            self.update(rgb, self._boxes, cut=bool(cut))
+            grey = self.update(rgb, self._boxes, cut=bool(cut))
+            if self._moves:
+                self._flow.look(grey, self._boxes * self._scale, int(index), float(pts))
+            else:
+                self._flow.pause()
 
-    def update(self, rgb: Array, boxes: Array, *, cut: bool) -> None:
-        """One more frame: rgb (H, W, 3) uint8, people's boxes (D, 4) px, whether a shot begins."""
+    def update(self, rgb: Array, boxes: Array, *, cut: bool) -> Array:
+        """One more frame: rgb (H, W, 3) uint8, people's boxes (D, 4) px, whether a shot begins.
+
+        Returns the small picture that is looked at.
+        """
         green = cv2.extractChannel(rgb, 1)
         grey = cv2.resize(green, self._size, interpolation=cv2.INTER_AREA)
+        self._look(grey, boxes, cut=cut)
+        return grey
+
+    def _look(self, grey: Array, boxes: Array, *, cut: bool) -> None:
         frame = len(self._key)
         if cut or not self._keys:
-            self._keys = []
+            self._keys, self._moves = [], False
             self._begin(frame, grey, boxes, np.eye(3))
             self._note(frame if len(self._keys[-1].points) >= LEAST_FEATURES else -1, np.eye(3))
             return
@@ -135,6 +159,7 @@ class BackgroundWatch:
                 self._begin(frame, grey, boxes, self._keys[-1].link)
             return
         self._lost = 0
+        self._moves |= _shift(found, self._size) > STANDS_PX
         key = self._keys[-1].frame
         if self._is_far(found):
             key, found = self._again(frame, grey, boxes, found)
@@ -143,6 +168,7 @@ class BackgroundWatch:
 
     def steps(self) -> Steps:
         """What all frames so far say."""
+        flow_frames, flow = self._flow.steps()
         return Steps(
             key=np.array(self._key, np.int64),
             homography=np.array(self._maps, np.float64).reshape(-1, 3, 3),
@@ -151,6 +177,8 @@ class BackgroundWatch:
             height=self.height,
             segments=np.concatenate([np.zeros((0, 4)), *self._lines.segments]),
             segment_frame=np.concatenate([np.zeros(0), *self._lines.frames]).astype(np.int64),
+            flow_frames=flow_frames,
+            flow=flow,
         )
 
     def _note(self, key: int, homography: Array) -> None:
@@ -308,6 +336,7 @@ def camera_turn(steps: Steps, focal_px: float, *, focal_known: bool) -> CameraTu
         focal_px=None if found is None else found / steps.scale,
         seen=seen,
         lines=_lines(steps, turns, focal / steps.scale),
+        flow=Flow(frames=steps.flow_frames, stored=steps.flow, size=size, focal_px=focal),
     )
 
 

@@ -33,6 +33,7 @@ KEY = {"clip": "a"}
 STEPS = Steps(
     key=np.zeros(3, np.int64), homography=np.tile(np.eye(3), (3, 1, 1)), scale=0.5, width=640,
     height=360, segments=np.ones((2, 4)), segment_frame=np.zeros(2, np.int64),
+    flow_frames=np.array([[0, 2]]), flow=np.ones((1, 5, 4), np.int16),
 )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """How the camera turns, from the background."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -110,6 +111,16 @@ def test_a_cut_begins_anew_and_a_blank_picture_is_bridged() -> None:
     assert np.rad2deg(off).max() < 0.2
 
 
+@pytest.mark.parametrize("frames", [[[0, 9]], [[-1, 1]], [[1, 1]], [[1, 2], [0, 1]]])
+def test_steps_of_a_damaged_store_are_refused(frames: list[list[int]]) -> None:
+    watch = BackgroundWatch(*SIZE)
+    for rgb, boxes in film(Rotation.identity(4)):
+        watch.update(rgb, boxes, cut=False)
+    flow = np.zeros((len(frames), 3, 4), np.int16)
+    with pytest.raises(ValueError, match="flow_frames"):
+        replace(watch.steps(), flow_frames=np.array(frames), flow=flow)
+
+
 def test_pictures_without_anything_to_follow_say_nothing() -> None:
     found = turn_of([(np.full((*SIZE[::-1], 3), 90, np.uint8), NOBODY)] * 5)
     assert found.stands
@@ -141,6 +152,7 @@ def test_a_camera_that_comes_nearer_is_told_to_travel(nearer: bool) -> None:
     steps = Steps(
         key=np.zeros(20, np.int64), homography=maps, scale=0.25, width=1280, height=720,
         segments=np.zeros((0, 4)), segment_frame=np.zeros(0, np.int64),
+    flow_frames=np.zeros((0, 2), np.int64), flow=np.zeros((0, 0, 4), np.int16),
     )  # fmt: skip
     clip = Clip(
         path=Path("a.mp4"), width=1280, height=720, fps=Fraction(30), rotation=0, audio=False,

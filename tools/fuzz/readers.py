@@ -162,6 +162,8 @@ def _store_readers(folder: Path, body: Body) -> dict[str, Reader]:
         homography=np.tile(np.eye(3), (len(motion.pts_s), 1, 1)),
         segments=np.zeros((0, 4)),
         segment_frame=np.zeros(0, np.int64),
+        flow_frames=np.array([[0, 1], [1, 3]]),
+        flow=np.arange(80, dtype=np.int16).reshape(2, 10, 4),
     )  # fmt: skip
     track = motion.people[0].track
     seen = Observations(
