@@ -29,6 +29,9 @@ AGREE_PX = 1.5  # from where the plane takes it: a feature that is on it
 LEAST_FEATURES, LEAST_SHARE = 8.0, 0.6  # of a step, that are: else it says nothing
 SURE = 6.0  # standard deviations that the way is long: a camera that turns only does not travel,
 LEAST_HEIGHTS = 0.1  # nor does one that hands hold
+# By how much ground that people stand on is not level; what the flow says of its slope counts for a
+# quarter, because its errors repeat from step to step.
+SLOPE, SLOPE_WEIGHT = np.deg2rad(2.0), 0.25
 CHUNK = 256  # steps that are worked on at once: some 20 MB
 
 
@@ -41,6 +44,16 @@ class OverPlane:
     covariance: Array  # (S, 3, 3) of it
     seen: Array  # (S,) bool: whether the plane is; where it is not, a step says nothing
     turns: Array  # (F, 3, 3), mended
+    normal: Array  # (3,) of the plane as the flow alone has it, axes of the first frame
+    information: Array  # (2, 2) 1/rad^2 of the normal, along its `tangents`
+
+    def levelled(self, up: Array, sigma: float) -> tuple[Array, float]:
+        """Up (3,), off by `sigma` rad in all, and what it is off by, told by the plane, too."""
+        own = np.linalg.inv(SLOPE_WEIGHT * self.information) + SLOPE**2 * np.eye(2)
+        weight = np.linalg.inv(own)
+        whole = weight + 2 / sigma**2 * np.eye(2)
+        up = up + np.linalg.solve(whole, weight @ (tangents(up) @ self.normal)) @ tangents(up)
+        return up / np.linalg.norm(up), float(np.sqrt(np.trace(np.linalg.inv(whole))))
 
     def within(self, first: int, end: int) -> "OverPlane":
         """The steps from frame `first` to before `end`, whose frames count from `first` on."""
@@ -85,11 +98,14 @@ def over_plane(flow: Flow, turns: Array, up: Array, sigma: float) -> OverPlane |
             usual *= CALMING
         seen = np.concatenate([fit.seen for fit in fits])
         mended = _mended(turns, flow.frames, state[:, 3:] * seen[:, None])
+    own = sum(fit.weight for fit in fits) + np.eye(2)
+    off = np.linalg.solve(own, sum(fit.pull for fit in fits))
     covariance = np.concatenate([fit.covariance for fit in fits])
     ahead = mended[first]
     return OverPlane(
         frames=flow.frames, shift=(ahead @ state[:, :3, None])[..., 0],
         covariance=ahead @ covariance @ ahead.mT, seen=seen, turns=mended,
+        normal=normal + off @ tangents(normal), information=own,
     )  # fmt: skip
 
 

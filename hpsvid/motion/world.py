@@ -108,6 +108,9 @@ def _ground(
         turn = replace(turn, turns=over.turns, parallax=True)
         seen = [_feet(person, body, pts_s, turn.turns) for person in people]
         up, sigma, made_from = _direction(seen, offsets, turn, options)
+        if options.up != "camera" and options.pitch is None and options.roll is None:
+            up, radians = over.levelled(up, np.deg2rad(sigma))
+            sigma, made_from = float(np.rad2deg(radians)), made_from + ", the ground's slope"
     else:
         over = None
     way = np.zeros((len(pts_s), 3))

@@ -10,6 +10,7 @@ from hpsvid.body.model import Body
 from hpsvid.body.world import to_world
 from hpsvid.motion.carried import OverPlane, over_plane
 from hpsvid.motion.travel import Steps, camera_way
+from hpsvid.motion.upright import tangents
 from hpsvid.motion.world import find_world, up_of
 from hpsvid.options import Options
 from hpsvid.types import Array
@@ -89,6 +90,20 @@ def test_the_ground_says_how_far_the_camera_goes_and_what_it_turns(wall: float) 
     assert np.linalg.norm(np.cumsum(over.shift[over.seen] * HEIGHT - goes, 0), axis=1).max() < 0.15
 
 
+@pytest.mark.parametrize("off_deg_", [4.0, 9.0])
+def test_the_ground_says_which_way_is_up_as_far_as_ground_is_level(off_deg_: float) -> None:
+    flow, thought = seen_ground(along(3.0), turning(8)), np.deg2rad(off_deg_)
+    people = np.cos(thought) * UP + np.sin(thought) * tangents(UP)[0]
+    over = over_plane(flow, turning(8), people, thought)
+    assert over is not None
+    up, sigma = over.levelled(people, thought)
+    left = np.rad2deg(np.arccos(min(1.0, up @ UP)))
+    assert left < off_deg_ / 2.5
+    assert np.rad2deg(sigma) < off_deg_
+    sure, _ = over.levelled(people, np.deg2rad(0.3))
+    assert np.rad2deg(np.arccos(sure @ people)) < 0.3
+
+
 @pytest.mark.parametrize("wall", [0.0, 0.5])
 def test_a_camera_that_only_turns_does_not_travel(wall: float) -> None:
     turns = turning(40)
@@ -123,7 +138,7 @@ def test_ground_outvotes_feet_that_seem_to_slide_along_and_is_as_large_as_people
     over = OverPlane(
         frames=frames, shift=np.diff(true, axis=0) / 1.5, seen=np.arange(FRAMES - 1) % 3 > 0,
         covariance=np.tile(1e-6 * np.eye(3), (FRAMES - 1, 1, 1)),
-        turns=np.tile(np.eye(3), (FRAMES, 1, 1)),
+        turns=np.tile(np.eye(3), (FRAMES, 1, 1)), normal=up, information=np.eye(2),
     )  # fmt: skip
     told = camera_way([steps], up, PTS, over)
     assert alone[-1, 2] < 0.5 * true[-1, 2]
