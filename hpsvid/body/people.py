@@ -6,9 +6,10 @@ has a normal distribution of shapes; on another each beta has mean 0 and spread 
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from hpsvid.body.model import Body
-from hpsvid.types import Array
+from hpsvid.types import N_BETAS, Array
 
 STATURE_ROUNDS = 3  # which vertex is the lowest changes with the shape
 
@@ -26,6 +27,16 @@ def whole_shape(betas: Array, body: Body) -> Array:
     given = np.linalg.solve(body.variety[:known, :known], betas.astype(np.float64))
     differs = np.concatenate([betas, body.variety[known:, :known] @ given])
     return (body.usual + differs).astype(np.float32)
+
+
+def told_betas(betas: Tensor, body: Body) -> Tensor:
+    """What of shapes (..., B) a network is to tell: (..., 10), as `whole_shape` takes it.
+
+    Shapes of ten betas were drawn about 0, those of more as people are built.
+    """
+    if betas.shape[-1] == N_BETAS or body.usual is None:
+        return betas
+    return betas[..., :N_BETAS] - torch.from_numpy(body.usual[:N_BETAS]).to(betas)
 
 
 def of_stature(betas: Array, height: float, body: Body) -> Array:

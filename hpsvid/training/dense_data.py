@@ -19,6 +19,7 @@ from hpsvid.backbone.dense_maps import Encoder
 from hpsvid.backbone.dense_network import CELLS, DenseInput, turns_of
 from hpsvid.body.model import Body
 from hpsvid.body.parts import PART_JOINTS, PartsName, mirror_of_parts, part_of_vertices
+from hpsvid.body.people import told_betas
 from hpsvid.body.skeleton import SMPL, mirror_points, mirror_twists
 from hpsvid.common.files import read_npz, staged
 from hpsvid.common.geometry import axis_angle_to_matrix, image_of
@@ -122,7 +123,7 @@ def truth_of_shard(arrays: Mapping[str, Array], body: Body, parts: PartsName = 1
         joints2d=torch.from_numpy(flat.astype(np.float32)),
         joint_state=data["joint_state"],
         twist=twists(rotmats, body.rest_joints(betas)),
-        betas=betas,
+        betas=told_betas(betas, body),
     )
 
 

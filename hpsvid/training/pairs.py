@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hpsvid.backbone.lifter_network import View, crop_turn, make_view, mirror_view
 from hpsvid.body.model import Body
+from hpsvid.body.people import told_betas
 from hpsvid.body.skeleton import BLAZEPOSE, SMPL, mirror_points, mirror_twists
 from hpsvid.common.files import read_npz
 from hpsvid.common.geometry import axis_angle_to_matrix
@@ -117,7 +118,7 @@ def pairs_of(data: Mapping[str, Tensor], seen: Tensor, body: Body, name: str) ->
         marks=marks @ turn,  # rows: R^T p
         joints=joints @ turn,
         twist=twists(rotmats, rest),
-        betas=data["betas"],
+        betas=told_betas(data["betas"], body),
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hpsvid.body.model import Body
-from hpsvid.body.people import of_stature, whole_shape
+from hpsvid.body.people import of_stature, told_betas, whole_shape
 from hpsvid.body.skeleton import JOINT
 from hpsvid.types import N_BETAS, BodyParams
 
@@ -76,3 +76,10 @@ def test_a_shape_of_ten_betas_is_that_of_the_body_before_it_had_more(body: Body)
     np.testing.assert_allclose(body.joints_of(short), body.joints_of(long), atol=1e-6)
     with pytest.raises(ValueError, match="expected 10"):
         replace(short, betas=ten[:9])
+
+
+def test_what_a_network_is_to_tell_makes_the_shape_again(body: Body) -> None:
+    seen = np.random.default_rng(2).normal(size=N_BETAS).astype(np.float32)
+    told = told_betas(torch.from_numpy(whole_shape(seen, body)), body)
+    np.testing.assert_allclose(told.numpy(), seen, atol=1e-5)
+    assert (told_betas(torch.from_numpy(seen), body).numpy() == seen).all()  # drawn about 0

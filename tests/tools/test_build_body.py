@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.transform import Rotation
 
 from hpsvid.body.skeleton import JOINT, SMPL, mirror_name
@@ -43,6 +44,8 @@ from tools.build_body.tpose import (
     to_t_pose,
     unit,
 )
+from tools.people.outfit import draw_betas
+from tools.people.tailor import Builds
 
 
 @pytest.fixture(scope="module")
@@ -336,3 +339,18 @@ def test_the_shipped_people_are_the_surveys(shipped):
         np.testing.assert_allclose(again[key], shipped[key], atol=2.0**-11)
     neutral, female, male = shipped["betas_mean"]
     assert female[0] < neutral[0] < male[0]
+
+
+def test_the_people_that_are_drawn_are_built_like_the_surveys(body):
+    """Of each sex: stature, and arms as long as the survey's between the joints."""
+    for sex, tall in (("female", 1.625), ("male", 1.755)):
+        rng = np.random.default_rng(5)
+        builds = Builds(mean=np.zeros(10), male=np.zeros(10), old=np.zeros(10), age_mean=0.3,
+                        spread=np.ones(10))  # fmt: skip
+        drawn = np.stack([draw_betas(rng, builds, sex, "middleage") for _ in range(300)])
+        rest = body.rest_joints(torch.from_numpy(drawn)).numpy()
+        height = np.ptp(body.shaped(torch.from_numpy(drawn)).numpy()[..., 1], axis=1)
+        assert abs(height.mean() - tall) < 0.015 and 0.05 < height.std() < 0.09
+        arm = np.linalg.norm(rest[:, JOINT["left_elbow"]] - rest[:, JOINT["left_shoulder"]], axis=1)
+        assert abs(arm.mean() / height.mean() - 0.160) < 0.003
+        assert 0.006 < (arm / height).std() < 0.02

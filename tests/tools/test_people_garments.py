@@ -107,8 +107,8 @@ def test_outfit_goes_with_sex_and_seed():
     assert 70 < len(men) < 130
     assert all(o.suit in SUITS["male"] and o.hair in ("", *HAIR["male"]) for o in men)
     assert all(o.hair in HAIR["female"] for o in women)
-    # the tallest direction is tied to sex by BUILDS
-    assert np.mean([o.betas[0] for o in men]) > np.mean([o.betas[0] for o in women]) + 1.5
+    # men of the survey are 1.4 of stature's spread taller
+    assert np.mean([o.betas[0] for o in men]) > np.mean([o.betas[0] for o in women]) + 1.1
     again = outfit(7)
     assert (again.betas == outfit(7).betas).all()
     assert (again.suit, again.upper) == (outfit(7).suit, outfit(7).upper)

@@ -53,7 +53,7 @@ def test_seen_joints_fall_on_their_own_person_in_the_picture(two):
         owner = frames[1].owner[:, row.clip(0, 159), column.clip(0, 119)]
         seen = truth.joint_state[1] == SEEN
         assert seen.sum() >= 8
-        assert (owner == which)[:, seen].mean() > 0.85
+        assert (owner == which)[:, seen].mean() > 0.8  # pixels of 1 cm
     assert (frames[0].owner == NOBODY).mean() > 0.3
 
 

@@ -1,13 +1,16 @@
 """Give a body of ten betas limbs of other lengths, and the population that has them."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from hpsvid.body.model import PEOPLE
+from hpsvid.common.files import read_npz
+from hpsvid.common.weights import weights_path
 from hpsvid.types import N_BETAS
 from tools.build_body.proportions import NAMES, limb_directions
-from tools.build_body.survey import populations
+from tools.build_body.survey import Population, populations
 
 STEP_M = 2.0**-20  # as the template's: what numbers are rounded to
 STEP_BETA = 2.0**-12
@@ -37,6 +40,14 @@ def with_people(arrays: dict[str, np.ndarray], survey: Path) -> dict[str, np.nda
         "betas_mean": _rounded(mean, STEP_BETA),
         "betas_covariance": _rounded(covariance, STEP_BETA),
     }
+
+
+@cache
+def shipped_people() -> dict[str, Population]:
+    """How the shipped body's people are built, by the names of PEOPLE."""
+    data = read_npz(weights_path("free_body"), "the free body", ("betas_mean", "betas_covariance"))
+    rows = zip(PEOPLE, data["betas_mean"], data["betas_covariance"], strict=True)
+    return {name: Population(mean=mean, covariance=spread) for name, mean, spread in rows}
 
 
 def _rounded(values: np.ndarray, step: float) -> np.ndarray:

@@ -15,7 +15,7 @@ from hpsvid.body.skeleton import JOINT
 from hpsvid.common.files import read_npz
 from hpsvid.common.raster import vertex_normals
 from hpsvid.common.weights import weights_path
-from hpsvid.types import N_BETAS, Array
+from hpsvid.types import Array
 from tools.build_body.look import EYE, IRIS
 from tools.build_body.makehuman import EYES
 from tools.people.assets import Assets
@@ -60,7 +60,7 @@ class BareBody:
     """The free body's arrays that clothes are fitted to and drawn with. B vertices, F faces."""
 
     template: Array  # (B, 3) m
-    shape_dirs: Array  # (B, 3, 10)
+    shape_dirs: Array  # (B, 3, 16)
     pose_dirs: Array  # (B, 3, 207)
     skin: Array  # (B, 24)
     faces: Array  # (F, 3)
@@ -78,7 +78,7 @@ def read_bare_body() -> BareBody:
     data = read_npz(weights_path("free_body"), "the free body", keys)
     return BareBody(
         template=data["v_template"],
-        shape_dirs=data["shapedirs"][..., :N_BETAS],
+        shape_dirs=data["shapedirs"],
         pose_dirs=data["posedirs"],
         skin=data["weights"],
         faces=data["f"].astype(np.int64),

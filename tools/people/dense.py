@@ -97,7 +97,7 @@ def row_of(
         "weights": weights,  # (64, 64, 2) uint8, of the face's first two corners, over 255
         "crop": np.array([crop.x, crop.y, crop.side, crop.angle], np.float32),  # px, rad
         "rotvec": rotvec.astype(np.float32),  # (24, 3) rad, camera axes
-        "betas": np.asarray(truth.params.betas, np.float32),  # (10,)
+        "betas": np.asarray(truth.params.betas, np.float32),  # (16,)
         "transl": truth.params.transl[t],  # (3,) m
         "joint_state": truth.joint_state[t],  # (29,) uint8, see tools.people.truth
     }

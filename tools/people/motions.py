@@ -9,7 +9,7 @@ from hpsvid.body.skeleton import JOINT, SMPL
 from hpsvid.mocap.amass import MotionCapture
 from hpsvid.mocap.sources import MotionSource
 from hpsvid.mocap.takes import chimera
-from hpsvid.types import N_BETAS, Array
+from hpsvid.types import Array
 from tools.people.limits import between_keys, joint_turn, random_pose
 
 # kind -> share of the motions
@@ -248,8 +248,8 @@ def turned_about(motion: Motion, yaw: float, pelvis: Array, place: Array) -> Mot
 
 
 def as_capture(motion: Motion, betas: Array) -> MotionCapture:
-    """The motion as `hpsvid.mocap.amass` has captures, on a body of these betas (10,)."""
-    assert motion.rotmats.shape[1] == SMPL.n_rotations and len(betas) == N_BETAS
+    """The motion as `hpsvid.mocap.amass` has captures, on a body of these betas (B,)."""
+    assert motion.rotmats.shape[1] == SMPL.n_rotations
     return MotionCapture(
         name=motion.kind,
         rotmats=motion.rotmats.astype(np.float32),

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpsvid.types import N_BETAS, Array
+from tools.build_body.people import shipped_people
 from tools.people.assets import AGES, BROWS, HAIR, ORIGINS, SHOES, SUITS
 from tools.people.tailor import Builds
 
 AGE_SHARES = (0.5, 0.33, 0.17)  # of young, middle-aged and old characters
 AGE_SLIDER = {"young": 0.12, "middleage": 0.4, "old": 0.75}  # MakeHuman's: 0 is 25, 1 is 90 years
 MENS_SUIT = 0.35  # of the women wear one of the men's suits: jeans and a shirt
+MOST_UNUSUAL = 2.5  # standard deviations of a shape
 BAREFOOT = 0.08
 # sRGB of black, dark and light brown, auburn, blond, grey and white hair, and their shares
 HAIR_COLOURS = (
@@ -44,7 +46,7 @@ class Outfit:
     sex: str
     age: str
     origin: str
-    betas: Array  # (10,) float32
+    betas: Array  # (16,) float32
     suit: str
     shoes: str  # "" for bare feet
     hair: str  # "" for a bald head
@@ -93,10 +95,12 @@ def draw_outfit(rng: np.random.Generator, builds: Builds) -> Outfit:
 
 
 def draw_betas(rng: np.random.Generator, builds: Builds, sex: str, age: str) -> Array:
-    """Betas (10,) float32 of a random person of that sex and age."""
-    betas = builds.mean + builds.male * (1 if sex == "male" else -1)
-    betas = betas + builds.old * (AGE_SLIDER[age] - builds.age_mean)
-    return (betas + builds.spread * rng.normal(size=N_BETAS)).clip(-3, 3).astype(np.float32)
+    """Betas (16,) float32 of a random person of that sex and age, as people are built."""
+    people = shipped_people()[sex]
+    differs = rng.normal(size=len(people.mean)).clip(-MOST_UNUSUAL, MOST_UNUSUAL)
+    betas = people.mean + np.linalg.cholesky(people.covariance) @ differs
+    betas[:N_BETAS] += builds.old * (AGE_SLIDER[age] - builds.age_mean)
+    return betas.astype(np.float32)
 
 
 def _draw_dye(rng: np.random.Generator, stripes: float) -> Dye:

@@ -56,7 +56,7 @@ def row_of(scene: Scene, which: int, truth: PersonTruth, sight: Sight) -> dict[s
         "shows": sight.shows,  # (T,) int8, person of the scene whom the landmarks lie on, -1 none
         # what is true, camera axes
         "rotvec": rotvec.astype(np.float32),  # (T, 24, 3) rad
-        "betas": np.asarray(truth.params.betas, np.float32),  # (10,)
+        "betas": np.asarray(truth.params.betas, np.float32),  # (16,)
         "transl": truth.params.transl,  # (T, 3) m
         "joints": truth.joints,  # (T, 29, 3) m
         "landmarks": truth.landmarks,  # (T, 33, 3) m
