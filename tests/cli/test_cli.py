@@ -457,6 +457,14 @@ def test_the_version_has_a_short_name() -> None:
     assert call("-V").stdout == call("--version").stdout != ""
 
 
+def test_a_clip_without_a_command_is_answered_with_the_command() -> None:
+    said = call("holiday.mp4")
+    assert said.exit_code == 2
+    words = said.output.replace("\u2502", " ").split()  # it stands in a box
+    assert "hpsvid run holiday.mp4" in " ".join(words)
+    assert "Did you mean 'run'" in call("rnu").output
+
+
 def test_the_shell_completes_commands_and_options() -> None:
     environment = {
         "_HPSVID_COMPLETE": "complete_bash",
