@@ -29,15 +29,16 @@ MIN_VISIBILITY = 0.5  # below it the network itself says "probably hidden"
 MIN_EVIDENCE = 4.0  # sum of weights x visibility for a frame to be placed on its own
 NORMAL_RESIDUAL = 0.06  # px over the person's size in the picture; beyond it trust fades
 NEAREST_M = 0.3  # no landmark is placed closer to the camera
+PLACED_ERROR_M = 0.03  # of a landmark across the view, for how far off a placed distance is
 PRIOR_M = 0.5  # how far a badly seen frame may leave the path between its neighbours
 GAUSS_NEWTON_STEPS = 8
 
-# Refinement: how far off each piece of evidence usually is. On calibrated video the network's
-# landmarks err 30 mm on each axis across the view and 65-110 mm along it (docs/measurements.md,
-# "Accuracy on real video": the landmarker's own 3D, along and across).
-LANDMARK_ERROR_M = 0.03  # across the view
-DEPTH_ERROR_M = 0.1  # of a landmark against the pelvis, along the view
-ROTATION_ERROR = 0.3  # rad, of a joint's rotation as solved: 75 mm at the end of a forearm
+# Refinement: how far off each piece of evidence is taken to be. Chosen together on bodypose3d and
+# caliscope, once bodies had people's bones (docs/measurements.md, "Refinement"): with right bones
+# the picture tells depth, too, and what was solved of it counts for little.
+LANDMARK_ERROR_M = 0.02  # across the view
+DEPTH_ERROR_M = 0.3  # of a landmark against the pelvis, along the view
+ROTATION_ERROR = 0.45  # rad, of a joint's rotation as solved
 ROOT_ERROR_M = (0.05, 0.05, 0.2)
 REFINED_JOINTS = tuple(range(22))  # all but the hands, which no landmark resolves
 REFINE_STEPS = 4
@@ -119,7 +120,7 @@ def distance_doubt(marks: Marks, depth: Array, camera: Camera) -> Array:
     weight = marks.weight[..., None]
     middle = (weight * place).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp_min(1e-9)
     spread = (weight * (place - middle) ** 2).sum((1, 2))
-    return (LANDMARK_ERROR_M / spread.clamp_min(1e-9).sqrt()).clamp_max(1).numpy()
+    return (PLACED_ERROR_M / spread.clamp_min(1e-9).sqrt()).clamp_max(1).numpy()
 
 
 def _place_robust(
