@@ -30,6 +30,7 @@ from hpsvid.motion.smoothing import (
     certainty,
     of_bones,
     smooth_rotations,
+    steady_corrections,
 )
 from hpsvid.options import Options
 from hpsvid.types import Array, BodyParams, Camera, Observations, Person, Track
@@ -71,15 +72,17 @@ def make_person(
     rotmats = bend_hinges(rotmats, betas, obs, body)
     betas = fit_shape(body, rotmats, betas, obs, camera)
     transl = place(body, rotmats, betas, obs, camera)
-    rotmats, transl = refine(body, rotmats, betas, transl, obs, camera)
+    marks = landmark_evidence(obs)
+    seen = marks.weight.sum(1).numpy() / LANDMARK_WEIGHT.sum()
+    refined, transl = refine(body, rotmats, betas, transl, obs, camera)
+    rotmats = steady_corrections(rotmats, refined, seen, pts_s)
     rotmats = fill_rotations(rotmats, obs.valid, pts_s)
     if obs.valid.any():
         transl = fill_gaps(transl.astype(np.float64), obs.valid, pts_s)
     sure = certainty(obs.sigma.astype(np.float64) ** 2, obs.valid)
     rotmats = smooth_rotations(rotmats, of_bones(sure), pts_s)
     params = BodyParams(rotmats=rotmats, betas=betas, transl=transl.astype(np.float32))
-    joints, marks = body.joints_of(params), landmark_evidence(obs)
-    weight = np.clip(marks.weight.sum(1).numpy() / LANDMARK_WEIGHT.sum(), FILLED_WEIGHT, 1)
+    joints, weight = body.joints_of(params), np.clip(seen, FILLED_WEIGHT, 1)
     doubt = distance_doubt(marks, joints[:, 0, 2], camera)
     feet = [] if evidence.carried else FEET
     path = steady_path(joints[:, 0], weight, doubt, joints[:, feet] - joints[:, :1], pts_s)
