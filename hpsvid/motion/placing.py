@@ -1,6 +1,7 @@
 """Place a body in front of the camera so that it reprojects onto its evidence."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from hpsvid.common.geometry import (
 )
 from hpsvid.common.records import take
 from hpsvid.common.series import chunks, fill_gaps
-from hpsvid.types import Array, BodyParams, Camera, Observations
+from hpsvid.types import Array, Camera, Observations
 
 # How much a landmark counts in placement. The network puts 11 of its 33 points on the face and
 # 6 on the fingers; at full weight they would outvote the trunk, which carries depth best.
@@ -180,14 +181,15 @@ def refine(
     What a solver makes of a network's 3D inherits its poor depth and, through bones of another
     length, misses its good 2D. Gauss-Newton from the solved pose, all frames at once, on three
     costs: reprojection (robust, hidden landmarks left out), the landmarks' depth against the
-    pelvis as solved, the joints' rotations as solved. rotmats: (T, 24, 3, 3); transl: (T, 3) m.
-    Returns both, float32. Frames without evidence stay as they are.
+    pelvis as solved, the joints' rotations as solved. rotmats: (T, 24, 3, 3); betas: (B,), or
+    (T, B) of several people; transl: (T, 3) m. Returns rotations and transl, float32. Frames
+    without evidence stay as they are.
     """
     marks = landmark_evidence(obs)
     K = torch.from_numpy(camera.K)
     pieces = [
         refine_frames(
-            body, BodyParams(rotmats=rotmats[at], betas=betas, transl=transl[at]),
+            body, Pose(rotmats[at], betas if betas.ndim == 1 else betas[at], transl[at]),
             take(marks, at), K,
         )
         for at in chunks(len(rotmats), CHUNK)
@@ -198,9 +200,17 @@ def refine(
     )
 
 
+class Pose(NamedTuple):
+    """Bodies in some frames."""
+
+    rotmats: Array  # (T, 24, 3, 3) float32
+    betas: Array  # (B,) or, of several people, (T, B) float32
+    transl: Array  # (T, 3) float32 m
+
+
 def refine_frames(
-    body: Body, start: BodyParams, marks: Marks, K: Tensor, shape_prior: Tensor | None = None
-) -> BodyParams:
+    body: Body, start: Pose, marks: Marks, K: Tensor, shape_prior: Tensor | None = None
+) -> Pose:
     """As `refine`, all at once; with `shape_prior` the shape that the frames share is refined, too.
 
     shape_prior: (B, B), inverse covariance of the shape about `start`'s; what the frames say of the
@@ -253,9 +263,7 @@ def refine_frames(
                 above = global_turns[:, SMPL.parents[joint]]
                 turned[:, joint] = above.mT @ turns[:, i] @ above @ turned[:, joint]
         root[:, 2] = torch.maximum(root[:, 2], NEAREST_M - posed[..., 2].amin(1))
-    return BodyParams(
-        rotmats=turned.float().numpy(), betas=shape.float().numpy(), transl=root.float().numpy()
-    )
+    return Pose(turned.float().numpy(), shape.float().numpy(), root.float().numpy())
 
 
 def _misses(points: Tensor, marks: Marks, K: Tensor) -> tuple[Tensor, Tensor]:
@@ -291,7 +299,7 @@ def _by_pose(body: Body, posed: Tensor, joints: Tensor) -> Tensor:
     return torch.cat([turns, root], -1)
 
 
-def _by_shape(body: Body, start: BodyParams) -> Tensor:
+def _by_shape(body: Body, start: Pose) -> Tensor:
     """How landmarks move with betas, (T, 33, 3, B) m; they are linear in them."""
     count = len(start.betas)
     shapes = np.concatenate([np.zeros((1, count), np.float32), np.eye(count, dtype=np.float32)])

@@ -9,8 +9,8 @@ import torch
 
 from hpsvid.body.model import Body
 from hpsvid.common.records import take, take_frames
-from hpsvid.motion.placing import LANDMARK_WEIGHT, landmark_evidence, place, refine_frames
-from hpsvid.types import Array, BodyParams, Camera, Observations
+from hpsvid.motion.placing import LANDMARK_WEIGHT, Pose, landmark_evidence, place, refine_frames
+from hpsvid.types import Array, Camera, Observations
 
 FRAMES = 48  # of a clip that are looked at, spread evenly over those that show nearly all of a body
 WELL_SEEN = 0.7  # of the landmarks' weights
@@ -34,7 +34,7 @@ def fit_shape(body: Body, rotmats: Array, betas: Array, obs: Observations, camer
     transl = place(body, turned, betas, seen, camera)
     prior = torch.from_numpy(np.linalg.inv(_variety(body, betas)) + HOLD * _stature(body, betas))
     K = torch.from_numpy(camera.K)
-    start = BodyParams(rotmats=turned, betas=betas, transl=transl)
+    start = Pose(turned, betas, transl)
     return refine_frames(body, start, take(marks, torch.from_numpy(chosen)), K, prior).betas
 
 

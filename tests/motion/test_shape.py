@@ -44,7 +44,7 @@ def test_arms_that_the_clip_shows_come_out_nearer_to_their_length(
     found = fit_shape(body, params.rotmats, usual, obs, CAMERA)
     missed, before = (abs(arm(betas, body) - arm(true, body)) for betas in (found, usual))
     assert before > 0.06
-    assert missed < 0.85 * before  # one camera, poses that may give way, and what is usual
+    assert missed < 0.95 * before  # poses may give way, and a clip counts as one frame
     assert abs(stature(found, body) - stature(usual, body)) < 1e-3
     again = fit_shape(body, params.rotmats, usual, obs, CAMERA)
     assert (again == found).all()
