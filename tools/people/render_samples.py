@@ -52,7 +52,7 @@ class Actor:
 
     capture: str  # below the motion capture folder, without suffix
     start: int  # first frame of the capture
-    betas: tuple[float, ...]  # (10,)
+    betas: tuple[float, ...]  # (16,), limbs as long as people have them
     suit: dict[str, tuple[int, int, int]]  # arguments of `dress`, sRGB
     place: tuple[float, float]  # m, where the middle of the path lies (x, z)
     yaw_deg: float  # turn of the captured motion about the vertical
@@ -123,7 +123,7 @@ SCRIPTS = (
             Actor(
                 capture="cmu_cyun/01_04",
                 start=471,
-                betas=(0.4, 0.2, -0.3, 0.5, 0, 0.2, 0, 0, 0, 0),
+                betas=(0.4, 0.2, -0.3, 0.5, 0, 0.2, 0, 0, 0, 0, 1.9, 0.1, 0.4, 0.3, -1.2, 0.8),
                 suit={
                     "jersey": (186, 62, 52), "trousers": (48, 58, 92), "shoes": (232, 232, 228),
                     "skin": (205, 162, 134), "hair": (60, 42, 32),
@@ -145,7 +145,7 @@ SCRIPTS = (
             Actor(
                 capture="cmu_papagina/salsa_15_p1",
                 start=90,
-                betas=(-0.8, 1.3, 0.4, -0.6, 0.3, 0, 0, 0, 0, 0),
+                betas=(-0.8, 1.3, 0.4, -0.6, 0.3, 0, 0, 0, 0, 0, 1.1, 0.6, 0.1, 0.9, -0.7, 1.3),
                 suit={
                     "jersey": (214, 178, 70), "trousers": (66, 62, 58), "shoes": (140, 60, 48),
                     "skin": (128, 88, 64), "hair": (30, 26, 24),
@@ -156,7 +156,7 @@ SCRIPTS = (
             Actor(
                 capture="cmu_expmap8/train_walking_44",
                 start=0,
-                betas=(0.8, -0.9, 0.6, 0.4, 0, -0.3, 0, 0, 0, 0),
+                betas=(0.8, -0.9, 0.6, 0.4, 0, -0.3, 0, 0, 0, 0, 1.6, -0.1, -0.4, -0.5, -1.5, 0.6),
                 suit={
                     "jersey": (70, 132, 150), "trousers": (196, 190, 180), "shoes": (40, 42, 50),
                     "skin": (226, 184, 158), "hair": (122, 84, 48),
