@@ -5,28 +5,16 @@ Nothing heavy is imported at the top of these modules, so that every `--help` is
 
 import signal
 import sys
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from hpsvid.cli import draw, export, foreign, live, measure, models, run, texture, tracks, view
+from hpsvid.cli.shell import Commands
 from hpsvid.errors import Ended, ending
 
-
-class _Commands(TyperGroup):
-    """Who names a clip and no command is told of `run`."""
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        name = args[0]
-        if self.get_command(ctx, name) is None and Path(name).suffix:
-            ctx.fail(f"No such command '{name}'. For a clip's people as a video: hpsvid run {name}")
-        return super().resolve_command(ctx, args)
-
-
 app = typer.Typer(
-    cls=_Commands,
+    cls=Commands,
     help="Video of people in, smooth 3D human motion out.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
+from typer.core import TyperGroup
 
 from hpsvid.errors import HpsvidError, InputError, ending, one_line
 from hpsvid.flags import Choice, choices
@@ -51,6 +52,17 @@ SmplOpt = Annotated[
     typer.Option("--smpl", help="Your own SMPL file or folder (default: $HPSVID_SMPL)."),
 ]
 Command = Callable[..., None]
+
+
+class Commands(TyperGroup):
+    """Who names a clip and no command is told of `run`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As click does; ends with the advice where the name looks like a file."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and Path(name).suffix:
+            ctx.fail(f"No such command '{name}'. For a clip's people as a video: hpsvid run {name}")
+        return super().resolve_command(ctx, args)
 
 
 def takes(
