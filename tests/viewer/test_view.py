@@ -48,7 +48,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(page: Path) -> None:
     assert base64.b64decode(data["glb"])[:4] == b"glTF"
     assert base64.b64decode(data["video"])[4:8] == b"ftyp"
     assert [person["id"] for person in data["people"]] == [0, 1]
-    assert [len(person["speeds"]) for person in data["people"]] == [156, 95]
+    assert [len(person["speeds"]) for person in data["people"]] == [156, 107]
     names = {file["name"] for file in data["files"]}
     assert names == {
         f"two_people_person0{n}.{kind}" for n in (0, 1) for kind in ("glb", "bvh", "csv")
