@@ -3,7 +3,7 @@
 A module has at most 450 lines, a function body 80, a signature 6 arguments (commands of the command
 line excepted, whose arguments are the options); a wing of the package 2,800 lines, its top level 6
 modules. What a newcomer reads first (the spine) stays below 1,988 lines, what turns a video into
-files (the core) below 23,300. Lines are counted as they stand, blank ones and docstrings included.
+files (the core) below 23,310. Lines are counted as they stand, blank ones and docstrings included.
 """
 
 import ast
@@ -17,7 +17,7 @@ MODULE, BODY, ARGUMENTS, WING, TOP, SPINE = 450, 80, 6, 2800, 6, 1988
 # the field, the public API and the options' declarations came to it (12,231); then the ground,
 # formats and resuming; then editing and other people's characters; then the camera's own files,
 # dense maps (500), textures (1,200), and the ground's flow (420).
-CORE = 23_300
+CORE = 23_310
 SPINE_FILES = ("types.py", "options.py", "pipeline/make.py", "pipeline/stages.py",
                "pipeline/summary.py", "*/__init__.py", "body/skeleton.py",
                "motion/person.py")  # fmt: skip
