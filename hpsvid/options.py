@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 from hpsvid.errors import InputError
 from hpsvid.flags import Checked, Flag, known_colour, known_names, known_time
 
-BackboneName = Literal["blazepose", "dense", "hybrik"]
+BackboneName = Literal["blazepose", "dense", "fused", "hybrik"]
 LifterName = Literal["learned", "geometric"]
 SolverName = Literal[
     "hybrik", "hybrik-naive", "ikol", "niki-temporal", "niki", "niki-one-stage", "gik"
@@ -38,6 +38,7 @@ LookName = Literal["tint", "suit", "textured", "confidence"]
 SkinName = Literal["suit", "textured"]
 RigName = Literal["smpl", "hik", "mixamo", "cmu", "rigify", "ue5", "vrm"]
 EngineName = Literal["processes", "ray"]
+DENSE = ("dense", "fused")  # backbones that look at dense maps
 MAX_FPS = 1000
 MIN_INPUT_FPS = 1e-3  # a time lapse of four frames an hour
 MAX_VIEWS = 6  # in one picture
@@ -108,8 +109,19 @@ class Options(Checked):
     ] = "embedded"
     backbone: Annotated[
         BackboneName,
-        Flag(help="Image network: blazepose, dense, or hybrik (import its weights).", panel=LOOK),
+        Flag(
+            help="Image network: blazepose, dense, fused (both), or hybrik (import its weights).",
+            panel=LOOK,
+        ),
     ] = "blazepose"
+    align: Annotated[
+        bool,
+        Flag(
+            help="Draw bodies to the masks and places that dense maps show (dense, fused).",
+            panel=LOOK,
+            name="--align",
+        ),
+    ] = False
     network: Annotated[
         NetworkName,
         Flag(help="Size of the image network: small is quicker on each picture and less exact.",
@@ -186,6 +198,12 @@ class Options(Checked):
     def __post_init__(self) -> None:
         Checked.__post_init__(self)
         _ = self.heights
+        if self.align and self.backbone not in DENSE:
+            raise InputError(
+                f"--align: --backbone {self.backbone} has no dense maps; expected dense or fused"
+            )
+        if self.backbone == "fused" and (self.network == "small" or self.lifter == "geometric"):
+            raise InputError("--backbone fused reads the large network with the learned lifter")
         if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", self.device):
             raise InputError(f"--device {self.device}: expected auto, cpu, cuda, or such as cuda:1")
         if self.end is not None and self.end <= (self.start or 0):
@@ -214,6 +232,11 @@ class Options(Checked):
     def lifter_in_use(self) -> LifterName:
         """The lifter that works: the learned one reads the large network's inner maps."""
         return "geometric" if self.small_network else self.lifter
+
+    @property
+    def lifts(self) -> bool:
+        """Whether a lifter works: whether landmarks are looked at."""
+        return self.backbone in ("blazepose", "fused")
 
     @property
     def small_network(self) -> bool:

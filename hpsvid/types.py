@@ -155,6 +155,10 @@ class Observations:
     valid: Array  # (T,) bool; False where the backbone saw nothing
     bends: Array | None = None  # (T, 4, 2) rad of knees and elbows, and its standard deviation
     changing: float = 1.0  # share of sigma that changes within a second, as solvers take noise to
+    # what dense maps show, where they were asked to keep it
+    crops: Array | None = None  # (T, 4) float32 x, y, side px, angle rad; NaN: no look
+    masks: Array | None = None  # (T, N, N) uint8 chance that a cell of the crop shows the person
+    places: Array | None = None  # (T, C, 3) int16 cell, vertex that it shows, mm of doubt; -1: none
 
     def __post_init__(self) -> None:
         check_array(self, "frame_index", (None,), "i")
@@ -168,6 +172,10 @@ class Observations:
         check_array(self, "valid", (n,), "b")
         if self.bends is not None:
             check_array(self, "bends", (n, 4, 2), "f")
+        if self.crops is not None and self.masks is not None and self.places is not None:
+            check_array(self, "crops", (n, 4), "f")
+            check_array(self, "masks", (n, None, None), "u")
+            check_array(self, "places", (n, None, 3), "i")
 
     def __len__(self) -> int:
         return len(self.frame_index)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.spatial import KDTree
 from scipy.special import expit
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
@@ -19,6 +20,7 @@ from hpsvid.backbone import Network
 from hpsvid.backbone.blazepose import Follower, Look, decoded
 from hpsvid.backbone.crop import SIDE, Crop, crop_around_box
 from hpsvid.backbone.dense_network import (
+    CELLS,
     HEAT_CELLS,
     PIXELS,
     DenseAnswer,
@@ -29,8 +31,9 @@ from hpsvid.backbone.dense_network import (
     turns_of,
 )
 from hpsvid.backbone.geometric import UNSEEN_SIGMA_M, place_in_camera
-from hpsvid.backbone.inner_maps import CHANNELS
+from hpsvid.backbone.inner_maps import CHANNELS, Reader, read_maps
 from hpsvid.backbone.learned import fitted_betas, nothing_seen
+from hpsvid.backbone.lifting import FAST_LOOKS_HZ, LOOKS_HZ
 from hpsvid.body.model import Body
 from hpsvid.body.parts import LSP_JOINTS, part_of_places
 from hpsvid.body.skeleton import LIMB_JOINTS, LIMB_LANDMARKS
@@ -52,7 +55,6 @@ from hpsvid.types import (
     Track,
 )
 
-LOOKS_HZ = 15.0  # as often as the landmark network looks
 LEAST_CELLS = 40.0  # of 4,096 that must show the person
 # sigma of a joint whose place in the picture counts for nothing; bodypose3d's PA-MPJPE is 84.5 mm
 # at 0.25 and 81.7 at 0.6
@@ -61,6 +63,8 @@ DOUBT_M = 0.6
 # Chosen on held-back renders: 14 joints' MPJPE is 231, 230, 231, 235 mm at 0, 0.15, 0.3, 0.5.
 MAPS_SHARE = 0.15
 NAME = "dense"
+PLACES = 64  # cells of a look of which is kept what place of the body they show
+SURE = 0.5  # chance to show the person, of these cells
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,6 +79,9 @@ class _Seen:
     looked: Array  # (T,) bool
     shown: Array  # (T,) bool, of the looks: there was somebody
     pts_s: Array  # (T,) s
+    crops: Array  # (T, 4) x, y, side px, angle rad
+    masks: Array  # (T, 64, 64) uint8 chance to show the person
+    places: Array  # (T, PLACES, 3) int16 cell, vertex, mm of doubt
 
 
 class Encoder:
@@ -119,6 +126,7 @@ class DenseMaps:
         self._threads = thread_count(threads)
         self._encoder = Encoder(threads, device)
         self._body = body
+        self._vertices = KDTree(body.template.numpy())
 
     def maps(self, crops: Array) -> DenseAnswer:
         """Maps and joints of crops (N, 256, 256, 3) uint8."""
@@ -139,24 +147,52 @@ class DenseMaps:
 
     def __call__(self, crops: Array) -> tuple[Array, ...]:
         """What a backbone keeps of crops (N, 256, 256, 3) uint8: joints (N, 29, 3) m in the view's
-        axes, (N, 29, 2) crop px, sigma (N, 29) m, twists (N, 23, 2), betas (N, 10), and how many
-        cells show the person (N,); then what the landmark network says (`BlazePose.network`).
+        axes, (N, 29, 2) crop px, sigma (N, 29) m, twists (N, 23, 2), betas (N, 10), masks (N, 64,
+        64) uint8 and places (N, PLACES, 3) int16; then what the landmark network says
+        (`BlazePose.network`).
         """
         seen, landmarks = self._encoder.look(crops)
+        return (*self._kept(seen), *landmarks)
+
+    def with_inner(self, crops: Array, reader: Reader | None) -> tuple[Array, ...]:
+        """The same, and what a reader keeps of the landmark network's inner maps (N, 19, Q)."""
+        seen, landmarks = self._encoder.look(crops)
+        if reader is None:
+            return (*self._kept(seen), *landmarks)
+        inner = read_maps([seen.inner.numpy()], landmarks[0][:, :N_LANDMARKS])
+        return (*self._kept(seen), *landmarks, reader(inner))
+
+    def _kept(self, seen: DenseInput) -> tuple[Array, ...]:
         answer = self._told(seen)
-        cells = answer.mask.sigmoid().sum((1, 2))
         told = (
             self.joints(answer), answer.joints2d * SIDE, answer.sigma, unit(answer.twist),
-            answer.betas, cells,
+            answer.betas, (answer.mask.sigmoid() * 255).round().to(torch.uint8),
         )  # fmt: skip
-        return (*(values.numpy() for values in told), *landmarks)
+        return (*(values.numpy() for values in told), self.places(answer))
+
+    def places(self, answer: DenseAnswer) -> Array:
+        """Of the cells that show each person PLACES, evenly spread: (N, PLACES, 3) int16.
+
+        The cell's number, row by row, the vertex nearest to its place on the T-pose, and how far
+        off it is thought to be, mm; -1 where no more cells show the person.
+        """
+        chance = answer.mask.sigmoid().flatten(1).numpy()
+        surface = answer.surface.flatten(2).transpose(1, 2).numpy()
+        doubt = (1000 * answer.spread).flatten(1).numpy()
+        places = np.full((len(chance), PLACES, 3), -1, np.int16)
+        for row, shown in enumerate(chance > SURE):
+            cells = np.flatnonzero(shown)
+            cells = cells[np.linspace(0, len(cells) - 1, min(len(cells), PLACES)).astype(int)]
+            vertices = self._vertices.query(surface[row, cells])[1]
+            places[row, : len(cells)] = np.stack([cells, vertices, doubt[row, cells]], -1)
+        return places
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _DenseLook(Look):
     """A look at a crop, and what the dense network says of it."""
 
-    dense: tuple[Array, ...]  # joints, 2D, sigma, twist, betas, cells
+    dense: tuple[Array, ...]  # joints, 2D, sigma, twist, betas, mask, places
 
 
 class _DenseFollower(Follower):
@@ -188,9 +224,13 @@ class DenseBackbone:
     """`hpsvid.backbone.Backbone` by dense maps. Raises WeightsError without its networks."""
 
     def __init__(
-        self, tracks: Sequence[Track], camera: Camera, body: Body, options: Options
-    ) -> None:
-        self._follower = _DenseFollower(DenseMaps(body, options.threads, options.device))
+        self, tracks: Sequence[Track], camera: Camera, body: Body, options: Options,
+        maps: DenseMaps | None = None,
+    ) -> None:  # fmt: skip
+        """maps: loaded already, of this body."""
+        self._follower = _DenseFollower(maps or DenseMaps(body, options.threads, options.device))
+        self._keeps_maps = options.align
+        self._looks_hz = FAST_LOOKS_HZ if options.fast else LOOKS_HZ
         self._camera, self._body, self._tracks = camera, body, list(tracks)
         self._seen = [_blank(len(track)) for track in tracks]
         self._next: list[Crop | None] = [None] * len(tracks)  # what each last look asks for
@@ -209,15 +249,19 @@ class DenseBackbone:
     @property
     def provenance(self) -> Source:
         """Name and sha256 of the network, and how often it looked."""
-        return {"name": NAME, "sha256": read_manifest()[NAME].sha256, "looks_hz": str(LOOKS_HZ)}
+        return {
+            "name": NAME,
+            "sha256": read_manifest()[NAME].sha256,
+            "looks_hz": str(self._looks_hz),
+        }
 
     def observe(self, frames: Frames) -> None:
-        """Look at the next frames of the clip, at LOOKS_HZ and at each track's ends."""
+        """Look at the next frames of the clip, LOOKS_HZ times a second, and at tracks' ends."""
         for rgb, index, pts in zip(frames.rgb, frames.index, frames.pts_s, strict=True):
             step, self._last_s = pts - self._last_s, pts
             due = pts + step / 2 >= self._next_s
             if due:
-                self._next_s = pts + 1 / LOOKS_HZ
+                self._next_s = pts + 1 / self._looks_hz
             places = []
             for number, (track, seen) in enumerate(zip(self._tracks, self._seen, strict=True)):
                 place = int(index - track.frame_index[0])
@@ -243,10 +287,14 @@ class DenseBackbone:
             self._note(self._seen[number], place, look)
 
     def _note(self, seen: _Seen, place: int, look: _DenseLook) -> None:
-        joints, flat, sigma, twist, betas, cells = look.dense
+        joints, flat, sigma, twist, betas, mask, places = look.dense
         turn = turns_of([look.crop], self._camera.K)[0].numpy()
         seen.looked[place] = True
-        seen.shown[place] = cells >= LEAST_CELLS
+        seen.shown[place] = mask.astype(np.float64).sum() >= 255 * LEAST_CELLS
+        if self._keeps_maps:
+            crop = look.crop
+            seen.crops[place] = crop.x, crop.y, crop.side, crop.angle
+            seen.masks[place], seen.places[place] = mask, places
         seen.joints[place] = joints @ turn.T
         seen.image[place] = look.crop.to_image(flat)
         seen.sigma[place], seen.twist[place], seen.betas[place] = sigma, twist, betas
@@ -285,6 +333,9 @@ class DenseBackbone:
             landmarks2d=flat,
             pelvis=pelvis.numpy(),
             valid=valid,
+            crops=np.where(good[:, None], seen.crops, np.nan) if self._keeps_maps else None,
+            masks=seen.masks if self._keeps_maps else None,
+            places=seen.places if self._keeps_maps else None,
         )
 
 
@@ -310,4 +361,7 @@ def _blank(total: int) -> _Seen:
         looked=np.zeros(total, bool),
         shown=np.zeros(total, bool),
         pts_s=np.zeros(total),
+        crops=blank(4),
+        masks=np.zeros((total, CELLS, CELLS), np.uint8),
+        places=np.full((total, PLACES, 3), -1, np.int16),
     )

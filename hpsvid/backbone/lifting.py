@@ -83,6 +83,11 @@ class BlazePoseBackbone:
         self._network.network = network
 
     @property
+    def reader(self) -> Reader | None:
+        """What the looks keep of the network's inner maps; None: nothing."""
+        return self._network.reader
+
+    @property
     def provenance(self) -> Source:
         """Name and sha256 of the landmark network, and how often it looked."""
         return self._network.provenance

@@ -272,7 +272,7 @@ def show_facts(facts: dict[str, Any], *, quiet: bool, as_json: bool) -> None:
 
 def refuse_idle_choices(context: typer.Context, options: Options) -> None:
     """Options of `run` and `export` that others make idle."""
-    if options.backbone != "blazepose":
+    if not options.lifts:
         why = f"with --backbone {options.backbone}, which sees joints itself"
         refuse_idle(context, why, "lifter")
         if options.backbone == "dense":

@@ -75,6 +75,10 @@ def make_person(
     marks = landmark_evidence(obs)
     seen = marks.weight.sum(1).numpy() / LANDMARK_WEIGHT.sum()
     refined, transl = refine(body, rotmats, betas, transl, obs, camera)
+    if obs.masks is not None:
+        from hpsvid.motion.align import align  # it loads numba
+
+        refined, transl = align(body, refined, betas, transl, obs, camera)
     rotmats = steady_corrections(rotmats, refined, seen, pts_s)
     rotmats = fill_rotations(rotmats, obs.valid, pts_s)
     if obs.valid.any():

@@ -120,7 +120,7 @@ def provenance(
         hpsvid_version=hpsvid.__version__,
         detector=detector.provenance,
         backbone=backbone,
-        lifter=options.lifter_in_use if options.backbone == "blazepose" else None,
+        lifter=options.lifter_in_use if options.lifts else None,
         solver=solver.name,
         weights=_hashes(solver, options),
         body={"name": body.name, "sha256": body.sha256},
@@ -138,7 +138,7 @@ def _nobody(clip: Clip, frames: int, options: Options) -> str:
 
 def _hashes(solver: Solver, options: Options) -> dict[str, str]:
     """The sha256 of the weights of lifter and solver; of the authors', that of their file."""
-    learned = options.lifter_in_use == "learned" and options.backbone == "blazepose"
+    learned = options.lifter_in_use == "learned" and options.lifts
     lifter = "lifter" if learned else ""
     if options.weights == "official":
         name = OFFICIAL[solver.name]

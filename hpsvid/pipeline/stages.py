@@ -28,6 +28,7 @@ from hpsvid.motion.smoothing import smoothed
 from hpsvid.official.hybrik_evidence import HybrIKBackbone
 from hpsvid.official.niki_network import load_released
 from hpsvid.options import Options
+from hpsvid.pipeline.fused import FusedBackbone
 from hpsvid.pipeline.store import Store
 from hpsvid.tracking import Detector, load_detector
 from hpsvid.tracking.given import GivenDetector
@@ -185,7 +186,10 @@ def find_people(
 
 def load_backbone(tracks: list[Track], context: Context) -> Backbone:
     """The backbone that the options name, for these tracks; WeightsError without its network."""
-    loaders = {"blazepose": BlazePoseBackbone, "dense": DenseBackbone, "hybrik": HybrIKBackbone}
+    loaders = {
+        "blazepose": BlazePoseBackbone, "dense": DenseBackbone, "fused": FusedBackbone,
+        "hybrik": HybrIKBackbone,
+    }  # fmt: skip
     load = loaders[context.options.backbone]
     backbone = load(tracks, context.camera, context.body, context.options)
     if isinstance(backbone, BlazePoseBackbone) and context.people is not None:

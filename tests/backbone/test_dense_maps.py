@@ -8,7 +8,7 @@ import torch
 
 from hpsvid.backbone import dense_maps
 from hpsvid.backbone.crop import SIDE, Crop
-from hpsvid.backbone.dense_maps import LOOKS_HZ, DenseBackbone, DenseMaps
+from hpsvid.backbone.dense_maps import LOOKS_HZ, PLACES, DenseBackbone, DenseMaps
 from hpsvid.backbone.dense_network import DenseConfig, DenseNet, load_dense, save_dense, turns_of
 from hpsvid.body.parts import LSP_JOINTS
 from hpsvid.body.skeleton import LIMB_JOINTS, LIMB_LANDMARKS
@@ -35,7 +35,8 @@ def weights(tmp_path_factory):
 def blank(weights, body, monkeypatch):
     """Makes a backbone with that network for some tracks."""
     monkeypatch.setattr(dense_maps, "weights_path", lambda name: weights)
-    return lambda tracks: DenseBackbone(tracks, Camera(K=K, source="given"), body, Options())
+    camera = Camera(K=K, source="given")
+    return lambda tracks, **chosen: DenseBackbone(tracks, camera, body, Options(**chosen))
 
 
 def track(number=0, frames=FRAMES) -> Track:
@@ -109,9 +110,10 @@ def exact(body, cells=lambda frame: 500.0, score=1.0, seen=None):
             points = np.concatenate([flat, flat[:4], flat[:1], rim[None], np.zeros((4, 2))])
             rows.append(
                 (told, flat, np.full(29, 0.02), np.tile([1, 0], (23, 1)), np.zeros(10),
-                 cells(frame), points, np.zeros((33, 3)), np.ones((33, 2)), score)
+                 np.full((64, 64), 255 * cells(frame) / 64**2), np.full((PLACES, 3), frame),
+                 points, np.zeros((33, 3)), np.ones((33, 2)), score)
             )  # fmt: skip
-        return tuple(np.stack([np.asarray(row[k], np.float32) for row in rows]) for k in range(10))
+        return tuple(np.stack([np.asarray(row[k], np.float32) for row in rows]) for k in range(11))
 
     return answer
 
@@ -190,9 +192,44 @@ def test_a_crops_answer_does_not_depend_on_its_neighbours(weights, body, monkeyp
     maps = DenseMaps(body, threads=1)
     crops = np.random.default_rng(1).integers(0, 255, (3, 256, 256, 3), dtype=np.uint8)
     together, alone = maps(crops), maps(crops[1:2])
-    for one, other in zip(together, alone, strict=True):
-        assert np.abs(one[1] - other[0]).max() < 2e-3 * max(1.0, np.abs(other).max())
+    for place, (one, other) in enumerate(zip(together, alone, strict=True)):
+        if place == 6:  # vertices' numbers: places of the body are as near to one as to the next
+            continue
+        assert np.abs(one[1].astype(float) - other[0]).max() < 2e-3 * max(1.0, np.abs(other).max())
     assert together[0].shape == (3, 29, 3)
+
+
+def test_places_are_of_cells_that_show_the_person(weights, body, monkeypatch):
+    monkeypatch.setattr(dense_maps, "weights_path", lambda name: weights)
+    maps = DenseMaps(body, threads=1)
+    answer = maps.maps(np.zeros((2, 256, 256, 3), np.uint8))
+    mask = torch.full((2, 64, 64), -9.0)
+    mask[0, 10:40, 20:30] = mask[1, 5, 5] = 9.0
+    surface = body.template[1234][None, :, None, None].expand(2, 3, 64, 64)
+    places = maps.places(replace(answer, mask=mask, surface=surface))
+    rows, columns = np.divmod(places[0, :, 0], 64)
+    assert (places[0, :, 1] == 1234).all()
+    assert rows.min() == 10
+    assert rows.max() == 39
+    assert set(columns.tolist()) <= set(range(20, 30))
+    assert len(set(places[0, :, 0].tolist())) == PLACES
+    assert places[1, 0, :2].tolist() == [5 * 64 + 5, 1234]
+    assert (places[1, 1:] == -1).all()
+
+
+def test_maps_are_kept_at_the_looks_where_they_are_asked_for(blank, body):
+    backbone = blank([track()], backbone="dense", align=True)
+    backbone.network = exact(body)
+    backbone.observe(pictures())
+    (obs,) = backbone.observations()
+    assert obs.crops is not None and obs.masks is not None and obs.places is not None
+    assert np.flatnonzero(np.isfinite(obs.crops).all(1)).tolist() == LOOKS
+    assert np.flatnonzero(obs.masks.any((1, 2))).tolist() == LOOKS
+    assert obs.places[:, 0, 0].tolist() == [t if t in LOOKS else -1 for t in range(FRAMES)]
+    plain = blank([track()])
+    plain.network = exact(body)
+    plain.observe(pictures())
+    assert plain.observations()[0].masks is None
 
 
 def test_joints_of_parts_that_show_are_pulled_to_the_maps(weights, body, monkeypatch):

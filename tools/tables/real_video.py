@@ -1,7 +1,7 @@
 """Accuracy on real video: every set with ground truth, every way to make a motion, one table.
 
     python -m tools.tables.real_video [--only balance] [--ik niki] [--lifter learned] [--fast]
-        [--backbone dense]
+        [--backbone dense] [--align]
 
 Ways: the landmark network's own 3D, read in every frame, and each lifter with each solver. Sets
 lie in ../shared/data (SETS). Twelve points (shoulders to ankles) are compared on the body's
@@ -256,6 +256,7 @@ def rows_of(
             points = motion_points(clip, truth, body, options)
             row = figures(points, truth, angles, metric=real.metric)
             eye = options.lifter if options.backbone == "blazepose" else options.backbone
+            eye += ", aligned" if options.align else ""
             yield [name, clip.path.stem, f"{eye}, {options.solver}", *row]
 
 
@@ -268,10 +269,17 @@ def main() -> None:
     parser.add_argument("--lifter", default=Options().lifter, help="names, with commas")
     parser.add_argument("--ik", default="hybrik,niki,niki-temporal", help="names, with commas")
     parser.add_argument("--fast", action="store_true")
+    parser.add_argument("--align", action="store_true")
     given = parser.parse_args()
     body = load_chosen_body(None)
     ways = [
-        replace(Options(fast=given.fast), backbone=given.backbone, lifter=lifter, solver=solver)
+        replace(
+            Options(fast=given.fast),
+            backbone=given.backbone,
+            align=given.align,
+            lifter=lifter,
+            solver=solver,
+        )
         for lifter, solver in itertools.product(given.lifter.split(","), given.ik.split(","))
     ]
     rows = []
