@@ -223,6 +223,16 @@ class Texture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Surface:
+    """How a person's surface departs from their body."""
+
+    offsets: Array  # (V, 3) float32 m, of each vertex of the unbent body
+
+    def __post_init__(self) -> None:
+        check_array(self, "offsets", (None, 3), "f")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Person:
     """One person's motion, ready to be drawn or written."""
 
@@ -236,6 +246,7 @@ class Person:
     evidence_error: Array  # (T, 29) float32 m, distance of each joint to its evidence; NaN = none
     contacts: Array | None = None  # (T, 4) float32 in [0, 1]: left heel, ball, right heel, ball
     texture: Texture | None = None  # a file of its own beside the result
+    surface: Surface | None = None  # of `hpsvid surface`
 
     def __post_init__(self) -> None:
         n = len(self.track)

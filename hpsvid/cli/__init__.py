@@ -9,7 +9,19 @@ from typing import Annotated
 
 import typer
 
-from hpsvid.cli import draw, export, foreign, live, measure, models, run, texture, tracks, view
+from hpsvid.cli import (
+    draw,
+    export,
+    foreign,
+    live,
+    measure,
+    models,
+    run,
+    surface,
+    texture,
+    tracks,
+    view,
+)
 from hpsvid.cli.shell import Commands
 from hpsvid.errors import Ended, ending
 
@@ -28,6 +40,7 @@ app.command("import")(foreign.import_)
 app.command()(draw.draw)
 app.command()(view.view)
 app.command()(texture.texture)
+app.command()(surface.surface)
 app.add_typer(tracks.tracks_app, name="tracks")
 app.command()(tracks.trim)
 app.command()(tracks.smooth)

@@ -32,6 +32,7 @@ from hpsvid.types import (
     Part,
     Person,
     Provenance,
+    Surface,
     Track,
     World,
 )
@@ -47,6 +48,7 @@ _MAX_SIDE = 1 << 16  # px
 _LIMITS = {  # of what people do: metres, no more than the way round the earth; betas of SMPL
     "rotmats": 2.0, "betas": 1e4, "transl": 4e7, "joints": 4e7,
 }  # fmt: skip
+MAX_OFFSET_M = 2.0  # of a vertex from its body
 _OWN_KEYS = {"schema_version", "clip", "camera_source", "world", *_CONVENTIONS}
 _PROVENANCE_TYPES: dict[str, type] = {
     "hpsvid_version": str, "detector": dict, "backbone": dict, "lifter": str, "solver": str,
@@ -272,6 +274,8 @@ def _check_values(motion: Motion) -> None:
                 )
         if person.contacts is not None and not _within(person.contacts - 0.5, 0.5):
             raise ValueError(f"{person.track.id}/contacts: expected numbers from 0 to 1")
+        if person.surface is not None and not _within(person.surface.offsets, MAX_OFFSET_M):
+            raise ValueError(f"{person.track.id}/offsets: expected at most {MAX_OFFSET_M:g} m")
 
 
 def _within(values: Array, limit: float) -> bool:
@@ -285,9 +289,11 @@ def _person_arrays(person: Person) -> dict[str, Array]:
     # results before 0.2, and clips of one shot, do not have it
     shot = {"shot_start": np.array(track.shot_start)} if track.shot_start else {}
     contacts = {} if person.contacts is None else {"contacts": person.contacts}
+    offsets = {} if person.surface is None else {"offsets": person.surface.offsets}
     return (
         shot
         | contacts
+        | offsets
         | {
             "frame_index": track.frame_index,
             "boxes": track.boxes,
@@ -312,6 +318,7 @@ def _person(arrays: dict[str, Array], person_id: int) -> Person:
     def get(key: str) -> Array:
         return arrays[f"{person_id}/{key}"]
 
+    offsets = arrays.get(f"{person_id}/offsets")
     try:
         return Person(
             track=Track(
@@ -332,6 +339,7 @@ def _person(arrays: dict[str, Array], person_id: int) -> Person:
                 f"{person_id}/evidence_error", np.full_like(get("sigma"), np.nan)
             ),
             contacts=arrays.get(f"{person_id}/contacts"),  # results before 0.2 do not have it
+            surface=None if offsets is None else Surface(offsets=offsets),
         )
     except ValueError as error:
         raise ValueError(f"person {person_id}: {error}") from error
