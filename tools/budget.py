@@ -2,8 +2,8 @@
 
 A module has at most 450 lines, a function body 80, a signature 6 arguments (commands of the command
 line excepted, whose arguments are the options); a wing of the package 2,800 lines, its top level 6
-modules. What a newcomer reads first (the spine) stays below 2,021 lines, what turns a video into
-files (the core) below 23,800. Lines are counted as they stand, blank ones and docstrings included.
+modules. What a newcomer reads first (the spine) stays below 2,050 lines, what turns a video into
+files (the core) below 24,030. Lines are counted as they stand, blank ones and docstrings included.
 """
 
 import ast
@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULE, BODY, ARGUMENTS, WING, TOP, SPINE = 450, 80, 6, 2800, 6, 2021
+MODULE, BODY, ARGUMENTS, WING, TOP, SPINE = 450, 80, 6, 2800, 6, 2050
 # 9,860 lines when the house was moved into; readers that trust no file, clocks and pictures from
 # the field, the public API and the options' declarations came to it (12,231); then the ground,
 # formats and resuming; then editing and other people's characters; then the camera's own files,
-# dense maps (500), textures (1,200), the ground's flow (420), and alignment with masks (450).
-CORE = 23_800
+# dense maps (500), textures (1,200), the ground's flow (420), alignment with masks (450), and
+# UV inpainting (620).
+CORE = 24_030
 SPINE_FILES = ("types.py", "options.py", "pipeline/make.py", "pipeline/stages.py",
                "pipeline/summary.py", "*/__init__.py", "body/skeleton.py",
                "motion/person.py")  # fmt: skip
