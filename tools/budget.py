@@ -1,9 +1,9 @@
 """Budgets that keep the house readable, checked by `make lint`: `python -m tools.budget`.
 
 A module has at most 450 lines, a function body 80, a signature 6 arguments (commands of the command
-line excepted, whose arguments are the options); a wing of the package 2,800 lines, its top level 6
+line excepted, whose arguments are the options); a wing of the package 2,860 lines, its top level 6
 modules. What a newcomer reads first (the spine) stays below 2,050 lines, what turns a video into
-files (the core) below 24,030. Lines are counted as they stand, blank ones and docstrings included.
+files (the core) below 24,380. Lines are counted as they stand, blank ones and docstrings included.
 """
 
 import ast
@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULE, BODY, ARGUMENTS, WING, TOP, SPINE = 450, 80, 6, 2800, 6, 2050
+MODULE, BODY, ARGUMENTS, WING, TOP, SPINE = 450, 80, 6, 2860, 6, 2050
 # 9,860 lines when the house was moved into; readers that trust no file, clocks and pictures from
 # the field, the public API and the options' declarations came to it (12,231); then the ground,
 # formats and resuming; then editing and other people's characters; then the camera's own files,
 # dense maps (500), textures (1,200), the ground's flow (420), alignment with masks (450), and
-# UV inpainting (620).
-CORE = 24_030
+# UV inpainting (620), and who is who after meetings (350).
+CORE = 24_380
 SPINE_FILES = ("types.py", "options.py", "pipeline/make.py", "pipeline/stages.py",
                "pipeline/summary.py", "*/__init__.py", "body/skeleton.py",
                "motion/person.py")  # fmt: skip

@@ -18,6 +18,7 @@ from hpsvid.backbone.crop import SIDE, Crop, crop_along_axis, crops_of_box
 from hpsvid.backbone.flips import unflip
 from hpsvid.backbone.inner_maps import CHANNELS, READ, Reader, read_maps
 from hpsvid.backbone.landmarks import Landmarks
+from hpsvid.backbone.neighbours import cut_without, guesses
 from hpsvid.body.skeleton import LIMB_LANDMARKS
 from hpsvid.common.boxes import iou
 from hpsvid.common.series import interpolate
@@ -31,9 +32,12 @@ MIN_SCORE = 0.5  # MediaPipe's min_detection_confidence
 MIN_OVERLAP = 0.3  # IoU of landmarks and own box; people cut off by the picture reach 0.4
 NEIGHBOUR_MARGIN = 0.15  # IoU by which another track's box may fit better: boxes that cross
 BETTER_FIT = 0.05  # IoU with the box by which a larger crop's look must fit better
-GUESSED = 0.1  # most visibility of a landmark outside the picture
+GUESSED = 0.1  # most visibility of a landmark outside the picture or painted over
+AMONG = 0.1  # IoU with the box of one who was seen, who may be in the way
 CLEARLY_BETTER_FIT = 0.15  # the same, by which one of two claims on a person wins
 SAME_PERSON = 0.1  # of the box's height: mean distance of two tracks' landmarks on one person
+MOST_GUESSED = 0.5  # of the limbs' landmarks of a look past others
+OTHER_PERSON = 0.2  # the same, from which a look past others shows another person
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,14 +103,36 @@ class Follower:
             if look.score >= MIN_SCORE
         ]
         keep_believed([place for place, _ in hits], self.look(rgb, [c for _, c in hits]))
-        doubted = [None if look is None else doubt_outside(look, width, height) for look in looks]
-        return drop_doubles(doubted, boxes, crops, (width, height))
+        looks[:] = drop_doubles(looks, boxes, crops, (width, height))
+        for place in _among(looks, boxes):
+            people = [look.image[:N_LANDMARKS] for look in looks if look is not None]
+            left = self._look_past(rgb, boxes[place], turns[place] if turns else 0, people)
+            keep_believed([place] * len(left), left)
+        looks[:] = drop_doubles(looks, boxes, crops, (width, height))
+        return [None if look is None else doubt_outside(look, width, height) for look in looks]
 
-    def look(self, rgb: Array, crops: Sequence[Crop]) -> list[Look]:
-        """Run the network on all crops at once."""
+    def _look_past(self, rgb: Array, box: Array, turn: int, people: list[Array]) -> list[Look]:
+        """Looks at who else is in a box than the people seen at landmarks (33, 2) px.
+
+        Landmarks where those were painted over are guesses; looks that mostly guess are left out.
+        """
+        first = self.look(rgb, crops_of_box(box, turn, rgb.shape[1], rgb.shape[0]), people)
+        crops = [look.next_crop() for look in first if look.score >= MIN_SCORE]
+        seen = []
+        for look in self.look(rgb, crops, people):
+            guessed = guesses(look.image[:N_LANDMARKS], look.crop, people)
+            apart = min(_apart(look.image, other) for other in people)
+            if apart >= OTHER_PERSON * (box[3] - box[1]) and (
+                guessed[LIMB_LANDMARKS].mean() <= MOST_GUESSED
+            ):
+                seen.append(_doubted(look, guessed))
+        return seen
+
+    def look(self, rgb: Array, crops: Sequence[Crop], without: Sequence[Array] = ()) -> list[Look]:
+        """Run the network on all crops at once, people at landmarks (33, 2) px painted over."""
         if not crops:
             return []
-        pixels = np.stack([crop.cut(rgb) for crop in crops])
+        pixels = np.stack([cut_without(rgb, crop, without) for crop in crops])
         points, world, chance, score, *inner = self.network(pixels)
         return [
             Look(
@@ -309,7 +335,12 @@ def doubt_outside(look: Look, width: int, height: int) -> Look:
     """The look with low visibility for landmarks outside the picture (px), which are guesses."""
     points = look.image[:N_LANDMARKS]
     outside = ((points < 0) | (points > [width, height])).any(1)
-    visibility = np.where(outside, np.minimum(look.visibility, GUESSED), look.visibility)
+    return _doubted(look, np.asarray(outside))
+
+
+def _doubted(look: Look, guessed: Array) -> Look:
+    """The look with low visibility for landmarks that are guessed, (33,) bool."""
+    visibility = np.where(guessed, np.minimum(look.visibility, GUESSED), look.visibility)
     return replace(look, visibility=visibility)
 
 
@@ -323,6 +354,19 @@ def is_believable(look: Look, boxes: Array, own: int, width: int, height: int) -
         overlap[own] >= MIN_OVERLAP
         and (len(others) == 0 or others.max() <= overlap[own] + NEIGHBOUR_MARGIN)
     )
+
+
+def _apart(image: Array, other: Array) -> float:
+    """Mean distance of the limbs' landmarks of two people, px."""
+    apart = image[LIMB_LANDMARKS] - other[LIMB_LANDMARKS]
+    return float(np.linalg.norm(apart, axis=-1).mean())
+
+
+def _among(looks: Sequence[Look | None], boxes: Array) -> list[int]:
+    """Those who are not seen and whose box (B, 4) px lies partly on that of one who is."""
+    seen = np.array([look is not None for look in looks])
+    touched = (iou(boxes, boxes) * seen > AMONG).any(1)
+    return [int(place) for place in np.flatnonzero(touched & ~seen)]
 
 
 def drop_doubles(
@@ -355,10 +399,7 @@ def drop_doubles(
             other = looks[j]
             if look is None or other is None or kept[i] is None or kept[j] is None:
                 continue
-            apart = np.linalg.norm(
-                look.image[LIMB_LANDMARKS] - other.image[LIMB_LANDMARKS], axis=-1
-            ).mean()
-            if apart < SAME_PERSON * min(sizes[i], sizes[j]):
+            if _apart(look.image, other.image) < SAME_PERSON * min(sizes[i], sizes[j]):
                 kept[i if fits_worse(i, j, look, other) else j] = None
     return kept
 

@@ -34,6 +34,7 @@ from hpsvid.backbone.geometric import UNSEEN_SIGMA_M, place_in_camera
 from hpsvid.backbone.inner_maps import CHANNELS, Reader, read_maps
 from hpsvid.backbone.learned import fitted_betas, nothing_seen
 from hpsvid.backbone.lifting import FAST_LOOKS_HZ, LOOKS_HZ
+from hpsvid.backbone.neighbours import cut_without
 from hpsvid.body.model import Body
 from hpsvid.body.parts import LSP_JOINTS, part_of_places
 from hpsvid.body.skeleton import LIMB_JOINTS, LIMB_LANDMARKS
@@ -201,11 +202,12 @@ class _DenseFollower(Follower):
     def __init__(self, network: Network) -> None:
         self.network = network
 
-    def look(self, rgb: Array, crops: Sequence[Crop]) -> list[Look]:
-        """Run the network on all crops at once."""
+    def look(self, rgb: Array, crops: Sequence[Crop], without: Sequence[Array] = ()) -> list[Look]:
+        """Run the network on all crops at once, people at landmarks (33, 2) px painted over."""
         if not crops:
             return []
-        *dense, points, world, chance, score = self.network(np.stack([c.cut(rgb) for c in crops]))
+        pixels = np.stack([cut_without(rgb, crop, without) for crop in crops])
+        *dense, points, world, chance, score = self.network(pixels)
         return [
             _DenseLook(
                 image=crop.to_image(points[i]),

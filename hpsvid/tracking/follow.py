@@ -1,7 +1,7 @@
 """One followed person: a Kalman filter on the box and the colours of the clothes."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -11,6 +11,7 @@ from hpsvid.types import Array
 SURE_SCORE = 0.35  # detections from here on start tracks and take part in the first rounds
 LEARN_RATE = 0.1  # of the running mean, from boxes nearer than LEARN_BELOW: not from a neighbour
 LEARN_BELOW = 0.4
+NEW_SPELL = 3  # sightings of other clothes that begin a spell
 
 # Kalman filter: box centre and size, constant velocity driven by white noise.
 MEASUREMENT_SD = 0.05  # heights; ByteTrack's 1/20
@@ -28,11 +29,23 @@ class Sighting:
     score: float
     clothes: Array | None  # see `clothes_histograms`; None without a picture
     turn: int = 0  # quarter turns clockwise of the body, as far as the detector noticed
+    met: bool = False  # the box lies partly on another; see `relink`
 
     @property
     def centre_size(self) -> Array:
         """(4,) centre x, centre y, width, height, px."""
         return np.concatenate([(self.box[:2] + self.box[2:]) / 2, self.box[2:] - self.box[:2]])
+
+
+@dataclass(eq=False)
+class Spell:
+    """Sightings on end in which a track's clothes are much the same."""
+
+    first: int  # frame
+    last: int
+    clothes: Array  # their mean, see `clothes_histograms`
+    met: bool  # among others
+    count: int = 1
 
 
 @dataclass(eq=False)
@@ -46,6 +59,8 @@ class Follow:
     best_score: float
     number: int  # running number of this person
     sure: int = 0  # how many of the sightings were
+    spells: list[Spell] = field(default_factory=list)  # for `relink`
+    odd: Spell | None = None  # may become the next one: clothes unlike the last one's
 
 
 def clothes_histograms(rgb: Array, box: Array) -> Array | None:
@@ -68,13 +83,18 @@ def clothes_histograms(rgb: Array, box: Array) -> Array | None:
     return np.concatenate([count.ravel() / (2 * count.sum()) for count in counts])
 
 
+def unlikeness(clothes: Array, others: Array) -> float:
+    """How unlike two histograms are, 0..1: 1 - their intersection."""
+    return float(1 - np.minimum(clothes, others).sum())
+
+
 def clothes_distances(follows: list[Follow], offered: list[Sighting]) -> Array:
-    """(tracks, detections) in 0..1: 1 - the histograms' intersection; 0 where unknown."""
+    """(tracks, detections) of `unlikeness`; 0 where unknown."""
     distance = np.zeros((len(follows), len(offered)))
     for row, follow in enumerate(follows):
         for column, sighting in enumerate(offered):
             if follow.clothes is not None and sighting.clothes is not None:
-                distance[row, column] = 1 - np.minimum(follow.clothes, sighting.clothes).sum()
+                distance[row, column] = unlikeness(follow.clothes, sighting.clothes)
     return distance
 
 
@@ -92,7 +112,9 @@ def start_follow(sighting: Sighting, number: int) -> Follow:
     covariance = np.broadcast_to(np.diag(spread**2), (4, 2, 2)).copy()
     kept = replace(sighting, clothes=None)
     sure = int(sighting.score >= SURE_SCORE)
-    return Follow(mean, covariance, sighting.clothes, [kept], sighting.score, number, sure)
+    follow = Follow(mean, covariance, sighting.clothes, [kept], sighting.score, number, sure)
+    _add_to_spells(follow, sighting)
+    return follow
 
 
 def predict(follow: Follow, seconds: float, *, lost: bool) -> None:
@@ -119,9 +141,40 @@ def observe(follow: Follow, sighting: Sighting) -> None:
     follow.covariance = follow.covariance - gain[:, :, None] * follow.covariance[:, :1, :]
     if clothes_distances([follow], [sighting]) < LEARN_BELOW:
         follow.clothes = _learn(follow.clothes, sighting.clothes)
+    _add_to_spells(follow, sighting)
     follow.sightings.append(replace(sighting, clothes=None))
     follow.best_score = max(follow.best_score, sighting.score)
     follow.sure += sighting.score >= SURE_SCORE
+
+
+def _add_to_spells(follow: Follow, sighting: Sighting) -> None:
+    """Add a sighting to the spell that it belongs to, or begin one."""
+    clothes, frame = sighting.clothes, sighting.frame
+    if clothes is None:
+        return
+    fresh = Spell(frame, frame, clothes, sighting.met)
+    if not follow.spells or follow.spells[-1].met != sighting.met:
+        follow.spells.append(fresh)
+        follow.odd = None
+    elif _belongs(follow.spells[-1], clothes):
+        _add(follow.spells[-1], clothes, frame)
+        follow.odd = None
+    elif follow.odd is None or not _belongs(follow.odd, clothes):
+        follow.odd = fresh
+    else:
+        _add(follow.odd, clothes, frame)
+        if follow.odd.count >= NEW_SPELL:
+            follow.spells.append(follow.odd)
+            follow.odd = None
+
+
+def _belongs(spell: Spell, clothes: Array) -> bool:
+    return unlikeness(spell.clothes, clothes) < LEARN_BELOW
+
+
+def _add(spell: Spell, clothes: Array, frame: int) -> None:
+    spell.last, spell.count = frame, spell.count + 1
+    spell.clothes = spell.clothes + (clothes - spell.clothes) / spell.count
 
 
 def _learn(mean: Array | None, clothes: Array | None) -> Array | None:

@@ -30,6 +30,7 @@ from hpsvid.tracking.follow import (
     predict,
     start_follow,
 )
+from hpsvid.tracking.relink import met, relinked
 from hpsvid.types import Array, Detections, Track
 
 PICTURE_SCORE = 0.15  # the same for a single picture without any sure detection
@@ -80,6 +81,7 @@ class Tracker:
         self._picture = picture
         self._brief = BRIEF_S
         self._active: list[Follow] = []
+        self._ended: list[Follow] = []  # of this shot
         self._started = itertools.count()
         self._done: list[Track] = []
         self._doubtful: list[Track] = []
@@ -114,7 +116,7 @@ class Tracker:
         for follow in self._active:
             predict(follow, step, lost=follow.sightings[-1].frame < last)
             if self._has_ended(follow):
-                self._close(follow, self._now + 1)
+                self._ended.append(follow)
             else:
                 kept.append(follow)
         self._active = kept
@@ -182,11 +184,11 @@ class Tracker:
         false alarms: `confirm` those that the landmark network finds. Finished tracks and all
         but the last detection are dropped, so memory does not grow and `finish` returns nothing.
         """
-        self._done, self._doubtful = [], []
+        self._done, self._doubtful, self._ended = [], [], []
         ahead = np.array([1, (frame_index - self._now) / self._fps])
         boxes = {}
         for follow in self._active:
-            follow.sightings = follow.sightings[-1:]
+            follow.sightings, follow.spells = follow.sightings[-1:], []
             (boxes[follow.number],) = box_corners((follow.mean @ ahead)[None])
         return boxes
 
@@ -280,9 +282,9 @@ class Tracker:
             weak = [s for s in self._weak if s.score >= PICTURE_SCORE]
             follows = [start_follow(sighting, next(self._started)) for sighting in weak]
             self._pictured += [self._gap_free(follow, end) for follow in follows]
-        for follow in self._active:
+        for follow in relinked(self._ended + self._active, self._fps, self._max_gap):
             self._close(follow, end)
-        self._active = []
+        self._active, self._ended = [], []
         self._shot_start = end
 
     def _close(self, follow: Follow, end: int) -> None:
@@ -341,6 +343,7 @@ def _read(detections: Detections, rgb: Array | None) -> list[Sighting]:
     """The detections that have an area, with their clothes when there is a picture."""
     boxes = detections.boxes.astype(np.float64)
     turns = np.zeros(len(boxes)) if detections.turns is None else detections.turns
+    among = met(boxes, detections.scores)
     return [
         Sighting(
             detections.frame_index,
@@ -348,8 +351,9 @@ def _read(detections: Detections, rgb: Array | None) -> list[Sighting]:
             float(score),
             None if rgb is None else clothes_histograms(rgb, box),
             int(turn),
+            bool(meets),
         )
-        for box, score, turn in zip(boxes, detections.scores, turns, strict=True)
+        for box, score, turn, meets in zip(boxes, detections.scores, turns, among, strict=True)
         if (box[2:] > box[:2]).all()
     ]
 

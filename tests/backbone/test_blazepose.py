@@ -18,6 +18,7 @@ from hpsvid.backbone.blazepose import (
 from hpsvid.backbone.crop import Crop, crop_along_axis, crop_around_box
 from hpsvid.backbone.flips import MIRROR, find_flips
 from hpsvid.backbone.landmarks import Landmarks
+from hpsvid.backbone.neighbours import cut_without, guesses
 from hpsvid.body.model import load_body
 from hpsvid.body.skeleton import JOINT, LANDMARK, LIMB_LANDMARKS
 from hpsvid.common.geometry import axis_angle_to_matrix
@@ -39,6 +40,12 @@ class Scene:
     box: Array  # (4,) px
 
 
+def ground() -> Array:
+    """What lies behind the person of the scene."""
+    rng = np.random.default_rng(0)
+    return cv2.resize(rng.integers(90, 200, (9, 9, 3), np.uint8), (SIZE, SIZE))
+
+
 @pytest.fixture(scope="module")
 def scene() -> Scene:
     """A person in the suit, arms half raised, seen from the front left."""
@@ -57,10 +64,8 @@ def scene() -> Scene:
     with torch.inference_mode():
         vertices = body.vertices(rotmats, *place).numpy()
         marks = body.landmarks(rotmats, *place).numpy()
-    rng = np.random.default_rng(0)
-    ground = cv2.resize(rng.integers(90, 200, (9, 9, 3), np.uint8), (SIZE, SIZE))
     mesh = Mesh(vertices=vertices, faces=body.faces, colours=body.colours)
-    rgb = RasterRenderer().draw(ground, [mesh], K, alpha=1.0)
+    rgb = RasterRenderer().draw(ground(), [mesh], K, alpha=1.0)
     pixels, marks = ((x / x[:, 2:]) @ K[:2].T for x in (vertices, marks))
     box = np.concatenate([pixels.min(0), pixels.max(0)]).astype(np.float32)
     return Scene(rgb=rgb, landmarks=marks, box=box)
@@ -261,6 +266,29 @@ def test_two_people_at_once_are_both_followed(scene: Scene):
     assert abs(shift[:, 1].mean()) < 5
 
 
+def test_nobody_is_made_up_behind_another(scene: Scene):
+    """A twin whose trunk is hidden: past the one in front there is little left to see."""
+    shift = int(0.2 * (scene.box[2] - scene.box[0]))
+    front = (scene.rgb != ground()).any(-1)
+    both = np.where(front[..., None], scene.rgb, np.roll(scene.rgb, shift, 1))
+    person, twin = look(both, scene.box, scene.box + np.array([shift, 0, shift, 0], np.float32))
+    assert person.score[0] > 0.9
+    assert twin.score[0] == 0
+
+
+def test_what_is_painted_over_is_guessed(scene: Scene):
+    crop = crop_around_box(scene.box)
+    whole = cut_without(scene.rgb, crop, [])
+    np.testing.assert_array_equal(whole, crop.cut(scene.rgb))
+    painted = cut_without(scene.rgb, crop, [scene.landmarks])
+    columns, rows = crop.from_image(scene.landmarks[LIMB_LANDMARKS]).astype(int).T
+    assert (painted[rows, columns] == painted[rows[0], columns[0]]).all()
+    assert 0.05 < (painted != whole).any(-1).mean() < 0.5
+    assert guesses(scene.landmarks, crop, [scene.landmarks])[LIMB_LANDMARKS].all()
+    aside = scene.landmarks + np.array([1000, 0])
+    assert not guesses(scene.landmarks, crop, [aside]).any()
+
+
 def figure(x: float, y: float = 100.0, height: float = 200.0) -> Look:
     """A look at a plain standing figure, its head at (x, y)."""
     image = np.zeros((39, 2))
@@ -309,6 +337,39 @@ def test_a_track_that_went_over_to_a_neighbour_does_not_keep_them():
     claims = [figure(104), figure(105)]
     on_it = crop_along_axis(np.array([104.0, 200.0]), np.array([104.0, 100.0]))
     assert drop_doubles(claims, boxes, [on_it, None], (640, 480)) == [None, claims[1]]
+
+
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+def sees_the_plainest(pixels: Array) -> tuple[Array, ...]:
+    """A network that sees one figure a crop: the red one, or else the blue one."""
+    points = np.zeros((len(pixels), 39, 2))
+    score = np.zeros(len(pixels))
+    for i, crop in enumerate(pixels):
+        for colour in (RED, BLUE):
+            rows, cols = np.nonzero((crop == colour).all(-1))
+            if len(rows) > 4500:  # not what is left between painted limbs
+                x, y = (cols.min() + cols.max()) / 2, rows.min()
+                size = (np.ptp(cols) / 60, np.ptp(rows) / 200)
+                points[i] = figure(0, 0).image * size + [x, y]
+                score[i] = 1
+                break
+    return points, np.zeros((len(pixels), 33, 3)), np.ones((len(pixels), 33, 2)), score
+
+
+@pytest.mark.timeout(60)
+def test_who_is_half_hidden_is_seen_past_the_one_in_front():
+    rgb = np.full((480, 640, 3), 120, np.uint8)
+    boxes = np.array([[200.0, 100, 260, 300], [240, 100, 300, 300]])
+    for (x0, y0, x1, y1), colour in zip(boxes[::-1].astype(int), (BLUE, RED), strict=True):
+        rgb[y0:y1, x0:x1] = colour
+    network = BlazePose([], fast=True, threads=1)
+    network.network = sees_the_plainest
+    front, behind = network.follow(rgb, boxes, [None, None])
+    assert front is not None and behind is not None
+    assert front.image[:33, 0].min() < 205
+    assert behind.image[:33, 0].max() > 295
 
 
 def turning(angles: Array) -> tuple[Array, Array]:

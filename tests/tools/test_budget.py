@@ -38,5 +38,5 @@ def test_wings_and_the_top_level_are_counted(house):
         (house / f"hpsvid/wing/part{i}.py").write_text("x = 1\n" * 449)
         (house / f"hpsvid/top{i}.py").write_text("")
     said = list(breaches(house))
-    assert "hpsvid/wing: 3143 lines, at most 2800" in said
+    assert "hpsvid/wing: 3143 lines, at most 2860" in said
     assert "hpsvid: 7 modules at the top, at most 6" in said
