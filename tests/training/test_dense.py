@@ -138,10 +138,10 @@ def test_cells_start_from_the_joints_that_they_name(folder, body):
     net = DenseNet(replace(SMALL, mixes=True))
     batch = DenseShards(folder / "train", body).batch(np.arange(4), 0)
     for layer in (net.maps, net.mix):
-        torch.nn.init.zeros_(layer.weight)
-        torch.nn.init.zeros_(layer.bias)
+        for parameter in layer.parameters():
+            torch.nn.init.zeros_(parameter)
     knee, part = 4, 3  # SMPL's left knee; LSP's left hip among the 14
-    net.mix.bias.data[[knee, 29 + part]] = 50.0
+    net.mix.get_parameter("bias").data[[knee, 29 + part]] = 50.0
     with torch.no_grad():
         answer = net(batch.seen)
     there = answer.joints[:, [knee, LSP_JOINTS[part]], :, None, None]

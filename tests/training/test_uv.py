@@ -121,7 +121,7 @@ def test_an_untrained_network_tells_what_it_starts_from(chain, examples, config)
     assert torch.allclose(told.location - told.joint, told.displacement, atol=1e-5)
     if config.ik:
         assert torch.equal(told.location, some.case.posed_fine)
-    torch.nn.init.normal_(net.leave[1].weight)
+    torch.nn.init.normal_(net.leave.get_parameter("1.weight"))
     blind = replace(some.case, seen=torch.zeros_like(some.case.seen))
     with torch.no_grad():
         one, other = net.complete(some.case, chain.space), net.complete(blind, chain.space)
