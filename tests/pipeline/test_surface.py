@@ -31,7 +31,9 @@ def motion(body, tmp_path_factory):
 def moving(monkeypatch):
     """A network that tells that every place of the surface is WAY off."""
     net = UvNet(UvConfig(width=8))
-    net.leave[1].bias.data[:12] = torch.from_numpy(WAY).repeat_interleave(4) / UNIT_M
+    net.leave.get_parameter("1.bias").data[:12] = (
+        torch.from_numpy(WAY).repeat_interleave(4) / UNIT_M
+    )
     monkeypatch.setattr(surface, "load_uv", lambda path: net.eval())
     return net
 
@@ -53,6 +55,7 @@ def test_shape_and_offsets_together_are_what_the_network_told(motion, body, movi
     shaped = body.shaped(torch.from_numpy(person.body.betas)) - body.shaped(
         torch.from_numpy(before.body.betas)
     )
+    assert person.surface is not None
     moved = shaped.numpy() + person.surface.offsets
     still = np.abs(body.template[:, 0].numpy()) < 0.1  # the trunk and the head are not bent
     assert np.abs(moved[still] - WAY).max() < 0.006  # about the hips they are a little
@@ -80,6 +83,7 @@ def test_the_command_keeps_offsets_in_the_result(motion, body, moving, tmp_path)
     told = CliRunner().invoke(app, ["surface", str(result), "-o", str(out), "--quiet"])
     assert told.exit_code == 0, told.output
     (person,) = read_motion(out).people
+    assert person.surface is not None
     with np.load(out, allow_pickle=False) as arrays:
         assert arrays["0/offsets"].shape == (len(body.template), 3)
         assert np.array_equal(arrays["0/offsets"], person.surface.offsets)

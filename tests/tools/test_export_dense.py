@@ -35,5 +35,5 @@ def test_the_exported_inpainting_network_tells_the_same(tmp_path):
         with torch.no_grad():
             way = net(maps).numpy()
         (told,) = session.run(["way"], {"maps": maps.numpy()})
-        assert np.shape(told) == (crops, 9, 128, 128)
+        assert isinstance(told, np.ndarray) and told.shape == (crops, 9, 128, 128)
         assert np.abs(told - way).max() < 1e-4
