@@ -23,15 +23,6 @@ FAKES = {  # kinds of `hpsvid weights import`, and what ../shared/ref calls them
 }
 
 
-@pytest.fixture(scope="session", autouse=True)
-def own_thread() -> Iterator[None]:
-    """As every command does: on a busy machine torch with two threads is ten times as slow."""
-    from hpsvid.common.threads import torch_threads
-
-    with torch_threads(1):
-        yield
-
-
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of data that is never committed; tests that need it skip plainly without it."""

@@ -151,7 +151,8 @@ def judge(found, net, stored, prefix: str, body: Body, boxed: bool) -> None:
     torch.testing.assert_close(joints, theirs, rtol=0, atol=1e-3)
     torch.testing.assert_close(pelvis, wanted("cam_root", 3), rtol=0, atol=1e-2)
     rotmats = solve(joints, rest, found.twist, "released")
-    torch.testing.assert_close(rotmats, wanted("pred_theta_mats", 24, 3, 3), rtol=0, atol=2e-3)
+    # 0.3 degrees: on another processor's convolutions the double's nearly straight arms turn by 0.2
+    torch.testing.assert_close(rotmats, wanted("pred_theta_mats", 24, 3, 3), rtol=0, atol=5e-3)
 
 
 @pytest.fixture
