@@ -133,19 +133,21 @@ class Follower:
         if not crops:
             return []
         pixels = np.stack([cut_without(rgb, crop, without) for crop in crops])
-        points, world, chance, score, *inner = self.network(pixels)
-        return [
-            Look(
-                image=crop.to_image(points[i]),
-                world=crop.turn_back(world[i]),
-                visibility=chance[i, :, 0],
-                presence=chance[i, :, 1],
-                score=float(score[i]),
-                crop=crop,
-                inner=inner[0][i] if inner else None,
-            )
-            for i, crop in enumerate(crops)
-        ]
+        answers = zip(*self.network(pixels), strict=True)
+        return [self.told(crop, answer) for crop, answer in zip(crops, answers, strict=True)]
+
+    def told(self, crop: Crop, answer: Sequence[Array]) -> Look:
+        """What the network's answer about a crop says of the picture."""
+        points, world, chance, score, *inner = answer
+        return Look(
+            image=crop.to_image(points),
+            world=crop.turn_back(world),
+            visibility=chance[:, 0],
+            presence=chance[:, 1],
+            score=float(score),
+            crop=crop,
+            inner=inner[0] if inner else None,
+        )
 
 
 class BlazePose(Follower):

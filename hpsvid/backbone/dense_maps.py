@@ -7,7 +7,7 @@ between them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -34,7 +34,6 @@ from hpsvid.backbone.geometric import UNSEEN_SIGMA_M, place_in_camera
 from hpsvid.backbone.inner_maps import CHANNELS, Reader, read_maps
 from hpsvid.backbone.learned import fitted_betas, nothing_seen
 from hpsvid.backbone.lifting import FAST_LOOKS_HZ, LOOKS_HZ
-from hpsvid.backbone.neighbours import cut_without
 from hpsvid.body.model import Body
 from hpsvid.body.parts import LSP_JOINTS, part_of_places
 from hpsvid.body.skeleton import LIMB_JOINTS, LIMB_LANDMARKS
@@ -202,24 +201,13 @@ class _DenseFollower(Follower):
     def __init__(self, network: Network) -> None:
         self.network = network
 
-    def look(self, rgb: Array, crops: Sequence[Crop], without: Sequence[Array] = ()) -> list[Look]:
-        """Run the network on all crops at once, people at landmarks (33, 2) px painted over."""
-        if not crops:
-            return []
-        pixels = np.stack([cut_without(rgb, crop, without) for crop in crops])
-        *dense, points, world, chance, score = self.network(pixels)
-        return [
-            _DenseLook(
-                image=crop.to_image(points[i]),
-                world=crop.turn_back(world[i]),
-                visibility=chance[i, :, 0],
-                presence=chance[i, :, 1],
-                score=float(score[i]),
-                crop=crop,
-                dense=tuple(values[i] for values in dense),
-            )
-            for i, crop in enumerate(crops)
-        ]
+    def told(self, crop: Crop, answer: Sequence[Array]) -> Look:
+        """As of the landmark network, which answers last, with what the dense one says."""
+        *dense, points, world, chance, score = answer
+        look = super().told(crop, (points, world, chance, score))
+        return _DenseLook(
+            **{f.name: getattr(look, f.name) for f in fields(look)}, dense=tuple(dense)
+        )
 
 
 class DenseBackbone:

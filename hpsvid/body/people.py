@@ -41,13 +41,22 @@ def told_betas(betas: Tensor, body: Body) -> Tensor:
 
 def of_stature(betas: Array, height: float, body: Body) -> Array:
     """The likeliest betas (B,) float32 of somebody `height` m tall who else is as `betas` say."""
-    variety = np.eye(len(betas)) if body.variety is None else body.variety
-    up = body.shape_dirs[:, 1, : len(betas)].double().numpy()
+    variety = variety_of(body, len(betas))
     for _ in range(STATURE_ROUNDS):
-        heights = body.shaped(torch.from_numpy(betas))[:, 1].double().numpy()
-        top, sole = int(heights.argmax()), int(heights.argmin())
-        taller = up[top] - up[sole]
-        go = variety[: len(betas), : len(betas)] @ taller
-        more = height - heights[top] + heights[sole]
-        betas = (betas + go * more / (taller @ go)).astype(np.float32)
+        now, taller = stature(betas, body)
+        go = variety @ taller
+        betas = (betas + go * (height - now) / (taller @ go)).astype(np.float32)
     return betas
+
+
+def stature(betas: Array, body: Body) -> tuple[float, Array]:
+    """How tall somebody of `betas` (B,) is, m, and what each beta adds to it, (B,) m a unit."""
+    heights = body.shaped(torch.from_numpy(betas))[:, 1].double().numpy()
+    top, sole = int(heights.argmax()), int(heights.argmin())
+    up = body.shape_dirs[:, 1, : len(betas)].double().numpy()
+    return float(heights[top] - heights[sole]), up[top] - up[sole]
+
+
+def variety_of(body: Body, count: int) -> Array:
+    """Covariance (count, count) of the first betas among people."""
+    return np.eye(count) if body.variety is None else body.variety[:count, :count]

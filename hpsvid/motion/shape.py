@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from hpsvid.body.model import Body
+from hpsvid.body.people import stature, variety_of
 from hpsvid.common.records import take, take_frames
 from hpsvid.motion.placing import LANDMARK_WEIGHT, Pose, landmark_evidence, place, refine_frames
 from hpsvid.types import Array, Camera, Observations
@@ -32,19 +33,9 @@ def fit_shape(body: Body, rotmats: Array, betas: Array, obs: Observations, camer
     chosen = well[np.linspace(0, len(well) - 1, min(len(well), FRAMES)).astype(int)]
     seen, turned = take_frames(obs, chosen), rotmats[chosen]
     transl = place(body, turned, betas, seen, camera)
-    prior = torch.from_numpy(np.linalg.inv(_variety(body, betas)) + HOLD * _stature(body, betas))
+    _, taller = stature(betas, body)
+    varies = np.linalg.inv(variety_of(body, len(betas)))
+    prior = torch.from_numpy(varies + HOLD * np.outer(taller, taller))
     K = torch.from_numpy(camera.K)
     start = Pose(turned, betas, transl)
     return refine_frames(body, start, take(marks, torch.from_numpy(chosen)), K, prior).betas
-
-
-def _variety(body: Body, betas: Array) -> Array:
-    return np.eye(len(betas)) if body.variety is None else body.variety[: len(betas), : len(betas)]
-
-
-def _stature(body: Body, betas: Array) -> Array:
-    """A change's square of stature, m^2, as a matrix (B, B)."""
-    heights = body.shaped(torch.from_numpy(betas))[:, 1].numpy()
-    up = body.shape_dirs[:, 1, : len(betas)].double().numpy()
-    taller = up[heights.argmax()] - up[heights.argmin()]
-    return np.outer(taller, taller)

@@ -119,7 +119,7 @@ def build_body(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, tuple[flo
     template, directions = shape_space(people, faces, mirror)
     regressor = joint_regressor(people, joints, template, skin, mirror)
 
-    template = _rounded(template, TEMPLATE_STEP_M)
+    template = rounded(template, TEMPLATE_STEP_M)
     rest = regressor @ template
     reference = _reference(rig, person, order, skin, rest, shift.mean(0)[0])
     correctives, errors = pose_directions(reference, mirror)
@@ -134,8 +134,8 @@ def build_body(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, tuple[flo
     # SMPL's own keys, as smplx reads them, then ours. Root's parent as SMPL files have it.
     return {
         "v_template": template.astype(np.float32),
-        "shapedirs": _rounded(directions, TEMPLATE_STEP_M).astype(np.float32),
-        "posedirs": _rounded(correctives, CORRECTIVE_STEP_M).astype(np.float32),
+        "shapedirs": rounded(directions, TEMPLATE_STEP_M).astype(np.float32),
+        "posedirs": rounded(correctives, CORRECTIVE_STEP_M).astype(np.float32),
         "J_regressor": regressor.astype(np.float32),
         "weights": skin.astype(np.float32),
         "kintree_table": np.array(
@@ -168,7 +168,8 @@ def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
             archive.writestr(entry, member.getvalue(), zipfile.ZIP_DEFLATED, 9)
 
 
-def _rounded(values: np.ndarray, step: float) -> np.ndarray:
+def rounded(values: np.ndarray, step: float) -> np.ndarray:
+    """Values in whole steps."""
     return np.round(values / step) * step
 
 

@@ -9,11 +9,11 @@ from hpsvid.body.model import PEOPLE
 from hpsvid.common.files import read_npz
 from hpsvid.common.weights import weights_path
 from hpsvid.types import N_BETAS
+from tools.build_body.build import TEMPLATE_STEP_M, rounded
 from tools.build_body.proportions import NAMES, limb_directions
 from tools.build_body.survey import Population, populations
 
-STEP_M = 2.0**-20  # as the template's: what numbers are rounded to
-STEP_BETA = 2.0**-12
+STEP_BETA = 2.0**-12  # what numbers of the population are rounded to
 
 
 def with_people(arrays: dict[str, np.ndarray], survey: Path) -> dict[str, np.ndarray]:
@@ -36,9 +36,9 @@ def with_people(arrays: dict[str, np.ndarray], survey: Path) -> dict[str, np.nda
     mean = np.stack([found[name].mean for name in PEOPLE]) / unit
     covariance = np.stack([found[name].covariance for name in PEOPLE]) / np.outer(unit, unit)
     return arrays | {
-        "shapedirs": _rounded(whole * unit, STEP_M).astype(np.float32),
-        "betas_mean": _rounded(mean, STEP_BETA),
-        "betas_covariance": _rounded(covariance, STEP_BETA),
+        "shapedirs": rounded(whole * unit, TEMPLATE_STEP_M).astype(np.float32),
+        "betas_mean": rounded(mean, STEP_BETA),
+        "betas_covariance": rounded(covariance, STEP_BETA),
     }
 
 
@@ -48,7 +48,3 @@ def shipped_people() -> dict[str, Population]:
     data = read_npz(weights_path("free_body"), "the free body", ("betas_mean", "betas_covariance"))
     rows = zip(PEOPLE, data["betas_mean"], data["betas_covariance"], strict=True)
     return {name: Population(mean=mean, covariance=spread) for name, mean, spread in rows}
-
-
-def _rounded(values: np.ndarray, step: float) -> np.ndarray:
-    return np.round(values / step) * step
