@@ -241,7 +241,7 @@ class Person:
     joints: Array  # (T, 29, 3) float32 m, camera coordinates
     joints2d: Array  # (T, 29, 2) float32 px
     sigma: Array  # (T, 29) float32 m
-    valid: Array  # (T,) bool; False where no evidence was seen and the pose was filled
+    valid: Array  # (T,) bool; False where the pose was filled, or plainly misses what was seen
     reprojection_px: Array  # (T,) float32, weighted mean distance to the 2D evidence; NaN = none
     evidence_error: Array  # (T, 29) float32 m, distance of each joint to its evidence; NaN = none
     contacts: Array | None = None  # (T, 4) float32 in [0, 1]: left heel, ball, right heel, ball

@@ -527,3 +527,15 @@ def test_reprojection_is_measured_on_the_landmarks_as_they_were_seen(body):
     )
     # the mean length of a plane normal deviate of 10 px
     assert person.reprojection_px.mean() == pytest.approx(10 * np.sqrt(np.pi / 2), rel=0.1)
+
+
+def test_frames_whose_body_plainly_misses_what_was_seen_are_marked(body):
+    params = moving(body, 40)
+    raw = observe(body, params)
+    raw.landmarks2d[36:, ::2, :2] += [90, -60]  # another person's, of half of the points
+    person = person_of(
+        track_of(40), raw, rotmats_of(body, raw), params.betas, np.arange(40) / 30, body, CAMERA,
+        raw=raw,
+    )  # fmt: skip
+    assert not person.valid[37:].any()
+    assert person.valid[:35].all()
