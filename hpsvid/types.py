@@ -153,7 +153,6 @@ class Observations:
     landmarks2d: Array  # (T, L, 3) float32 px, px, visibility in [0, 1]
     pelvis: Array  # (T, 3) float32 m, camera coordinates
     valid: Array  # (T,) bool; False where the backbone saw nothing
-    bends: Array | None = None  # (T, 4, 2) rad of knees and elbows, and its standard deviation
     changing: float = 1.0  # share of sigma that changes within a second, as solvers take noise to
     # what dense maps show, where they were asked to keep it
     crops: Array | None = None  # (T, 4) float32 x, y, side px, angle rad; NaN: no look
@@ -170,8 +169,6 @@ class Observations:
         check_array(self, "landmarks2d", (n, None, 3), "f")
         check_array(self, "pelvis", (n, 3), "f")
         check_array(self, "valid", (n,), "b")
-        if self.bends is not None:
-            check_array(self, "bends", (n, 4, 2), "f")
         if self.crops is not None and self.masks is not None and self.places is not None:
             check_array(self, "crops", (n, 4), "f")
             check_array(self, "masks", (n, None, None), "u")

@@ -126,7 +126,6 @@ def lift(
         ),
         pelvis=pelvis.numpy(),
         valid=valid,
-        bends=torch.stack([answer.bend, answer.bend_sigma], -1).numpy(),
         changing=CHANGING,
     )
 

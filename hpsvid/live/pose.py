@@ -23,7 +23,6 @@ from hpsvid.ik import Solver, windows
 from hpsvid.ik.networks import NikiSolver
 from hpsvid.live.look import Looker, Spot
 from hpsvid.motion.camera import guess_camera
-from hpsvid.motion.hinges import bend_hinges
 from hpsvid.motion.person import person_betas, with_joints
 from hpsvid.motion.placing import place, refine
 from hpsvid.motion.smoothing import FILLED_WEIGHT, smooth_path, steady_so_far
@@ -132,7 +131,6 @@ class Poser:
             even = map(_at_model_rate, steady, times)
             split = [next(windows.split(obs, WINDOW_FRAMES)) for obs in even]
         rotmats = newest_rotations(self._solver, split, seen)
-        rotmats = bend_hinges(rotmats, betas, concatenate(now), self.body)
         placed = [
             place(self.body, rotmats[i : i + 1], betas[i], now[i], self.camera)
             for i in range(len(people))

@@ -12,13 +12,13 @@ from hpsvid.body.model import Body
 from hpsvid.body.people import of_stature, whole_shape
 from hpsvid.common.geometry import project
 from hpsvid.common.series import fill_gaps, fill_rotations
-from hpsvid.motion.hinges import bend_hinges
 from hpsvid.motion.path import FEET, steady_path
 from hpsvid.motion.placing import (
     LANDMARK_WEIGHT,
     distance_doubt,
     landmark_evidence,
     place,
+    plainly_off,
     posed_landmarks,
     refine,
     reprojection_error,
@@ -34,10 +34,6 @@ from hpsvid.motion.smoothing import (
 )
 from hpsvid.options import Options
 from hpsvid.types import Array, BodyParams, Camera, Observations, Person, Track
-
-# Of a person's size in the picture: a body that misses its landmarks by more is wrong. Chosen on
-# bodypose3d and caliscope, where frames beyond 4 % err by twice as much as others (PA-MPJPE).
-MOST_MISSED = 0.05
 
 
 def person_betas(obs: Observations) -> Array:
@@ -73,7 +69,6 @@ def make_person(
     body, which the overlay shows, on the landmarks as they were seen.
     """
     obs, pts_s = evidence.obs, evidence.pts_s
-    rotmats = bend_hinges(rotmats, betas, obs, body)
     betas = fit_shape(body, rotmats, betas, obs, camera)
     transl = place(body, rotmats, betas, obs, camera)
     marks = landmark_evidence(obs)
@@ -95,14 +90,9 @@ def make_person(
     feet = [] if evidence.carried else FEET
     path = steady_path(joints[:, 0], weight, doubt, joints[:, feet] - joints[:, :1], pts_s)
     params = replace(params, transl=params.transl + path - joints[:, 0])
-    return _doubted(with_joints(track, evidence.raw, params, body, camera))
-
-
-def _doubted(person: Person) -> Person:
-    """The person; frames in which the body plainly misses what was seen are not `valid`."""
-    size = np.ptp(person.joints2d, axis=1).max(1)
-    missed = person.reprojection_px > MOST_MISSED * size  # NaN where nothing was seen
-    return replace(person, valid=person.valid & ~missed)
+    person = with_joints(track, evidence.raw, params, body, camera)
+    off = plainly_off(person.reprojection_px, person.joints2d)
+    return replace(person, valid=person.valid & ~off)
 
 
 def with_joints(

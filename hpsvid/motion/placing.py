@@ -33,6 +33,9 @@ NEAREST_M = 0.3  # no landmark is placed closer to the camera
 PLACED_ERROR_M = 0.03  # of a landmark across the view, for how far off a placed distance is
 PRIOR_M = 0.5  # how far a badly seen frame may leave the path between its neighbours
 GAUSS_NEWTON_STEPS = 8
+# Of a person's size in the picture: a body that misses its landmarks by more is wrong. Of frames
+# of bodypose3d and caliscope those beyond 4 % err by twice as much as others (PA-MPJPE).
+MOST_OFF = 0.05
 
 # Refinement: how far off each piece of evidence is taken to be. Chosen together on bodypose3d and
 # caliscope, once bodies had people's bones (docs/measurements.md, "Refinement"): with right bones
@@ -171,6 +174,14 @@ def reprojection_error(points: Tensor, marks: Marks, camera: Camera) -> Array:
     distance = (project(points, torch.from_numpy(camera.K)) - marks.image).norm(dim=-1)
     mean = (marks.weight * distance).sum(1) / marks.weight.sum(1)  # 0 / 0 is NaN: nothing seen
     return mean.float().numpy()
+
+
+def plainly_off(error: Array, joints2d: Array) -> Array:
+    """Frames (T,) bool whose body cannot be the person's; False where nothing was seen.
+
+    error: (T,) px, as `reprojection_error` has it; joints2d: (T, J, 2) px, the body's own.
+    """
+    return error > MOST_OFF * np.ptp(joints2d, axis=1).max(1)
 
 
 def refine(

@@ -88,15 +88,8 @@ def steady(obs: Observations, pts_s: Array) -> Observations:
         landmarks2d=landmarks2d,
         joints=smooth(obs.joints, weight),
         twist=smooth(obs.twist, of_bones(weight)[:, 1:]),
-        bends=None if obs.bends is None else smooth(obs.bends, _sure_bends(obs)),
         sigma=_changing_sigma(obs),
     )
-
-
-def _sure_bends(obs: Observations) -> Array:
-    """Weights (T, 4) of the bends that were read."""
-    assert obs.bends is not None
-    return certainty(obs.bends[..., 1].astype(np.float64) ** 2, obs.valid)
 
 
 def _changing_sigma(obs: Observations) -> Array:
@@ -120,9 +113,6 @@ def steady_so_far(obs: Observations, pts_s: Array) -> Observations:
         landmarks2d=landmarks2d,
         joints=one_euro(obs.joints, pts_s, weight),
         twist=one_euro(obs.twist, pts_s, of_bones(weight)[:, 1:]),
-        bends=None
-        if obs.bends is None
-        else one_euro(obs.bends, pts_s, np.ones(obs.bends.shape[:2])),
         sigma=_changing_sigma(obs),
     )
 

@@ -89,7 +89,6 @@ def test_shape_of_the_answer_and_conventions(body: Body, model: Lifters) -> None
     np.testing.assert_allclose(np.linalg.norm(obs.twist, axis=-1), 1, atol=1e-5)
     assert (obs.sigma > 0).all()
     np.testing.assert_array_equal(obs.landmarks2d[..., :2], seen.image)
-    assert obs.bends is not None and (obs.bends[..., 1] > 0).all()
 
 
 def test_does_not_depend_on_the_chunk_size(body: Body, model: Lifters) -> None:
