@@ -3,6 +3,8 @@
 Nothing heavy is imported at the top of these modules, so that every `--help` is instant.
 """
 
+import atexit
+import gc
 import signal
 import sys
 from typing import Annotated
@@ -68,6 +70,7 @@ def _root(
 
 def main() -> None:
     """Entry point of the `hpsvid` script."""
+    atexit.register(gc.freeze)  # else Python looks through all of torch once more: half a second
     # as Ctrl-C: what was begun is cleared away before the end
     for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
         number = getattr(signal, name, None)
