@@ -54,6 +54,8 @@ WORLD_COLUMNS = {
     "floor_mm": _error("floor", "mm"),
     "contact_skate_mm_s": _error("skate on contacts", "mm/s"),
     "true_contact_skate_mm_s": _TRUTH,
+    "world_slower_foot_mm_s": _error("slower foot", "mm/s"),
+    "true_world_slower_foot_mm_s": _TRUTH,
     "contact_f1": Column("contact F1", form="{:.2f}", better="higher"),
 }
 

@@ -35,6 +35,8 @@ class WorldErrors:
     floor: Array  # (T, 4) mm, height over the found ground of points that truly touch it
     skate: Array  # (T - 1, 4) mm/s of points that truly touch the ground
     true_skate: Array  # (T - 1, 4) mm/s
+    slower: Array  # (T - 1,) mm/s of the slowest of heels and balls
+    true_slower: Array  # (T - 1,) mm/s where that of the found one is known
     contact: Array  # (3,) counts of touching: rightly said, wrongly said, missed
 
 
@@ -70,9 +72,10 @@ def world_errors(
         part = slice(start, start + WINDOW)
         first[part] = _aligned(joints[part], true_joints[part], 2)
         whole[part] = _aligned(joints[part], true_joints[part], WINDOW)
-    touch = np.zeros(said.shape, bool)
+    touch, any_time = np.zeros(said.shape, bool), np.ones(said.shape, bool)
     if person.contacts is not None:
         touch = person.contacts > TOUCHES
+    slower, true_slower = (_skate(of, any_time, truth.fps).min(1) for of in (feet, true_feet))
     return WorldErrors(
         first=first,
         whole=whole,
@@ -82,6 +85,8 @@ def world_errors(
         floor=np.where(touch, feet[..., 1] * MM, np.nan),
         skate=_skate(feet, touch, truth.fps),
         true_skate=_skate(true_feet, touch, truth.fps),
+        slower=slower,
+        true_slower=np.where(np.isfinite(slower), true_slower, np.nan),
         contact=_contact_counts(said, touch) if person.contacts is not None else np.zeros(3),
     )
 
@@ -159,5 +164,7 @@ def world_summary(errors: Sequence[WorldErrors]) -> dict[str, float]:
         "floor_mm": float(np.median(floors)) if floors else float("nan"),
         "contact_skate_mm_s": average("skate"),
         "true_contact_skate_mm_s": average("true_skate"),
+        "world_slower_foot_mm_s": average("slower"),
+        "true_world_slower_foot_mm_s": average("true_slower"),
         "contact_f1": float(2 * right / said) if said else float("nan"),
     }

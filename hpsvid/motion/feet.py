@@ -15,13 +15,11 @@ CONTACT_POINTS = [
     for side in ("left", "right")
     for part in ("heel", "foot_index")
 ]
-# Logit of contact: 1, log of the speed across the view (m/s, + SLOWEST_M_S; along it there is more
-# noise), height above the lowest of the four points (m), smoothed over SMOOTH_S. Logistic
-# regression on 19 rendered takes whose poses are found well (tools.tables.world, seeds 0-32), with
-# up as found; then half a unit higher, which maximises F1: 0.64 there, 0.58 on all.
-CONTACT_WEIGHTS = np.array([-0.25, -0.72, -16.0])
-SLOWEST_M_S = 0.05
-SMOOTH_S = 0.05
+# Logit of contact by `contact_features`: a logistic regression on rendered training pairs
+# (tools.people.contacts), less THRESHOLD, from which on points are said to touch.
+CONTACT_WEIGHTS = np.array([-3.12, -0.14, -0.24, -0.52, -0.23, -11.27, -0.22, 1.91])
+SLOWEST_M_S = 0.05  # a speed's logarithm is that of the speed and this
+SMOOTH_S = (0.03, 0.1, 0.2)  # standard deviations of what speeds are smoothed with
 HIGHEST_M = 0.4  # what is higher is as little in contact
 
 
@@ -51,26 +49,47 @@ def feet_over_ground(params: BodyParams, world: World, frame_index: Array, body:
     return points
 
 
-def contacts(points: Array, camera: Array, pts_s: Array) -> Array:
-    """Probabilities (T, 4) float32 that the contact points touch the ground.
+def contact_features(points: Array, pelvis: Array, camera: Array, pts_s: Array) -> Array:
+    """What tells contact, (T, 4, 8), of the points that `contacts` has.
 
-    points: (T, 4, 3) m in the world's axes, y up, less `standing_heights`; camera: (T, 3) or (3,)
-    m, where it is; pts_s: (T,) s.
+    1, log of the speed across the view, smoothed over each of SMOOTH_S, and along it (smoothed
+    most: there is more noise), height above the lowest point, log of the pelvis's speed, its height
+    above the lowest point.
     """
-    velocity, times = np.zeros_like(points), spaced_times(pts_s)
-    if len(points) > 1:
-        velocity = np.gradient(points, times, axis=0)
+    times = spaced_times(pts_s)
+    step = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
     view = points - np.broadcast_to(camera, (len(points), 3))[:, None]
     view = view / np.linalg.norm(view, axis=-1, keepdims=True).clip(1e-9)
-    across = velocity - (velocity * view).sum(-1, keepdims=True) * view
-    height = points[..., 1]
+    across, along = [], np.zeros(points.shape[:2])
+    for smooth_s in SMOOTH_S:
+        velocity = _velocity(points, times, smooth_s / step)
+        along = (velocity * view).sum(-1)
+        across.append(np.linalg.norm(velocity - along[..., None] * view, axis=-1))
+    lowest = points[..., 1].min(1, keepdims=True)
+    speed = np.linalg.norm(_velocity(pelvis, times, SMOOTH_S[1] / step), axis=-1)[:, None]
     parts = [
-        np.ones_like(height),
-        np.log(np.linalg.norm(across, axis=-1) + SLOWEST_M_S),
-        (height - height.min(1, keepdims=True)).clip(0, HIGHEST_M),
+        np.ones_like(along),
+        *(np.log(size + SLOWEST_M_S) for size in (*across, np.abs(along))),
+        (points[..., 1] - lowest).clip(0, HIGHEST_M),
+        np.log(speed + SLOWEST_M_S) + np.zeros_like(along),
+        pelvis[:, 1:2] - lowest + np.zeros_like(along),
     ]
-    logit = np.stack(parts, -1) @ CONTACT_WEIGHTS
-    if len(points) > 1:
-        reach = SMOOTH_S / float(np.median(np.diff(times)))
-        logit = gaussian_filter1d(logit, reach, axis=0, mode="nearest")
+    return np.stack(parts, -1)
+
+
+def contacts(points: Array, pelvis: Array, camera: Array, pts_s: Array) -> Array:
+    """Probabilities (T, 4) float32 that the contact points touch the ground.
+
+    points: (T, 4, 3) m in the world's axes, y up, less `standing_heights`; pelvis: (T, 3) m;
+    camera: (T, 3) or (3,) m, where it is; pts_s: (T,) s.
+    """
+    logit = contact_features(points, pelvis, camera, pts_s) @ CONTACT_WEIGHTS
     return (1 / (1 + np.exp(-logit))).astype(np.float32)
+
+
+def _velocity(points: Array, times: Array, smooth: float) -> Array:
+    """Velocities (T, ..., 3) m/s of points smoothed over `smooth` frames."""
+    if len(points) < 2:
+        return np.zeros_like(points)
+    smoothed = gaussian_filter1d(points, smooth, axis=0, mode="nearest")
+    return np.gradient(smoothed, times, axis=0)

@@ -1,7 +1,7 @@
 """Hold planted feet: inverse kinematics of the legs, within what the picture shows.
 
-Where heel and ball of a foot touch the ground, its ankle is drawn to one place in the world; before
-and after, the correction fades. The foot keeps its direction, the knee its plane.
+The more likely a heel or ball touches the ground, the less it is to move there; what the foot has
+to be moved for that comes and goes smoothly. The foot keeps its direction, the knee its plane.
 """
 
 from dataclasses import replace
@@ -17,10 +17,9 @@ from hpsvid.body.world import in_world
 from hpsvid.common.geometry import axis_angle_to_matrix, project, swing_between
 from hpsvid.common.series import runs, spaced_times
 from hpsvid.motion.feet import feet_over_ground
-from hpsvid.motion.smoothing import add_bends, biweight
+from hpsvid.motion.smoothing import add_bends, add_squares, biweight
 from hpsvid.options import Options
 from hpsvid.types import Array, BodyParams, Camera, Person, World
-from hpsvid.video.egomotion import CameraTurn
 
 PLANTED = 0.5  # probability of contact of heel and ball
 PLANTED_S = 0.1  # a foot that touches more briefly is not held
@@ -28,20 +27,29 @@ FADE_S = 0.2  # in which a correction comes and goes
 # How a planted foot's correction is weighed: what is left of its sliding, what a foot in the air
 # may keep of it, and how suddenly it may come: within about sqrt(FREE_M / EASE_M_S2) s.
 HELD_M, FREE_M, EASE_M_S2 = 0.002, 0.03, 6.0
-ACROSS_SHARE = 0.01  # of the body's height: how far foot and knee may be moved in the picture
+# The same of a foot that slides, chosen on rendered training pairs with contacts told by weights
+# that had not seen them: speed of a point that surely touches, and for how long it errs by that;
+# how far a foot is off where it is seen, for how long, and how suddenly. Steps are no slides: what
+# is faster than STEPS_M_S hardly counts.
+SLIDE_M_S, SLIDE_LASTS_S, OFF_M, OFF_LASTS_S, SUDDEN_M_S2, STEPS_M_S = 0.25, 0.1, 0.1, 0.3, 8.0, 0.6
+AIRBORNE = 0.1  # a chance of contact up to which a foot is not held at all
+ROUNDS = 5  # of finding out what steps
+# How far foot and knee may be moved in the picture: this share of the body's height, or as far as
+# the evidence itself says that it may be off (sigma)
+ACROSS_SHARE = 0.01
 KNEE_ROUNDS = 2  # of a leg that is nearly straight the knee goes with the root of the ankle's move
-ALONG_M = 0.08  # and along the view, where it is least known
+ALONG_M = 0.15  # and along the view, where it is least known
 NEAR_FLOOR_M = 0.1
 STRAIGHT = 0.995  # of its length: a knee is not stretched further than this, or than it was
 
 SURE_DEG = 10.0  # how well up is to be known for feet to be held without being asked
 
 
-def holds_feet(world: World, turn: CameraTurn, options: Options) -> bool:
-    """Whether feet are to be held; unasked not before a camera that travels."""
+def holds_feet(world: World, options: Options) -> bool:
+    """Whether feet are to be held; unasked not where up is hardly known."""
     if options.foot_lock != "auto":
         return options.foot_lock != "off"
-    return world.up_sigma_deg < SURE_DEG and not turn.parallax
+    return world.up_sigma_deg < SURE_DEG
 
 
 def lock_feet(
@@ -58,20 +66,22 @@ def lock_feet(
     placed, times = in_world(person, world), spaced_times(pts_s[at])
     local, joints, turned = posed(placed, body)
     rest = body.rest_joints(torch.from_numpy(placed.betas)).double()
-    across_m = ACROSS_SHARE * float(np.ptp(rest.numpy()[:, 1]))
+    least_m = ACROSS_SHARE * float(np.ptp(rest.numpy()[:, 1]))
     rays = joints - world.t[at][:, None]
-    soles = feet_over_ground(person.body, world, at, body)[..., 1] if level else None
+    points = feet_over_ground(person.body, world, at, body)
     for i, leg in enumerate(HINGES[:2]):
-        touch = person.contacts[:, 2 * i : 2 * i + 2]
-        if soles is None:
-            move = held_moves(joints[:, leg[2]], touch.min(1) > PLANTED, times)
+        foot, touch = points[:, 2 * i : 2 * i + 2], person.contacts[:, 2 * i : 2 * i + 2]
+        if level:
+            move = _levelled(foot[..., 1].min(1), touch.mean(1) > PLANTED, times)
+            across_m = np.full((len(at), 2, 1), least_m)
         else:
-            move = _levelled(soles[:, 2 * i : 2 * i + 2].min(1), touch.mean(1) > PLANTED, times)
-        move = _bounded(move, rays[:, leg[2]], across_m)
+            move = standing_moves(foot, touch, times)
+            across_m = np.maximum(person.sigma[:, leg[1:], None].astype(np.float64), least_m)
+        move = _bounded(move, rays[:, leg[2]], across_m[:, 1])
         for _ in range(KNEE_ROUNDS):
             knee = _middle_move(joints, turned, move, leg)
             shown = np.linalg.norm(_across(knee, rays[:, leg[1]]), axis=-1, keepdims=True)
-            move *= (_soft(shown, across_m) / np.maximum(shown, 1e-9)) ** 2
+            move *= (_soft(shown, across_m[:, 0]) / np.maximum(shown, 1e-9)) ** 2
         bend_limb(local, joints, turned, move, leg)
     local[:, 0] = person.body.rotmats[:, 0]
     params = replace(person.body, rotmats=local.astype(np.float32))
@@ -108,6 +118,36 @@ def bend_limb(
     local[:, end] = lower.mT @ turned[:, end]
 
 
+def standing_moves(points: Array, chance: Array, times: Array) -> Array:
+    """How far (T, 3) m a foot is to be moved so that what touches the ground does not slide.
+
+    points: (T, P, 3) m of the foot, in the world; chance: (T, P) that they touch; times: (T,) s.
+    Minimises over time the squares of (points' velocity / SLIDE_M_S), by their chance and less for
+    those that step, of the move / OFF_M, and of its acceleration / SUDDEN_M_S2.
+    """
+    step = np.diff(times)
+    rate = np.stack([-1 / step, 1 / step], -1)
+    velocity = np.diff(points, axis=0) / step[:, None, None]
+    sure = ((chance - AIRBORNE) / (1 - AIRBORNE)).clip(0)
+    both = np.minimum(sure[1:], sure[:-1]) * step[:, None]
+    both = both / (2 * SLIDE_LASTS_S * SLIDE_M_S**2)
+    free = np.zeros((3, len(times)))
+    free[-1] = np.gradient(times) / (2 * OFF_LASTS_S * OFF_M**2)
+    add_bends(free, times, SUDDEN_M_S2)
+    move = np.zeros((len(times), 3))
+    for _ in range(ROUNDS):
+        left = velocity + (np.diff(move, axis=0) / step[:, None])[:, None]
+        stays = both / (1 + (np.linalg.norm(left, axis=-1) / STEPS_M_S) ** 2) ** 2
+        bands = free.copy()
+        add_squares(bands, rate, stays.sum(1))
+        pull = -(stays[..., None] * velocity).sum(1)
+        moment = np.zeros_like(move)
+        moment[:-1] += rate[:, :1] * pull
+        moment[1:] += rate[:, 1:] * pull
+        move = solveh_banded(bands, moment)
+    return move
+
+
 def held_moves(ankle: Array, planted: Array, times: Array) -> Array:
     """How far an ankle (T, 3) m is to be moved so that it rests while it is planted (T,)."""
     want, sure = np.zeros_like(ankle), np.zeros(len(ankle))
@@ -141,8 +181,8 @@ def _levelled(height: Array, planted: Array, times: Array) -> Array:
     return up * np.array([0.0, 1, 0])
 
 
-def _bounded(move: Array, ray: Array, across_m: float) -> Array:
-    """Moves (T, 3) m shorter than `across_m` across the rays (T, 3), ALONG_M along them."""
+def _bounded(move: Array, ray: Array, across_m: Array) -> Array:
+    """Moves (T, 3) m shorter than `across_m` (T, 1) across the rays (T, 3), ALONG_M along them."""
     across = _across(move, ray)
     size = np.linalg.norm(across, axis=-1, keepdims=True)
     across = across * _soft(size, across_m) / np.maximum(size, 1e-9)

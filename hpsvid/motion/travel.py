@@ -39,6 +39,7 @@ class Steps:
 
     frames: Array  # (T,) of the shot
     points: Array  # (T, 4, 3) m, axes of the shot's first frame, less their standing heights
+    pelvis: Array  # (T, 3) m, the same axes
     valid: Array  # (T,) bool
 
 
@@ -68,7 +69,8 @@ def camera_way(
             flown = _flown(over, axes, way[:, 0] - floor, times)
         way = _solved(seen, planted, flown, floor, (way, times))
         planted = [
-            _planted(points + way[of.frames, None], of, way[of.frames], times[of.frames])
+            _planted((points, of.pelvis @ axes.T), way[of.frames], times[of.frames])
+            * of.valid[:, None]
             for of, points in seen
         ]
     return (way - way[0]) @ axes
@@ -79,12 +81,14 @@ def _low(height: Array) -> Array:
     return np.exp(-(height - height.min(1, keepdims=True)) / LOW_M)
 
 
-def _planted(points: Array, of: Steps, way: Array, times: Array) -> Array:
-    """How much each of the points (T, 4, 3), up first, is planted: (T, 4) in [0, 1].
+def _planted(seen: tuple[Array, Array], way: Array, times: Array) -> Array:
+    """How much each of a person's points is planted: (T, 4) in [0, 1].
 
-    way: (T, 3), of the camera.
+    seen: these (T, 4, 3) m and the pelvis (T, 3) m, up first, before a camera that only turns; way:
+    (T, 3) m, of the camera.
     """
-    chance = contacts(points[..., ORDER], way[:, ORDER], times) * of.valid[:, None]
+    points, pelvis = seen[0] + way[:, None], seen[1] + way
+    chance = contacts(points[..., ORDER], pelvis[:, ORDER], way[:, ORDER], times)
     speed = np.zeros(chance.shape)
     if len(times) > 1:
         speed = np.linalg.norm(np.gradient(points, times, axis=0), axis=-1)

@@ -98,7 +98,7 @@ def balance_cue(joints: Array, up: Array) -> Cue | None:
     neck = joints[:, JOINT["neck"]]
     bent = np.rad2deg(_angle(joints[:, 0] - ankles, neck - joints[:, 0]))
     weight = np.exp(-((bent / BENT_DEG) ** 2))
-    axes = _unit(neck - ankles) + _unit(_mass(joints) - _support(joints, up))
+    axes = body_axes(joints) + _unit(_mass(joints) - _support(joints, up))
     axes = _unit(axes)
     upright = weight * (axes @ up > np.cos(np.deg2rad(60)))  # who lies says nothing
     sure = upright.mean()
@@ -116,6 +116,12 @@ def balance_cue(joints: Array, up: Array) -> Cue | None:
         roll_deg=AXIS_ROLL_DEG * wide,
         made_from="people who stand",
     )
+
+
+def body_axes(joints: Array) -> Array:
+    """Directions (T, 3) from between the ankles to the neck; joints: (T, 29, 3) m."""
+    ankles = (joints[:, JOINT["left_ankle"]] + joints[:, JOINT["right_ankle"]]) / 2
+    return _unit(joints[:, JOINT["neck"]] - ankles)
 
 
 def _mass(joints: Array) -> Array:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hpsvid.body.model import Body
+from hpsvid.body.world import to_world
 from hpsvid.common.series import runs, spaced_times
 from hpsvid.motion.carried import OverPlane, over_plane
 from hpsvid.motion.feet import contact_points, contacts, feet_over_ground, standing_heights
 from hpsvid.motion.travel import Steps, camera_way, weighted_median
-from hpsvid.motion.upright import LEVEL, balance_cue, forward_of, fused, tangents
+from hpsvid.motion.upright import LEVEL, balance_cue, body_axes, forward_of, fused, tangents
 from hpsvid.motion.verticals import with_lines
 from hpsvid.options import Options
 from hpsvid.types import Array, Person, World
@@ -28,6 +29,9 @@ LOWEST_SHARE = 0.1  # of the frames, in which the lower foot stands where no con
 STANCE_DEPTH, PERSON_DEPTH, HEIGHT_M = 0.03, 0.08, 0.03
 SEEN_SHARE = 0.95  # of frames with the background followed; fewer are worth a word
 SLOPE_DEG = 2.0  # by which ground that people stand on is not level
+# By how much more people may sway where the camera turns as the background has it: rendered takes
+# (tools.tables.world, seeds 0-33) whose turning is about right have up to 6, one that is lost 67.
+TOPPLES_DEG = 15.0
 STANCE_S = 0.15  # a contact that is briefer is no stance
 
 
@@ -37,6 +41,7 @@ class Feet:
 
     points: Array  # (T, 4, 3) m, axes of the first frame's camera
     joints: Array  # (V, 29, 3) m of the valid frames, the same
+    pelvis: Array  # (T, 3) m, the same
     times: Array  # (T,) s
     camera: Array  # (3,) or (T, 3) m, where it is
 
@@ -79,6 +84,8 @@ def _camera_words(turn: CameraTurn, over: OverPlane | None) -> str:
     """What there is to say of a camera that moves."""
     if turn.stands:
         return ""
+    if turn.lost:
+        return "; the camera's turning is not known, it is taken as not turning"
     lost = "" if turn.seen > SEEN_SHARE else f", lost in {1 - turn.seen:.0%} of the frames"
     told = "feet that stand" if over is None else "the ground's flow"
     way = f", its way from {told}" if turn.parallax else ""
@@ -113,10 +120,13 @@ def _ground(
             sigma, made_from = float(np.rad2deg(radians)), made_from + ", the ground's slope"
     else:
         over = None
+        if _topples(people, turn):
+            turn = _not_turning(turn)
+            seen = [_feet(person, body, pts_s, turn.turns) for person in people]
+            up, sigma, made_from = _direction(seen, offsets, turn, options)
     way = np.zeros((len(pts_s), 3))
     if turn.parallax:
-        low = [feet.points - offsets[:, None] * up for feet in seen]
-        way = _way(people, low, (up, over), pts_s)
+        way = _way(people, [_low(feet, offsets, up) for feet in seen], (up, over), pts_s)
         seen = [_moved(feet, way[person.track.frame_index])
                 for feet, person in zip(seen, people, strict=True)]  # fmt: skip
     R = axes_of(up)
@@ -131,19 +141,53 @@ def _ground(
     )  # fmt: skip
 
 
+def _topples(people: Sequence[Person], turn: CameraTurn) -> bool:
+    """Whether people would topple if the camera turned so, who are as upright all along without."""
+    if turn.stands:
+        return False
+    more = [
+        _sway((axes[:, None] @ turn.turns[at].mT)[:, 0]) - _sway(axes)
+        for person in people
+        if len(axes := body_axes(person.joints[person.valid].astype(np.float64)))
+        for at in (person.track.frame_index[person.valid],)
+    ]
+    return bool(more) and float(np.median(more)) > TOPPLES_DEG
+
+
+def _sway(axes: Array) -> float:
+    """How far directions (V, 3) are from their middle, degrees, in the median."""
+    middle = np.median(axes, 0)
+    cosine = axes @ middle / np.linalg.norm(middle).clip(1e-9)
+    return float(np.rad2deg(np.arccos(np.clip(np.median(cosine), -1, 1))))
+
+
+def _not_turning(turn: CameraTurn) -> CameraTurn:
+    """The camera with its turning not known; of the lines, those of the first frame are left."""
+    lines = turn.lines
+    if len(lines.frame):
+        first = int(lines.frame.min())
+        lines = lines_within(lines, first, first + 1)
+    return replace(turn, turns=np.tile(np.eye(3), (len(turn.turns), 1, 1)), lines=lines, lost=True)
+
+
+def _low(feet: Feet, offsets: Array, up: Array) -> Feet:
+    """The feet, their points less their standing heights `offsets` (4,) m."""
+    return replace(feet, points=feet.points - offsets[:, None] * up)
+
+
 def _way(
-    people: Sequence[Person], low: Sequence[Array], told: tuple[Array, OverPlane | None],
+    people: Sequence[Person], seen: Sequence[Feet], told: tuple[Array, OverPlane | None],
     pts_s: Array,
 ) -> Array:  # fmt: skip
     """Where the camera of a shot with these people goes, (F, 3) m, axes of its first frame.
 
-    low: their contact points, less their standing heights; told: up, and what the ground says.
+    seen: their feet, as `_low` has them; told: up, and what the ground says.
     """
     frames = [person.track.frame_index for person in people]
     first, last = min(at[0] for at in frames), max(at[-1] for at in frames)
     steps = [
-        Steps(frames=at - first, points=points, valid=person.valid)
-        for person, points, at in zip(people, low, frames, strict=True)
+        Steps(frames=at - first, points=feet.points, pelvis=feet.pelvis, valid=person.valid)
+        for person, feet, at in zip(people, seen, frames, strict=True)
     ]
     up, over = told
     if over is not None:
@@ -156,14 +200,16 @@ def _way(
 
 def _moved(feet: Feet, way: Array) -> Feet:
     """The feet before a camera that goes this way (T, 3) m."""
-    return replace(feet, points=feet.points + way[:, None], camera=way)
+    moved = feet.points + way[:, None]
+    return replace(feet, points=moved, pelvis=feet.pelvis + way, camera=way)
 
 
 def with_contacts(person: Person, body: Body, world: World, pts_s: Array) -> Person:
     """The person with the probabilities that heels and balls touch the ground."""
     at = person.track.frame_index
     points = feet_over_ground(person.body, world, at, body)
-    return replace(person, contacts=contacts(points, world.t[at], pts_s[at]))
+    pelvis = to_world(person.joints[:, :1], world, at)[:, 0]
+    return replace(person, contacts=contacts(points, pelvis, world.t[at], pts_s[at]))
 
 
 def axes_of(up: Array) -> Array:
@@ -185,9 +231,11 @@ def pitch_and_roll(up: Array) -> tuple[float, float]:
 
 def _feet(person: Person, body: Body, pts_s: Array, turns: Array) -> Feet:
     at = person.track.frame_index
+    joints = person.joints.astype(np.float64) @ turns[at].mT
     return Feet(
         points=contact_points(body, person.body) @ turns[at].mT,
-        joints=(person.joints.astype(np.float64) @ turns[at].mT)[person.valid],
+        joints=joints[person.valid],
+        pelvis=joints[:, 0],
         times=pts_s[at],
         camera=np.zeros(3),
     )
@@ -281,9 +329,9 @@ def _touching(feet: Feet, R: Array, offsets: Array) -> tuple[Array, Array, Array
 
     Also how likely each touches the ground (T, 4), and the camera's place (T, 1, 3) or (1, 1, 3) m.
     """
-    points, camera = feet.points @ R.T, feet.camera @ R.T
+    points, pelvis, camera = (of @ R.T for of in (feet.points, feet.pelvis, feet.camera))
     points[..., 1] -= offsets
-    return points, contacts(points, camera, feet.times), camera.reshape(-1, 1, 3)
+    return points, contacts(points, pelvis, camera, feet.times), camera.reshape(-1, 1, 3)
 
 
 def _floor(seen: Sequence[Feet], R: Array, offsets: Array, tilt: float) -> float:

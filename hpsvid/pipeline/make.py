@@ -74,7 +74,7 @@ def make_motion(
     with clock.stage("ground", len(pts_s)):
         world = find_world(solved, body, pts_s, turn, options)
         solved = [with_contacts(person, body, world, pts_s) for person in solved]
-        if holds_feet(world, turn, options):
+        if holds_feet(world, options):
             hold = partial(lock_feet, level=options.foot_lock == "ground")
             solved = [hold(person, body, context.camera, world, pts_s) for person in solved]
     return Motion(

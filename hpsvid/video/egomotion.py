@@ -85,6 +85,7 @@ class CameraTurn:
     parallax: bool  # it moves sideways or forward, too
     focal_px: float | None  # where the turning tells it
     seen: float  # share of frames in which the background was followed
+    lost: bool = False  # how it turns is not known
     lines: SceneLines = NO_LINES
     flow: Flow = NO_FLOW
 

@@ -43,8 +43,16 @@ def walking(jump: slice = slice(0, 0)) -> Array:
 def way_of(true: Array, feet: Array, noise: float = 0.0) -> Array:
     """The way that is found where the camera goes the way `true` (F, 3)."""
     seen = feet - true[:, None] + np.random.default_rng(0).normal(0, noise, feet.shape)
-    steps = Steps(frames=np.arange(FRAMES), points=seen, valid=np.ones(FRAMES, bool))
-    return camera_way([steps], UP, PTS)
+    return camera_way([steps_of(seen)], UP, PTS)
+
+
+def steps_of(points: Array, *, valid: bool = True) -> Steps:
+    """Of who is seen in all frames, the pelvis 0.9 m above the feet."""
+    frames = len(points)
+    return Steps(
+        frames=np.arange(frames), points=points, pelvis=points.mean(1) + 0.9 * UP,
+        valid=np.full(frames, valid),
+    )  # fmt: skip
 
 
 def test_a_camera_that_walks_along_behind_goes_as_far() -> None:
@@ -70,9 +78,8 @@ def test_who_stands_before_a_camera_that_stands_says_so() -> None:
 
 def test_what_is_too_short_or_empty_goes_nowhere() -> None:
     assert not camera_way([], UP, PTS).any()
-    short = Steps(frames=np.arange(3), points=walking()[:3], valid=np.ones(3, bool))
-    assert not camera_way([short], UP, PTS[:3]).any()
-    blind = Steps(frames=np.arange(FRAMES), points=walking(), valid=np.zeros(FRAMES, bool))
+    assert not camera_way([steps_of(walking()[:3])], UP, PTS[:3]).any()
+    blind = steps_of(walking(), valid=False)
     assert np.abs(camera_way([blind], UP, PTS)).max() < 1e-6
 
 

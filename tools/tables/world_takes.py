@@ -48,8 +48,9 @@ COUNTS = (1, 2, 1, 3)  # people, by turns
 PITCH_DEG, ROLL_DEG = (-10.0, 40.0), (-20.0, 20.0)
 CRF = 14  # x264's, of the stored clip; the sensor's own compression comes before
 # A point touches the ground while it is slower and lower than this; heights are over the person's
-# own lowest, because shoes have soles.
-TOUCH_M_S, TOUCH_M = 0.3, 0.035
+# own lowest, because shoes have soles, but none is thicker than SOLE_M: feet of who lies on a thing
+# or sits with legs in the air touch nothing, however still they are.
+TOUCH_M_S, TOUCH_M, SOLE_M = 0.3, 0.035, 0.05
 
 
 def render(seed: int, folder: Path, source: MotionSource, wardrobe: Wardrobe) -> None:
@@ -136,8 +137,9 @@ def true_contacts(points: Array) -> Array:
 
     1 or 0, float32: lower than TOUCH_M over the person's own lowest and slower than TOUCH_M_S.
     """
+    own = min(float(np.quantile(points[..., 1].min(1), 0.05)), SOLE_M)
     speed = np.linalg.norm(np.gradient(points, 1 / RATE, axis=0), axis=-1)
-    height = points[..., 1] - np.quantile(points[..., 1].min(1), 0.05)
+    height = points[..., 1] - own
     return ((speed < TOUCH_M_S) & (height < TOUCH_M)).astype(np.float32)
 
 
