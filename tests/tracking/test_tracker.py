@@ -197,7 +197,7 @@ def test_the_larger_of_two_who_appear_together_comes_first() -> None:
     assert [round(float(centre_x(t)[0])) for t in tracks] == [700, 300]
 
 
-# what the embedded detector says of the walker at the pillar of samples/two_people.mp4
+# what the detector said at the pillar of samples/two_people.mp4 (a walker in a painted suit)
 AT_THE_PILLAR: list[tuple[list[list[float]], list[float]]] = [
     ([[390, 116, 685, 690]], [0.83]),
     ([[338, 129, 691, 689]], [0.82]),

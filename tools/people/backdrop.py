@@ -1,4 +1,4 @@
-"""What lies behind people: a room of `scene.py`, or open ground under a sky with a horizon."""
+"""What lies behind people: a room of `room.py`, or open ground under a sky with a horizon."""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache

@@ -8,10 +8,12 @@ import numpy as np
 
 from hpsvid.types import Array
 from tools.people.lens import Sensor, compressed, draw_noise
-from tools.people.scene import Mesh, floor_shadow
-from tools.people.shading import SAMPLES, Layer, draw_layer, sunlight
+from tools.people.lighting import Lighting
+from tools.people.room import View
+from tools.people.shading import SAMPLES, Layer, Sunlight, draw_layer, sunlight
+from tools.people.shadow import floor_shadow
 from tools.people.staging import Scene
-from tools.people.surface import join
+from tools.people.surface import Surface, join
 
 NOBODY = -1
 
@@ -33,7 +35,6 @@ def exact_frames(scene: Scene, shutter: float) -> Iterator[Frame]:
     surface, owner = join(surfaces, counts)
     frames = len(actors[0].vertices)
     middle = frames // 2
-    size = (shot.width, shot.height)
 
     def world(t: int) -> Array:
         things = [prop.at(t, middle) for prop in props]
@@ -50,14 +51,14 @@ def exact_frames(scene: Scene, shutter: float) -> Iterator[Frame]:
         moments = [shutter * ((k + 0.5) / len(SAMPLES) - 0.5) for k in range(len(SAMPLES))]
         poses = [here + s * pace for s in moments] if shutter else [here] * len(SAMPLES)
         light = scene.backdrop.lighting
-        sun = sunlight(world(t), surface, light, shot.rotation[t], shot.translation[t])
-        layer = draw_layer(poses, surface, shot.K, size, light.in_camera(shot.rotation[t]), sun)
+        sun = sunlight(world(t), surface, light, (shot.rotation[t], shot.translation[t]))
+        layer = lit_layer(poses, surface, shot.view(t), light, sun)
         behind = scene.backdrop.draw(shot.view(t), _floor_dark(scene, t))
         if shutter:
             behind = _panned(behind, scene, t, shutter)
         yield Frame(
-            rgb=behind * (1 - layer.cover[..., None]) + layer.rgb,
-            owner=_owners(layer, owner),
+            rgb=over(behind, layer),
+            owner=owners_of(layer.faces, owner),
             nearness=layer.nearness,
         )
         before, here = here, after if after is not None else here
@@ -72,25 +73,33 @@ def _pace(before: Array | None, here: Array, after: Array | None) -> Array:
     return here - before if before is not None else np.zeros_like(here)
 
 
-def _owners(layer: Layer, owner: Array) -> Array:
-    return np.where(layer.faces >= 0, owner[np.maximum(layer.faces, 0)], NOBODY).astype(np.int16)
+def lit_layer(
+    poses: list[Array], surface: Surface, view: View, light: Lighting, sun: Sunlight
+) -> Layer:
+    """`draw_layer` in a view, by the world's light; arguments as there."""
+    size = (view.width, view.height)
+    return draw_layer(poses, surface, view.K, size, light.in_camera(view.rotation), sun)
+
+
+def over(behind: Array, layer: Layer) -> Array:
+    """The layer before a picture (H, W, 3) float32 0..255."""
+    return behind * (1 - layer.cover[..., None]) + layer.rgb
+
+
+def owners_of(faces: Array, owner: Array) -> Array:
+    """Whose surface each sample shows, int16, of the face that it sees or -1, any shape.
+
+    owner: (F,), whose each face is.
+    """
+    return np.where(faces >= 0, owner[np.maximum(faces, 0)], NOBODY).astype(np.int16)
 
 
 def _floor_dark(scene: Scene, t: int) -> Array:
     """Share of the floor's light that people and things take away."""
-    meshes = []
     middle = len(scene.actors[0].vertices) // 2
-    for actor in scene.actors:
-        faces = actor.character.body.faces
-        meshes.append(_mesh(actor.vertices[t].astype(np.float64), faces))
-    for prop in scene.props:
-        meshes.append(_mesh(prop.at(t, middle), prop.surface.faces))
-    return floor_shadow(meshes, scene.backdrop.floor, scene.backdrop.lamp)
-
-
-def _mesh(vertices: Array, faces: Array) -> Mesh:
-    none = np.zeros((0, 3))
-    return Mesh(vertices=vertices, normals=none, faces=faces, colours=none)
+    people = [(a.vertices[t].astype(np.float64), a.character.body.faces) for a in scene.actors]
+    things = [(prop.at(t, middle), prop.surface.faces) for prop in scene.props]
+    return floor_shadow(people + things, scene.backdrop.floor, scene.backdrop.lamp)
 
 
 def _panned(picture: Array, scene: Scene, t: int, shutter: float) -> Array:

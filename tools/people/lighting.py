@@ -73,21 +73,43 @@ def harmonics_of(ways: Array, radiance: Array, solid_angle: Array) -> Array:
     return weighted.reshape(-1, 9).T @ radiance.reshape(-1, 3)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Interior:
+    """What lights people in a room beside its lamp."""
+
+    window: Array  # (3,) unit, from the scene to the window
+    tint: Array  # (3,) of the window's light
+    glare: float  # of the window, in shares of the room's glow
+    floor: float  # share of the glow that the floor sends back
+    warmth: Array  # (3,) of the lamp's light
+
+
 def room_lighting(rng: np.random.Generator, lamp: Light) -> Lighting:
-    """The light of a room of `scene.py`: its lamp, its glow, a window and the floor's bounce."""
+    """The light of a random room with this lamp."""
+    interior = Interior(
+        window=unit(rng.normal(size=3) * [1, 0.3, 1]),
+        tint=rng.uniform(0.85, 1.15, 3),
+        glare=rng.uniform(0, 2.5),
+        floor=rng.uniform(0.2, 0.6),
+        warmth=rng.uniform(0.9, 1.1, 3),
+    )
+    return lit_room(interior, lamp)
+
+
+def lit_room(interior: Interior, lamp: Light) -> Lighting:
+    """The light of a room: its lamp, its glow, a window and the floor's bounce."""
     ways = sphere(400)
     glow = lamp.fill**GAMMA
     radiance = np.full((len(ways), 3), glow) * (1 + 0.25 * ways[:, 1:2])
-    window = unit(rng.normal(size=3) * [1, 0.3, 1])
-    tint = rng.uniform(0.85, 1.15, 3)
-    radiance += glow * tint * rng.uniform(0, 2.5) * (ways @ window).clip(0)[:, None] ** 4
-    floor = rng.uniform(0.2, 0.6) * np.array([1, 0.85, 0.7])
+    towards_window = (ways @ interior.window).clip(0)[:, None]
+    radiance += glow * interior.tint * interior.glare * towards_window**4
+    floor = interior.floor * np.array([1, 0.85, 0.7])
     radiance += glow * floor * (-ways[:, 1:2]).clip(0)
     solid = np.full(len(ways), 4 * np.pi / len(ways))
     key = np.pi * ((lamp.fill + lamp.key) ** GAMMA - lamp.fill**GAMMA)
     return Lighting(
         harmonics=harmonics_of(ways, radiance, solid),
-        sun=np.full(3, key) * rng.uniform(0.9, 1.1, 3),
+        sun=np.full(3, key) * interior.warmth,
         towards=unit(lamp.towards),
     )
 

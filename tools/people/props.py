@@ -1,5 +1,6 @@
 """Things in a scene: furniture to sit on, clutter behind people, and what comes in the way."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -7,7 +8,6 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from hpsvid.types import Array
-from tools.people.scene import box_mesh
 from tools.people.surface import Material, Surface, pack
 
 PICTURE = 128  # px, of a thing's texture
@@ -71,14 +71,41 @@ def box(
     rng: np.random.Generator, centre: Array, size: Array, yaw_deg: float, pace: Array | None = None
 ) -> Prop:
     """A box with a random picture on each side; centre, size: (3,) m."""
-    mesh = box_mesh(centre.tolist(), size.tolist(), yaw_deg, (0, 0, 0))
-    square = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
-    corners = np.tile(square[[[0, 1, 2], [0, 2, 3]]], (6, 1, 1))
     material = Material(picture=pattern(rng), shine=rng.uniform(0, 0.1))
-    which = np.zeros(len(mesh.faces), np.int64)
+    return box_of(material, centre, size, yaw_deg, pace)
+
+
+def painted_box(
+    colour: Sequence[int],
+    centre: Sequence[float],
+    size: Sequence[float],
+    yaw_deg: float,
+    pace: Array | None = None,
+) -> Prop:
+    """A box of one dull colour (3,) sRGB; centre, size: (3,) m."""
+    picture = np.tile(np.array([*colour, 255], np.uint8), (2, 2, 1))
+    return box_of(Material(picture=picture), np.array(centre), np.array(size), yaw_deg, pace)
+
+
+def box_of(
+    material: Material, centre: Array, size: Array, yaw_deg: float, pace: Array | None
+) -> Prop:
+    """A box whose sides each show the material's whole picture; centre, size: (3,) m."""
+    square = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) / 2
+    places = np.empty((6, 4, 3))
+    for side in range(6):
+        axis, sign = side // 2, 1 - 2 * (side % 2)
+        places[side][:, [(axis + 1) % 3, (axis + 2) % 3]] = square
+        places[side][:, axis] = sign / 2
+    cos, sin = np.cos(np.radians(yaw_deg)), np.sin(np.radians(yaw_deg))
+    turn = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
+    halves = np.array([[0, 1, 2], [0, 2, 3]])
+    faces = (np.arange(6)[:, None, None] * 4 + halves).reshape(-1, 3)
+    square = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
+    corners = np.tile(square[halves], (6, 1, 1))
     return Prop(
-        surface=pack(mesh.faces, corners, which, [material]),
-        vertices=mesh.vertices,
+        surface=pack(faces, corners, np.zeros(len(faces), np.int64), [material]),
+        vertices=(places * size).reshape(-1, 3) @ turn.T + centre,
         pace=np.zeros(3) if pace is None else pace,
     )
 

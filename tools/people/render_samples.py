@@ -1,25 +1,26 @@
 """Render the clips in `samples/` and their exact truth: `python -m tools.people.render_samples`.
 
-Needs the motion capture of the shared data (CMU's, free for all uses); everything else is
-computed. Each picture is drawn from the very parameters that the truth holds, so they agree. Two
-runs give the same bytes.
+Needs the motion capture of the shared data (CMU's, free for all uses) and MakeHuman's clothes (see
+`assets`); everything else is computed. Each picture is drawn from the very parameters that the
+truth holds, so they agree. Two runs give the same bytes.
 """
 
 import argparse
 import subprocess
 import tempfile
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import imageio_ffmpeg
 import numpy as np
 import torch
 
 from hpsvid import __version__
-from hpsvid.body.model import Body, load_body
+from hpsvid.body.model import Body
 from hpsvid.body.skeleton import JOINT
 from hpsvid.common.geometry import project
 from hpsvid.common.weights import file_sha256, weights_path
@@ -36,143 +37,31 @@ from hpsvid.types import (
     Provenance,
     Track,
 )
-from tools.people.room import Light, Room, View, look_at, make_room
-from tools.people.scene import Mesh, Picture, box_mesh, draw, dress, person_mesh
+from tools.people.assets import find_assets
+from tools.people.character import Character, Wardrobe
+from tools.people.film import lit_layer, over, owners_of
+from tools.people.lighting import lit_room
+from tools.people.room import SUPERSAMPLE, Room, View, draw_room
+from tools.people.sample_scripts import FPS, SCRIPTS, SIZE, Script
+from tools.people.shading import TWO_SAMPLES, sampled, sunlight
+from tools.people.shadow import floor_shadow
+from tools.people.surface import Surface, join
 
 ROOT = Path(__file__).resolve().parents[2]
-SIZE = (1280, 720)  # px
-FPS = 30  # Hz, as the motion capture
 SAMPLE_RATE = 48_000  # Hz
-SEEN = 0.5  # share of a body above which the truth says "detected"
+SHADOW_SIDE = 2560  # px of the sun's picture: 3 mm each
+SEEN = 0.5  # share of a person above which the truth says "detected"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Actor:
-    """One person: a stretch of motion capture, a shape, a suit and a place in the room."""
+class Picture:
+    """A rendered frame and whose samples are whose."""
 
-    capture: str  # below the motion capture folder, without suffix
-    start: int  # first frame of the capture
-    betas: tuple[float, ...]  # (16,), limbs as long as people have them
-    suit: dict[str, tuple[int, int, int]]  # arguments of `dress`, sRGB
-    place: tuple[float, float]  # m, where the middle of the path lies (x, z)
-    yaw_deg: float  # turn of the captured motion about the vertical
-    enter: int = 0  # frame of the clip in which the motion begins; before and after its stretch
-    # the actor stands still, which should be out of the picture
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Script:
-    """A clip to render: who moves, what the camera does, what stands or slides about."""
-
-    name: str
-    frames: int
-    actors: tuple[Actor, ...]
-    light: Light
-    room: Callable[[], Room]
-    view: Callable[[int], View]  # by frame index
-    props: Callable[[int], list[Mesh]]  # by frame index
-    chord_hz: tuple[float, ...]  # the soft tones under the footsteps
-
-
-def _studio_room() -> Room:
-    return make_room(np.array([-3.8, 0, -5.5]), np.array([3.8, 3.1, 3.4]), seed=3)
-
-
-def _studio_view(index: int) -> View:
-    return look_at(
-        np.array([0.25, 1.45, -4.6]), np.array([0.0, 0.86, 0.0]), focal_px=1330, size=SIZE
+    rgb: Array  # (H, W, 3) uint8
+    owner: (
+        Array  # (P, H * S, W * S) int16, whom each subpixel's samples show, people first; -1: room
     )
-
-
-def _studio_props(index: int) -> list[Mesh]:
-    """Two crates and a bench at the wall."""
-    return [
-        box_mesh((2.3, 0.3, 2.9), (0.9, 0.6, 0.6), 12, (150, 120, 84)),
-        box_mesh((2.2, 0.8, 2.9), (0.5, 0.4, 0.4), -8, (92, 116, 124)),
-        box_mesh((-2.2, 0.22, 2.9), (1.6, 0.44, 0.4), 3, (70, 74, 82)),
-    ]
-
-
-def _two_room() -> Room:
-    return make_room(np.array([-4.4, 0, -5.5]), np.array([4.4, 3.3, 3.6]), seed=8)
-
-
-def _two_view(index: int) -> View:
-    """A camera held by hand: rolled by 5 degrees, drifting by centimetres and a few degrees."""
-    t = index / FPS
-    eye = np.array([0.1 + 0.16 * np.sin(0.9 * t), 1.5 + 0.02 * np.sin(1.7 * t), -4.6])
-    target = np.array([-0.12 + 0.03 * t + 0.03 * np.sin(2.3 * t), 0.82, 0.0])
-    roll = 5 + 1.2 * np.sin(0.8 * t)
-    return look_at(eye, target, focal_px=1120, size=SIZE, roll_deg=roll)
-
-
-def _two_props(index: int) -> list[Mesh]:
-    """A cupboard at the wall, and a pillar on castors that slides through the foreground."""
-    x = 1.95 - 1.55 * (index - 62) / FPS
-    return [
-        box_mesh((-2.9, 0.55, 3.0), (1.2, 1.1, 0.6), 0, (168, 160, 146)),
-        box_mesh((x, 0.95, -1.5), (0.3, 1.9, 0.3), 20, (146, 152, 138)),
-    ]
-
-
-SCRIPTS = (
-    Script(
-        name="studio_walk",
-        frames=204,
-        actors=(
-            Actor(
-                capture="cmu_cyun/01_04",
-                start=471,
-                betas=(0.4, 0.2, -0.3, 0.5, 0, 0.2, 0, 0, 0, 0, 1.9, 0.1, 0.4, 0.3, -1.2, 0.8),
-                suit={
-                    "jersey": (186, 62, 52), "trousers": (48, 58, 92), "shoes": (232, 232, 228),
-                    "skin": (205, 162, 134), "hair": (60, 42, 32),
-                },
-                place=(0.0, 0.1),
-                yaw_deg=0,
-            ),
-        ),
-        light=Light(towards=np.array([-0.5, 1.0, -0.7]), key=0.6, fill=0.5),
-        room=_studio_room,
-        view=_studio_view,
-        props=_studio_props,
-        chord_hz=(110.0, 164.8, 220.0),
-    ),
-    Script(
-        name="two_people",
-        frames=156,
-        actors=(
-            Actor(
-                capture="cmu_papagina/salsa_15_p1",
-                start=90,
-                betas=(-0.8, 1.3, 0.4, -0.6, 0.3, 0, 0, 0, 0, 0, 1.1, 0.6, 0.1, 0.9, -0.7, 1.3),
-                suit={
-                    "jersey": (214, 178, 70), "trousers": (66, 62, 58), "shoes": (140, 60, 48),
-                    "skin": (128, 88, 64), "hair": (30, 26, 24),
-                },
-                place=(0.2, 1.1),
-                yaw_deg=125,
-            ),
-            Actor(
-                capture="cmu_expmap8/train_walking_44",
-                start=0,
-                betas=(0.8, -0.9, 0.6, 0.4, 0, -0.3, 0, 0, 0, 0, 1.6, -0.1, -0.4, -0.5, -1.5, 0.6),
-                suit={
-                    "jersey": (70, 132, 150), "trousers": (196, 190, 180), "shoes": (40, 42, 50),
-                    "skin": (226, 184, 158), "hair": (122, 84, 48),
-                },
-                place=(0.02, -1.2),
-                yaw_deg=90,
-                enter=6,
-            ),
-        ),
-        light=Light(towards=np.array([0.6, 1.0, -0.6]), key=0.55, fill=0.55),
-        room=_two_room,
-        view=_two_view,
-        props=_two_props,
-        chord_hz=(98.0, 146.8, 196.0, 246.9),
-    ),
-)  # fmt: skip
+    visible: Array  # (A,) share of each person's silhouette that is seen; 0 when out of view
 
 
 # ---------------------------------------------------------------------------------- the truth
@@ -192,7 +81,7 @@ def cast(script: Script, body: Body, mocap: Path) -> list[BodyParams]:
         part = np.arange(script.frames) - actor.enter + actor.start
         part = part.clip(actor.start, len(whole) - 1)
         capture = replace(whole, rotmats=whole.rotmats[part], transl=whole.transl[part])
-        capture = reshape(capture, np.array(actor.betas, np.float32), body)
+        capture = reshape(capture, actor.outfit.betas, body)
         pelvis = body.joints_of(_params(capture))[:, JOINT["pelvis"]]
         middle = (pelvis.min(0) + pelvis.max(0)) / 2
         yaw = np.radians(actor.yaw_deg)
@@ -233,20 +122,65 @@ def _params(capture: MotionCapture) -> BodyParams:
 
 
 def draw_frame(
-    script: Script, room: Room, body: Body, people: list[BodyParams], index: int
-) -> tuple[Picture, list[Array]]:
-    """Draw one frame from the truth's own parameters; `people` are the first meshes drawn.
+    script: Script,
+    room: Room,
+    characters: list[Character],
+    people: list[BodyParams],
+    index: int,
+) -> Picture:
+    """Draw one frame from the truth's own parameters; `people` are the first things drawn.
 
-    people: each actor's parameters in frame `index` (T = 1), camera axes. Returns the picture
-    and each person's vertices (V, 3) m in camera axes.
+    people: each actor's parameters in frame `index` (T = 1), camera axes. Drawn on a grid of
+    SUPERSAMPLE x SUPERSAMPLE subpixels, each seen by several samples.
     """
     view = script.view(index)
-    surfaces = [body.vertices_of(person)[0] for person in people]
-    meshes = [
-        person_mesh(body, (surface - view.translation) @ view.rotation, dress(body, **actor.suit))
-        for surface, actor in zip(surfaces, script.actors, strict=True)
+    props = script.props(index)
+    bodies = [
+        (character.body.vertices_of(person)[0].astype(float) - view.translation) @ view.rotation
+        for character, person in zip(characters, people, strict=True)
     ]
-    return draw(room, view, script.light, meshes + script.props(index)), surfaces
+    points = [*bodies, *(prop.vertices for prop in props)]
+    surfaces = [*(character.surface for character in characters), *(p.surface for p in props)]
+    surface, owner = join(surfaces, [len(vertices) for vertices in points])
+    dark = floor_shadow(
+        [(vertices, own.faces) for vertices, own in zip(points, surfaces, strict=True)],
+        room,
+        script.light,
+    )
+    fine = _finer(view)
+    lighting = lit_room(script.interior, script.light)
+    world = np.concatenate(points)
+    sun = sunlight(world, surface, lighting, (view.rotation, view.translation), SHADOW_SIDE)
+    layer = lit_layer(_poses(world, fine), surface, fine, lighting, sun)
+    whole = over(draw_room(room, view, script.light, dark), layer)
+    small = cv2.resize(whole, SIZE, interpolation=cv2.INTER_AREA)
+    seen = np.bincount(owner[layer.faces[layer.faces >= 0]], minlength=len(surfaces))
+    alone = [
+        silhouette(body, character.surface, fine).sum()
+        for body, character in zip(bodies, characters, strict=True)
+    ]
+    return Picture(
+        rgb=np.round(small.clip(0, 255)).astype(np.uint8),
+        owner=owners_of(layer.faces[0], owner),
+        visible=seen[: len(bodies)] / np.maximum(alone, 1),
+    )
+
+
+def _finer(view: View) -> View:
+    """The same view on the grid of subpixels."""
+    K = np.diag([SUPERSAMPLE, SUPERSAMPLE, 1.0]) @ view.K
+    return replace(view, K=K, width=view.width * SUPERSAMPLE, height=view.height * SUPERSAMPLE)
+
+
+def _poses(world: Array, view: View) -> list[Array]:
+    """World points (V, 3) m in camera axes, for each of TWO_SAMPLES."""
+    return [world @ view.rotation.T + view.translation] * len(TWO_SAMPLES)
+
+
+def silhouette(world: Array, surface: Surface, view: View) -> Array:
+    """Whether the samples (P, H, W) of a view see a surface that stands alone; world: (V, 3) m."""
+    _, faces, _ = sampled(_poses(world, view), surface, view.K, (view.width, view.height))
+    return faces >= 0
 
 
 def frame_of(params: BodyParams, index: int) -> BodyParams:
@@ -268,7 +202,7 @@ def _framed(surface: Array, view: View) -> tuple[Array, float]:
 def truth_of(
     script: Script, body: Body, people: list[BodyParams], boxes: Array, visible: Array
 ) -> Motion:
-    """The clip's Motion; boxes: (F, P, 4) px; visible: (F, P) share of the body that is seen.
+    """The clip's Motion; boxes: (F, P, 4) px; visible: (F, P) share of the person that is seen.
 
     A person's track runs from the first to the last frame with any part in the picture; scores
     hold the share seen.
@@ -395,9 +329,11 @@ def encode(frames: Iterator[Array], audio: Array, path: Path) -> None:
         path.write_bytes(whole.read_bytes())
 
 
-def render(script: Script, body: Body, mocap: Path, out: Path) -> None:
+def render(script: Script, wardrobe: Wardrobe, mocap: Path, out: Path) -> None:
     """Write `<name>.mp4` and `<name>.npz` of a script into the folder `out`."""
+    body = wardrobe.body
     people = cast(script, body, mocap)
+    characters = [wardrobe.make(actor.outfit) for actor in script.actors]
     room = script.room()
     boxes = np.zeros((script.frames, len(people), 4), np.float32)
     visible = np.zeros((script.frames, len(people)))
@@ -405,9 +341,10 @@ def render(script: Script, body: Body, mocap: Path, out: Path) -> None:
     def frames() -> Iterator[Array]:
         for index in range(script.frames):
             now = [frame_of(person, index) for person in people]
-            picture, surfaces = draw_frame(script, room, body, now, index)
-            for number, surface in enumerate(surfaces):
-                boxes[index, number], inside = _framed(surface, script.view(index))
+            picture = draw_frame(script, room, characters, now, index)
+            for number, person in enumerate(now):
+                bare = body.vertices_of(person)[0]
+                boxes[index, number], inside = _framed(bare, script.view(index))
                 visible[index, number] = picture.visible[number] * inside
             yield picture.rgb
 
@@ -428,9 +365,11 @@ def main() -> None:
     if not args.mocap.is_dir():
         parser.error(f"{args.mocap}: not a folder; give the shared motion capture with --mocap")
     args.out.mkdir(parents=True, exist_ok=True)
-    body = load_body(weights_path("free_body"))
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    wardrobe = Wardrobe(find_assets())
     for name in args.names or known:
-        render(known[name], body, args.mocap, args.out)
+        render(known[name], wardrobe, args.mocap, args.out)
         print(f"{name}: {(args.out / name).with_suffix('.mp4').stat().st_size / 1e6:.2f} MB")
 
 

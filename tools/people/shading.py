@@ -14,6 +14,7 @@ from tools.people.surface import Surface
 from tools.people.zbuffer import edges_of, image_points, openness, visible_faces
 
 SAMPLES = ((-0.125, -0.375), (0.375, -0.125), (-0.375, 0.125), (0.125, 0.375))  # of a pixel
+TWO_SAMPLES = ((-0.25, -0.25), (0.25, 0.25))  # enough on a grid of subpixels
 LAMP_M = 40.0  # the sun's camera stands this far away: parallel enough
 SHADOW_SIDE = 448  # px of the sun's picture
 SHADOW_BIAS_M = 0.015
@@ -278,9 +279,17 @@ def _stand_ins(faces: Array, material: Array, merge: bool) -> Array:
 
 
 def sunlight(
-    world: Array, surface: Surface, light: Lighting, rotation: Array, translation: Array
+    world: Array,
+    surface: Surface,
+    light: Lighting,
+    camera: tuple[Array, Array],
+    side: int = SHADOW_SIDE,
 ) -> Sunlight:
-    """The sun's picture of vertices `world` (V, 3) m; the camera is needed to look it up."""
+    """The sun's picture of vertices `world` (V, 3) m, `side` px across.
+
+    camera: rotation and translation, to look it up from there.
+    """
+    rotation, translation = camera
     ahead = -light.towards
     right = np.cross(ahead, [0.0, 1.0, 0.01])
     right /= np.linalg.norm(right)
@@ -289,12 +298,31 @@ def sunlight(
     shift = np.array([0, 0, LAMP_M]) - turn @ middle
     seen = world @ turn.T + shift
     reach = np.abs(seen[:, :2] / seen[:, 2:]).max() * 1.05
-    focal = SHADOW_SIDE / 2 / reach
-    K = np.array([[focal, 0, SHADOW_SIDE / 2], [0, focal, SHADOW_SIDE / 2], [0, 0, 1.0]])
-    _, nearness = visible_faces(image_points(seen, K), surface, SHADOW_SIDE, SHADOW_SIDE)
+    focal = side / 2 / reach
+    K = np.array([[focal, 0, side / 2], [0, focal, side / 2], [0, 0, 1.0]])
+    _, nearness = visible_faces(image_points(seen, K), surface, side, side)
     # camera point -> world -> the sun's camera -> its pixels
     back = np.hstack([turn @ rotation.T, (shift - turn @ rotation.T @ translation)[:, None]])
     return Sunlight(nearness=nearness, to_sun=K @ back)
+
+
+def sampled(
+    poses: list[Array], surface: Surface, K: Array, size: tuple[int, int]
+) -> tuple[list[Array], Array, Array]:
+    """What each of a pixel's samples sees, arguments as of `draw_layer`.
+
+    Returns homogeneous px (V, 3) of each sample, the face that it sees (P, H, W) int32, -1 = none,
+    and 1 / depth (P, H, W).
+    """
+    images, seen, nearness = [], [], []
+    samples = TWO_SAMPLES if len(poses) == len(TWO_SAMPLES) else SAMPLES
+    for (dx, dy), camera in zip(samples, poses, strict=True):
+        moved = K + np.array([[0, 0, -dx], [0, 0, -dy], [0, 0, 0]])
+        images.append(image_points(camera, moved))
+        face, near = visible_faces(images[-1], surface, *size)
+        seen.append(face)
+        nearness.append(near)
+    return images, np.stack(seen), np.stack(nearness)
 
 
 def draw_layer(
@@ -307,31 +335,24 @@ def draw_layer(
 ) -> Layer:
     """Draw the surface, each of a pixel's samples at its own time.
 
-    poses: camera points (V, 3) m, one array for each of SAMPLES: moments of the shutter, all the
-    same array for a sharp picture. size: width, height px.
+    poses: camera points (V, 3) m, one array for each of SAMPLES or TWO_SAMPLES: moments of the
+    shutter, all the same array for a sharp picture. size: width, height px.
     """
     width, height = size
-    images, seen, nearness = [], [], []
-    for (dx, dy), camera in zip(SAMPLES, poses, strict=True):
-        moved = K + np.array([[0, 0, -dx], [0, 0, -dy], [0, 0, 0]])
-        images.append(image_points(camera, moved))
-        face, near = visible_faces(images[-1], surface, width, height)
-        seen.append(face)
-        nearness.append(near)
+    images, faces, nearness = sampled(poses, surface, K, size)
     normals = vertex_normals(poses[0], surface.faces)
-    free = _openness(seen[0], nearness[0], normals, poses[0], surface.faces, K)
-    faces = np.stack(seen)
+    free = _openness(faces[0], nearness[0], normals, poses[0], surface.faces, K)
     still = all(pose is poses[0] for pose in poses)
     weights = _stand_ins(faces, surface.material, still)
     rgb = np.zeros((height, width, 3))
     lit = _Lit(light.irradiance, light.sun, light.towards, sun.to_sun, sun.nearness, free)
-    for camera, image, face, weight in zip(poses, images, seen, weights, strict=True):
+    for camera, image, face, weight in zip(poses, images, faces, weights, strict=True):
         _shade(face, weight, surface, _Posed(camera, image, normals), lit, rgb)
     return Layer(
-        rgb=(rgb / len(SAMPLES)).astype(np.float32),
+        rgb=(rgb / len(poses)).astype(np.float32),
         cover=(faces >= 0).mean(0, dtype=np.float32),
         faces=faces,
-        nearness=np.stack(nearness),
+        nearness=nearness,
     )
 
 

@@ -52,7 +52,7 @@ def standing(character: Character, yaw_deg: float, seed: int) -> Array:
     shift = np.array([0, 0.92, 3.4])
     camera = points @ UPRIGHT.T + shift
     K = np.array([[1.6 * height, 0, width / 2], [0, 1.6 * height, height / 2], [0, 0, 1.0]])
-    sun = sunlight(points, character.surface, light, UPRIGHT, shift)
+    sun = sunlight(points, character.surface, light, (UPRIGHT, shift))
     layer = draw_layer(
         [camera] * len(SAMPLES),
         character.surface,

@@ -1,11 +1,12 @@
-"""The scene renderer: perspective, occlusion, light and shadow are where they belong."""
+"""The room and its camera, boxes in it and their shadows on its floor."""
 
 import numpy as np
 import pytest
 
-from tools.build_body.look import CAP, EYE, JERSEY, SHOES, SKIN, TROUSERS
+from hpsvid.common.raster import vertex_normals
+from tools.people.props import painted_box
 from tools.people.room import SUPERSAMPLE, Light, Room, draw_room, look_at, make_room
-from tools.people.scene import box_mesh, draw, dress, floor_shadow
+from tools.people.shadow import floor_shadow
 
 LIGHT = Light(towards=np.array([0.0, 1.0, 0.0]), key=0.5, fill=0.5)
 GREY = (128, 128, 128)
@@ -25,6 +26,11 @@ def view(roll_deg: float = 0.0):
 def pixel_of(point, seen):
     image = seen.K @ (seen.rotation @ point + seen.translation)
     return image[:2] / image[2]
+
+
+def shadow_of(centre, size, room, light):
+    box = painted_box(GREY, centre, size, 0)
+    return floor_shadow([(box.vertices, box.surface.faces)], room, light)
 
 
 def test_camera_looks_at_its_target_and_has_up_above():
@@ -59,70 +65,34 @@ def test_room_corners_are_drawn_where_they_project(room):
     assert picture[row - 2, column].min() > 50
 
 
-def test_nearer_box_hides_the_farther_one_and_shares_are_exact(room):
-    near = box_mesh((0.0, 0.8, 0.2), (0.5, 0.5, 0.1), 0, GREY)
-    far = box_mesh((0.0, 0.8, 0.9), (0.5, 0.5, 0.1), 0, GREY)
-    aside = box_mesh((30.0, 0.8, 0.9), (0.5, 0.5, 0.1), 0, GREY)
-    picture = draw(room, view(), LIGHT, [far, near, aside])
-    assert picture.visible[1] == 1
-    assert 0 < picture.visible[0] < 0.6
-    assert picture.visible[2] == 0  # out of view
-    assert picture.owner[45 * SUPERSAMPLE, 80 * SUPERSAMPLE] == 1
-    assert not (picture.owner == 2).any()
-
-
-def test_a_thing_before_the_lens_and_behind_it_is_survived(room):
-    around = box_mesh((0.3, 1.2, -1.8), (0.2, 0.2, 4.0), 0, GREY)
-    behind = box_mesh((0.3, 1.2, -2.9), (0.5, 0.5, 0.5), 0, GREY)
-    picture = draw(room, view(), LIGHT, [around, behind])
-    assert picture.visible[1] == 0
-    assert np.isfinite(picture.visible).all()
-
-
 def test_shadow_lies_away_from_the_light_and_under_the_thing(room):
     slanted = Light(towards=np.array([1.0, 1.0, 0.0]), key=0.6, fill=0.4)
-    box = box_mesh((0.0, 1.0, 0.0), (0.3, 0.1, 0.3), 0, GREY)
-    dark = floor_shadow([box], room, slanted)
+    dark = shadow_of((0.0, 1.0, 0.0), (0.3, 0.1, 0.3), room, slanted)
     row, column = np.unravel_index(dark.argmax(), dark.shape)
     x = (column + 0.5) / dark.shape[1] * 4 - 2
     z = (row + 0.5) / dark.shape[0] * 4 - 2
     assert (x, z) == (pytest.approx(-1.0, abs=0.1), pytest.approx(0.0, abs=0.1))
     assert 0 <= dark.min() < 0.01
     assert dark.max() < 1
-    standing = box_mesh((0.5, 0.5, 0.0), (0.3, 1.0, 0.3), 0, GREY)
-    under = floor_shadow([standing], room, slanted)[100, 125]  # (0.5, 0) in cells of 2 cm
+    standing = shadow_of((0.5, 0.5, 0.0), (0.3, 1.0, 0.3), room, slanted)
+    under = standing[100, 125]  # (0.5, 0) in cells of 2 cm
     assert under > 0.5
 
 
-def test_box_corners_and_normals():
-    box = box_mesh((1.0, 2, 3), (0.2, 0.4, 0.6), 90, GREY)
+def test_box_corners_and_faces():
+    box = painted_box(GREY, (1.0, 2, 3), (0.2, 0.4, 0.6), 90)
     # turned by a quarter, its width lies along z
     assert np.ptp(box.vertices, axis=0) == pytest.approx([0.6, 0.4, 0.2])
-    outward = ((box.vertices - [1, 2, 3]) * box.normals).sum(1)
+    normals = vertex_normals(box.vertices, box.surface.faces)
+    outward = np.abs(((box.vertices - [1, 2, 3]) * normals).sum(1))
     assert (outward > 0.09).all()
+    assert (box.surface.texels == [*GREY, 255]).all()
 
 
-def test_suit_takes_the_new_colours_and_keeps_the_eyes(body):
-    fresh = {
-        "jersey": (200, 10, 10), "trousers": (10, 200, 10), "shoes": (10, 10, 200),
-        "skin": (90, 60, 40), "hair": (1, 2, 3),
-    }  # fmt: skip
-    dressed = dress(body, **fresh)
-    assert body.colours is not None
-    known = (JERSEY, TROUSERS, SHOES, SKIN, CAP)
-    for old, new in zip(known, fresh.values(), strict=True):
-        part = (body.colours == np.array(old)).all(1)
-        assert part.sum() > 50
-        assert np.abs(dressed[part].astype(int) - new).max() <= 2
-    eyes = (body.colours == np.array(EYE)).all(1)
-    assert eyes.any()
-    assert (dressed[eyes] == EYE).all()
-
-
-def test_two_pictures_are_the_same(room):
-    box = box_mesh((0.0, 0.8, 0.2), (0.5, 0.5, 0.1), 30, GREY)
-    first, second = (draw(room, view(3), LIGHT, [box]).rgb for _ in range(2))
-    assert first.shape == (90, 160, 3)
-    assert (first == second).all()
+def test_rooms_differ_by_seed_and_not_by_run(room):
+    seen, dark = view(3), np.zeros((4, 4))
+    first = draw_room(room, seen, LIGHT, dark)
+    again = make_room(room.low, room.high, seed=1)
+    assert (draw_room(again, seen, LIGHT, dark) == first).all()
     other = make_room(room.low, room.high, seed=2)
-    assert (draw(other, view(3), LIGHT, [box]).rgb != first).any()
+    assert (draw_room(other, seen, LIGHT, dark) != first).any()
