@@ -28,10 +28,17 @@ FADE_S = 0.2  # in which a correction comes and goes
 # may keep of it, and how suddenly it may come: within about sqrt(FREE_M / EASE_M_S2) s.
 HELD_M, FREE_M, EASE_M_S2 = 0.002, 0.03, 6.0
 # The same of a foot that slides, chosen on rendered training pairs with contacts told by weights
-# that had not seen them: speed of a point that surely touches, and for how long it errs by that;
-# how far a foot is off where it is seen, for how long, and how suddenly. Steps are no slides: what
-# is faster than STEPS_M_S hardly counts.
-SLIDE_M_S, SLIDE_LASTS_S, OFF_M, OFF_LASTS_S, SUDDEN_M_S2, STEPS_M_S = 0.25, 0.1, 0.1, 0.3, 8.0, 0.6
+# that had not seen them, and OFF_M on bodypose3d: speed of a point that surely touches, and for how
+# long it errs by that; how far a foot is off where it is seen, for how long, and how suddenly.
+# Steps are no slides: what is faster than STEPS_M_S hardly counts.
+SLIDE_M_S, SLIDE_LASTS_S, OFF_M, OFF_LASTS_S, SUDDEN_M_S2, STEPS_M_S = (
+    0.25,
+    0.1,
+    0.07,
+    0.3,
+    8.0,
+    0.6,
+)
 AIRBORNE = 0.1  # a chance of contact up to which a foot is not held at all
 ROUNDS = 5  # of finding out what steps
 # How far foot and knee may be moved in the picture: this share of the body's height, or as far as

@@ -132,5 +132,5 @@ def test_a_ball_that_bears_alone_is_held_and_a_sure_picture_binds_more(body: Bod
 
     free, bound = slide(0.1), slide(0.0)
     before = feet_over_ground(person.body, level_world(), np.arange(FRAMES), body)
-    assert free[0] < 0.25 * np.ptp(before[20:40, 1], axis=0).max()
+    assert free[0] < 0.5 * np.ptp(before[20:40, 1], axis=0).max()
     assert bound[1] < 0.018  # 1 % of the height
