@@ -9,14 +9,14 @@ from scipy.spatial.transform import Rotation
 from hpsvid.body.model import Body
 from hpsvid.body.world import to_world
 from hpsvid.motion.carried import OverPlane, over_plane
-from hpsvid.motion.travel import Steps, camera_way
+from hpsvid.motion.travel import camera_way
 from hpsvid.motion.upright import tangents
 from hpsvid.motion.world import find_world, up_of
 from hpsvid.options import Options
 from hpsvid.types import Array
 from hpsvid.video.flow import NONE, STORED, Flow
 from tests.factories import make_person
-from tests.motion.test_travel import FRAMES, PTS, walking
+from tests.motion.test_travel import FRAMES, PTS, steps_of, walking
 from tests.motion.test_world import FRAMES as SHORT
 from tests.motion.test_world import STILL, TIMES, standing
 
@@ -137,7 +137,7 @@ def test_ground_outvotes_feet_that_seem_to_slide_along_and_is_as_large_as_people
     true = np.stack([0 * PTS, 0 * PTS, 1.0 * PTS], -1)
     feet = walking() - true[:, None]
     feet[..., 2] = 3.0
-    steps = Steps(frames=np.arange(FRAMES), points=feet, valid=np.ones(FRAMES, bool))
+    steps = steps_of(feet)
     alone = camera_way([steps], up, PTS)
     frames = np.stack([np.arange(FRAMES - 1), np.arange(1, FRAMES)], -1)
     over = OverPlane(
