@@ -15,7 +15,7 @@ from scipy.special import expit
 
 from hpsvid.backbone import Network
 from hpsvid.backbone.crop import SIDE, Crop, crop_along_axis, crops_of_box
-from hpsvid.backbone.flips import unflip
+from hpsvid.backbone.flips import unflip, upright
 from hpsvid.backbone.inner_maps import CHANNELS, READ, Reader, read_maps
 from hpsvid.backbone.landmarks import Landmarks
 from hpsvid.backbone.neighbours import cut_without, guesses
@@ -210,7 +210,7 @@ class BlazePose(Follower):
     def landmarks(self) -> list[Landmarks]:
         """What was seen of each track, over its full length; score 0 where nothing was."""
         return [
-            fill_between_looks(unflip(landmarks, pts_s), looked, pts_s)
+            fill_between_looks(unflip(upright(landmarks, pts_s), pts_s), looked, pts_s)
             for landmarks, looked, pts_s in zip(
                 self._landmarks, self._looked, self.pts_s, strict=True
             )

@@ -1,4 +1,4 @@
-"""Find frames in which the landmark network swapped left and right, and swap them back."""
+"""Frames that the landmark network misread: left for right, or a body the other way up."""
 
 from dataclasses import replace
 
@@ -12,11 +12,22 @@ from hpsvid.types import N_LANDMARKS, Array
 FLIP_MEMORY_S = 0.3  # nobody turns round faster, so older frames say nothing about left and right
 FLIP_RATIO = 0.5  # swapped landmarks must be twice as near to the past, in picture and in space
 
+# No trunk turns faster than this, and by more, from look to look: somersaults reach 900 degrees a
+# second.
+FASTEST_TURN, LEAST_TURN = np.radians(1000), np.radians(100)
+LEAST_TRUNK = 0.15  # of the body's extent in the picture: a shorter one points anywhere
+
 MIRROR = np.array(BLAZEPOSE.mirror)
 BY_LANDMARK = ("image", "world", "visibility", "presence")  # what `Landmarks` has 33 of a frame
 TORSO = np.array(
     [LANDMARK[name] for name in ("left_shoulder", "right_shoulder", "left_hip", "right_hip")]
 )
+
+
+def upright(landmarks: Landmarks, pts_s: Array) -> Landmarks:
+    """What was seen without the frames of `find_tumbles`; pts_s: (T,) s."""
+    tumbled = find_tumbles(landmarks.image, landmarks.score, pts_s)
+    return replace(landmarks, score=np.where(tumbled, 0, landmarks.score).astype(np.float32))
 
 
 def unflip(landmarks: Landmarks, pts_s: Array) -> Landmarks:
@@ -64,6 +75,30 @@ def find_flips(image: Array, world: Array, score: Array, pts_s: Array) -> Array:
     if start is not None:
         _settle(swapped[start:], score[start:])
     return swapped
+
+
+def find_tumbles(image: Array, score: Array, pts_s: Array) -> Array:
+    """Frames (T,) bool in which the body is, for a moment, the other way up than before or after.
+
+    image: (T, 33, 2) px; score: (T,), 0 = not seen; pts_s: (T,) s. Behind something the network may
+    see a body stand on its head for a look or two.
+    """
+    tumbled, looks = np.zeros(len(score), bool), np.flatnonzero(score > 0)
+    if len(looks) < 2:
+        return tumbled
+    seen = image[looks]
+    trunk = seen[:, TORSO[2:]].mean(1) - seen[:, TORSO[:2]].mean(1)
+    long = np.linalg.norm(trunk, axis=1) > LEAST_TRUNK * np.ptp(seen, axis=1).max(1)
+    turn = np.abs((np.diff(np.arctan2(trunk[:, 1], trunk[:, 0])) + np.pi) % (2 * np.pi) - np.pi)
+    most = np.maximum(LEAST_TURN, FASTEST_TURN * np.diff(pts_s[looks]))
+    jump = (turn > most) & long[1:] & long[:-1]
+    apart = np.flatnonzero(jump | (most > np.pi)) + 1  # in that time it may have turned over
+    runs = np.split(looks, apart)
+    for before, after, place in zip(runs[:-1], runs[1:], apart, strict=True):
+        brief = min(before, after, key=len)
+        if jump[place - 1] and pts_s[brief[-1]] - pts_s[brief[0]] < FLIP_MEMORY_S:
+            tumbled[brief] = True
+    return tumbled
 
 
 def _is_swap(

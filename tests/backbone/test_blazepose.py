@@ -16,7 +16,7 @@ from hpsvid.backbone.blazepose import (
     refine,
 )
 from hpsvid.backbone.crop import Crop, crop_along_axis, crop_around_box
-from hpsvid.backbone.flips import MIRROR, find_flips
+from hpsvid.backbone.flips import MIRROR, find_flips, find_tumbles
 from hpsvid.backbone.landmarks import Landmarks
 from hpsvid.backbone.neighbours import cut_without, guesses
 from hpsvid.body.model import load_body
@@ -426,6 +426,32 @@ def test_passing_legs_seen_from_the_side_are_no_flip():
             image[:, LANDMARK[f"{part}_{name}"], 0] += sign * stride
             world[:, LANDMARK[f"{part}_{name}"], 0] += sign * stride / 200
     assert not find_flips(image, world, np.ones(12), np.arange(12) / 5).any()
+
+
+def turned_over(angles: Array) -> Array:
+    """A figure (T, 33, 2) px that turns in the picture's plane by `angles` rad."""
+    flat = figure(0.0, 0.0).image[:33]
+    flat = flat - flat.mean(0)
+    cos, sin = np.cos(angles), np.sin(angles)
+    return np.einsum("abt,lb->tla", np.array([[cos, -sin], [sin, cos]]), flat) + 300
+
+
+def test_a_body_that_stands_on_its_head_for_two_looks_is_not_believed():
+    angles = np.zeros(40)
+    angles[[18, 19]] = np.pi
+    score = np.ones(40)
+    score[10:18] = 0  # hidden before
+    found = find_tumbles(turned_over(angles), score, np.arange(40) / 15)
+    np.testing.assert_array_equal(np.flatnonzero(found), [18, 19])
+
+
+@pytest.mark.parametrize("looks_hz", [7.5, 15, 30])
+def test_a_somersault_and_a_handstand_are_believed(looks_hz):
+    times = np.arange(int(4 * looks_hz)) / looks_hz
+    somersault = np.clip((times - 1) * np.radians(800), 0, 2 * np.pi)
+    handstand = np.clip((times - 1) * np.radians(400), 0, np.pi)  # and stays there
+    for angles in (somersault, handstand):
+        assert not find_tumbles(turned_over(angles), np.ones(len(times)), times).any()
 
 
 def test_refine_moves_to_the_heatmap_and_leaves_unsure_landmarks():
