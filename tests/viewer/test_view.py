@@ -7,15 +7,17 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
 from hpsvid.body.model import Body
 from hpsvid.cli import app
-from hpsvid.formats.npz import write_motion
+from hpsvid.formats.npz import read_motion, write_motion
 from tests.factories import SAMPLES, make_motion
 
 RESULT = SAMPLES / "two_people.npz"
@@ -35,8 +37,15 @@ def data_of(page: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("view") / "page.html"
-    ran = call(RESULT, "--out", path, "-q")
+    folder = tmp_path_factory.mktemp("view")
+    truth = read_motion(RESULT)  # of which nothing is in doubt
+    people = [
+        replace(p, sigma=p.sigma + np.float32(0.03), evidence_error=p.sigma + np.float32(0.1))
+        for p in truth.people
+    ]
+    write_motion(replace(truth, people=tuple(people)), folder / RESULT.name)
+    path, clip = folder / "page.html", RESULT.with_suffix(".mp4")
+    ran = call(folder / RESULT.name, "--video", clip, "--out", path, "-q")
     assert ran.exit_code == 0, ran.output
     return path
 
