@@ -182,7 +182,7 @@ def test_a_pose_owes_nothing_to_later_frames(body: Body, walk, tmp_path: Path) -
 def test_who_is_no_longer_seen_is_held_for_a_moment_then_gone(body: Body, walk) -> None:
     rgb, index, pts_s = walk[-1]
     hidden = rgb.copy()
-    hidden[40:700, 430:720] = 127  # where the person is; all of it grey would be a scene cut
+    hidden[60:690, 450:700] = 127  # where the person is; all of it grey would be a scene cut
     later = [(hidden, index + n, pts_s + n / 30) for n in (3, 12, 45)]
     _, seen = follow(body, [*walk, *later])
     (shown,), *held, gone = (sights for _, sights in seen[len(walk) - 1 :])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tools.budget import breaches
+from tools.budget import WING, breaches
 
 
 @pytest.fixture
@@ -38,5 +38,5 @@ def test_wings_and_the_top_level_are_counted(house):
         (house / f"hpsvid/wing/part{i}.py").write_text("x = 1\n" * 449)
         (house / f"hpsvid/top{i}.py").write_text("")
     said = list(breaches(house))
-    assert "hpsvid/wing: 3143 lines, at most 2860" in said
+    assert f"hpsvid/wing: 3143 lines, at most {WING}" in said
     assert "hpsvid: 7 modules at the top, at most 6" in said
