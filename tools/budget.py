@@ -1,9 +1,9 @@
 """Budgets that keep the house readable, checked by `make lint`: `python -m tools.budget`.
 
 A module has at most 450 lines, a function body 80, a signature 6 arguments (commands of the command
-line excepted, whose arguments are the options); a wing of the package 2,860 lines, its top level 6
+line excepted, whose arguments are the options); a wing of the package 2,880 lines, its top level 6
 modules. What a newcomer reads first (the spine) stays below 2,050 lines, what turns a video into
-files (the core) below 24,450. Lines are counted as they stand, blank ones and docstrings included.
+files (the core) below 24,480. Lines are counted as they stand, blank ones and docstrings included.
 """
 
 import ast

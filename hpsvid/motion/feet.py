@@ -16,7 +16,7 @@ CONTACT_POINTS = [
     for part in ("heel", "foot_index")
 ]
 # Logit of contact by `contact_features`: a logistic regression on rendered training pairs
-# (tools.people.contacts), less THRESHOLD, from which on points are said to touch.
+# (tools.people.contacts), moved to where an even chance, said to touch, makes F1 best.
 CONTACT_WEIGHTS = np.array([-3.12, -0.14, -0.24, -0.52, -0.23, -11.27, -0.22, 1.91])
 SLOWEST_M_S = 0.05  # a speed's logarithm is that of the speed and this
 SMOOTH_S = (0.03, 0.1, 0.2)  # standard deviations of what speeds are smoothed with

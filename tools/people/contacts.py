@@ -29,6 +29,7 @@ from hpsvid.common.files import read_npz
 from hpsvid.common.geometry import axis_angle_to_matrix
 from hpsvid.common.records import take_frames
 from hpsvid.common.weights import weights_path
+from hpsvid.ik import Solver
 from hpsvid.motion.feet import CONTACT_WEIGHTS, contact_features, feet_over_ground
 from hpsvid.options import Options
 from hpsvid.pipeline.stages import StageClock, load_chosen_solver, make_context, solve_track, trim
@@ -53,15 +54,16 @@ class Row:
     touch: Array  # (T, 4) bool
 
 
-def rows_of(path: Path, body: Body, rng: np.random.Generator) -> Iterator[Row]:
+def rows_of(path: Path, body: Body, solver: Solver, rng: np.random.Generator) -> Iterator[Row]:
     """The people of a shard."""
     shard = read_npz(path, "a shard of tools.people.pairs", (*KEYS, *CAMERA_KEYS))
     for row in range(len(shard["score"])):
-        person = solved(shard, row, body)
-        if person is None:
-            continue
         turns = shard["camera_rotation"][row].astype(np.float64)
         eyes = -(turns.mT @ shard["camera_translation"][row].astype(np.float64)[..., None])[..., 0]
+        travels = bool(np.ptp(eyes, axis=0).max() > TRAVEL_M)
+        person = solved(shard, row, body, solver, travels=travels)
+        if person is None:
+            continue
         world = World(up=turns[0, :, 1], up_sigma_deg=0, R=turns.mT, t=eyes, made_from="")
         at = person.track.frame_index
         rotvec = torch.from_numpy(shard["rotvec"][row])
@@ -81,8 +83,13 @@ def rows_of(path: Path, body: Body, rng: np.random.Generator) -> Iterator[Row]:
         )
 
 
-def solved(shard: dict[str, Array], row: int, body: Body) -> Person | None:
-    """What `hpsvid run` makes of one person of a shard; None where hardly anything was seen."""
+def solved(
+    shard: dict[str, Array], row: int, body: Body, solver: Solver, *, travels: bool
+) -> Person | None:
+    """What `hpsvid run` makes of one person of a shard; None where hardly anything was seen.
+
+    travels: the camera is carried.
+    """
     lifter = default_lifter()
     seen = landmarks_of(shard, row, lifter)
     if (seen.score > 0).mean() < LEAST_SEEN:
@@ -91,9 +98,7 @@ def solved(shard: dict[str, Array], row: int, body: Body) -> Person | None:
     clip = Clip(path=Path("pairs"), width=width, height=height, fps=Fraction(FILM_FPS), rotation=0,
                 audio=False, frame_count=len(seen))  # fmt: skip
     options = Options(focal_px=float(shard["K"][row, 0, 0]), threads=1)
-    eyes = -(shard["camera_rotation"][row].mT @ shard["camera_translation"][row][..., None])[..., 0]
-    context = replace(make_context(clip, body, options, StageClock()),
-                      travels=bool(np.ptp(eyes, axis=0).max() > TRAVEL_M))  # fmt: skip
+    context = replace(make_context(clip, body, options, StageClock()), travels=travels)
     times = np.arange(len(seen)) / FILM_FPS
     obs = lift_seen(seen, times, lift, context.camera, body)
     track = Track(
@@ -103,7 +108,7 @@ def solved(shard: dict[str, Array], row: int, body: Body) -> Person | None:
     part = trim(take_frames(track, obs.frame_index), obs, FILM_FPS)
     if part is None:
         return None
-    return solve_track(*part, times, load_chosen_solver(body, options), context)
+    return solve_track(*part, times, solver, context)
 
 
 def fitted(rows: Sequence[Row]) -> Array:
@@ -146,7 +151,8 @@ def main() -> None:
     torch.set_num_threads(1)
     body, rng = load_body(weights_path("free_body")), np.random.default_rng(0)
     paths = sorted(options.pairs.rglob("shard_*.npz"))
-    rows = [row for path in paths for row in rows_of(path, body, rng)]
+    solver = load_chosen_solver(body, Options())
+    rows = [row for path in paths for row in rows_of(path, body, solver, rng)]
     fold = np.arange(len(rows)) * options.folds // len(rows)
     held_out = []
     for number in range(options.folds):
