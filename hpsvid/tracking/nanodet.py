@@ -8,10 +8,10 @@ edges of the box (Generalized Focal Loss, Li et al., NeurIPS 2020). Here only pe
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from hpsvid.common.boxes import suppress
+from hpsvid.common.pictures import resampled
 from hpsvid.common.weights import load_onnx, read_manifest
 from hpsvid.types import Array, Detections, Frames
 
@@ -76,9 +76,7 @@ def letterbox(rgb: Array) -> tuple[Array, Letterbox]:
     coarsest = STRIDES[-1]
     canvas = np.zeros((_up(height, coarsest), _up(width, coarsest), 3), np.uint8)
     top, left = (canvas.shape[0] - height) // 2, (canvas.shape[1] - width) // 2
-    canvas[top : top + height, left : left + width] = cv2.resize(
-        rgb, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    )
+    canvas[top : top + height, left : left + width] = resampled(rgb, width, height)
     return canvas, Letterbox(scale, left, top)
 
 

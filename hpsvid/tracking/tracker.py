@@ -10,6 +10,7 @@ rate.
 
 import itertools
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -33,7 +34,7 @@ from hpsvid.tracking.follow import (
 from hpsvid.tracking.relink import met, relinked
 from hpsvid.types import Array, Detections, Track
 
-PICTURE_SCORE = 0.15  # the same for a single picture without any sure detection
+PICTURE_SCORE = 0.15  # the same for a single picture without any sure detection; below, chance
 PERSON_SCORE = 0.5  # what a finished track must have reached in MIN_SECONDS of its frames
 MIN_IOU_SURE = 0.2  # ByteTrack's gates
 MIN_IOU_WEAK = 0.5
@@ -50,6 +51,9 @@ GROUP_FILLED = 0.6
 # Clothes: colour histograms of the upper and lower half of a box's middle.
 CLOTHES_WEIGHT = 0.5  # of their distance (0..1) beside 1 - IoU
 MAX_CLOTHES = 0.6  # distance from which a detection after a long gap is another person
+
+CALM_IOU = 0.7  # of a person's boxes in two looks on end; from here every second look will do
+FEWER = 2  # the longest way between two looks, in the usual ones
 
 MIN_SECONDS = 0.25  # of detections that a track needs to count as a person
 MIN_SURE_SHARE = 0.3  # of a track's detections; a post that looks like a person stays below
@@ -87,6 +91,7 @@ class Tracker:
         self._doubtful: list[Track] = []
         self._weak: list[Sighting] = []  # of the last frame
         self._pictured: list[Track] = []  # weak detections of shots of one frame
+        self._looks: list[int] = []  # frames of this shot that were looked at
         self._longest_shot = 0  # frames
         self._shot_start = 0
         self._now = -1
@@ -109,6 +114,7 @@ class Tracker:
         if cut:
             self._end_shot(detections.frame_index)
         last, self._now = self._now, detections.frame_index
+        self._looks.append(self._now)
         step = (self._now - last) / self._fps if self._active else 0.0
         # a live stream may skip more frames than `every`: one missed look still counts as brief
         self._brief = max(BRIEF_S, self._every / self._fps, step) + 1e-9
@@ -151,6 +157,23 @@ class Tracker:
             found &= upright | (overlap >= MIN_IOU_WEAK) & (detections.scores >= PERSON_SCORE)
         return not bool(found.any(1).all())
 
+    def may_skip(self, frame_index: int) -> bool:
+        """Whether this frame need not be looked at: one person alone is surely seen, and hardly
+        moved between the last two looks. Of looks that are due every second one is made.
+        """
+        if len(self._active) != 1 or frame_index - self._now >= FEWER * self._every:
+            return False
+        (person,) = self._active
+        if len(person.sightings) <= self._needed or person.best_score < PERSON_SCORE:
+            return False
+        before, last = person.sightings[-2:]
+        if last.frame < self._now or last.score < SURE_SCORE or last.turn:
+            return False
+        others = [weak.box for weak in self._weak if weak.score >= PICTURE_SCORE]
+        beside = np.reshape(others, (-1, 4))
+        apart = shared_areas(beside, last.box[None])[:, 0] < GROUP_INSIDE * areas(beside)
+        return not apart.any() and bool(iou(before.box[None], last.box[None])[0, 0] >= CALM_IOU)
+
     def _is_steady(self, follow: Follow) -> bool:
         """Whether weak detections cannot cost a person their track."""
         return follow.sure >= max(self._needed, 2 * MIN_SURE_SHARE * len(follow.sightings))
@@ -184,7 +207,7 @@ class Tracker:
         false alarms: `confirm` those that the landmark network finds. Finished tracks and all
         but the last detection are dropped, so memory does not grow and `finish` returns nothing.
         """
-        self._done, self._doubtful, self._ended = [], [], []
+        self._done, self._doubtful, self._ended, self._looks = [], [], [], []
         ahead = np.array([1, (frame_index - self._now) / self._fps])
         boxes = {}
         for follow in self._active:
@@ -284,7 +307,7 @@ class Tracker:
             self._pictured += [self._gap_free(follow, end) for follow in follows]
         for follow in relinked(self._ended + self._active, self._fps, self._max_gap):
             self._close(follow, end)
-        self._active, self._ended = [], []
+        self._active, self._ended, self._looks = [], [], []
         self._shot_start = end
 
     def _close(self, follow: Follow, end: int) -> None:
@@ -309,12 +332,15 @@ class Tracker:
         did not run.
         """
         detected = np.array([sighting.frame for sighting in follow.sightings])
-        first = max(detected[0] - self._every + 1, self._shot_start)
-        frames = np.arange(first, min(detected[-1] + self._every, end))
+        looks, reach = [self._shot_start - 1, *self._looks, end], FEWER * self._every
+        before = looks[bisect_left(looks, detected[0]) - 1]
+        after = looks[bisect_right(looks, detected[-1])]
+        first = max(before + 1, int(detected[0]) - reach + 1)
+        frames = np.arange(first, min(after, int(detected[-1]) + reach))
         scores = np.zeros(len(frames), np.float32)
         scores[detected - first] = [sighting.score for sighting in follow.sightings]
         turns = np.array([sighting.turn for sighting in follow.sightings])
-        before = np.searchsorted(detected, frames, side="right") - 1
+        latest = np.searchsorted(detected, frames, side="right") - 1
         return Track(
             id=-1,
             frame_index=frames,
@@ -322,7 +348,7 @@ class Tracker:
             scores=scores,
             detected=np.isin(frames, detected),
             shot_start=self._shot_start,
-            turns=turns[before.clip(0)],
+            turns=turns[latest.clip(0)],
         )
 
 

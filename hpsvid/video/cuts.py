@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from hpsvid.common.pictures import resampled
 from hpsvid.types import Array, Clip
 
 # Found in a small picture of each frame. Over the test clips, neighbouring frames have a
@@ -39,7 +40,7 @@ class CutDetector:
         return self._looks_other(rgb) or paused
 
     def _looks_other(self, rgb: Array) -> bool:
-        small = cv2.resize(rgb, SIZE, interpolation=cv2.INTER_AREA)
+        small = resampled(rgb, *SIZE)
         grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
         if grey.std() < FLAT_SD:
             return False

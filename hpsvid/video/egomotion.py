@@ -16,6 +16,7 @@ from scipy.optimize import minimize_scalar
 from scipy.spatial.transform import Rotation
 
 from hpsvid.common.boxes import resized
+from hpsvid.common.pictures import resampled
 from hpsvid.common.series import interpolate_rotations, runs
 from hpsvid.types import Array, Detections, Frames, check_array
 from hpsvid.video.flow import NO_FLOW, Flow, FlowWatch
@@ -139,8 +140,7 @@ class BackgroundWatch:
 
         Returns the small picture that is looked at.
         """
-        green = cv2.extractChannel(rgb, 1)
-        grey = cv2.resize(green, self._size, interpolation=cv2.INTER_AREA)
+        grey = cv2.extractChannel(resampled(rgb, *self._size), 1)
         self._look(grey, boxes, cut=cut)
         return grey
 

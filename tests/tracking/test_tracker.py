@@ -238,6 +238,41 @@ def test_who_comes_and_goes_between_two_looks_is_followed_there() -> None:
     assert track.frame_index[track.detected].tolist() == list(range(24, 57, 4))
 
 
+def test_one_person_alone_is_looked_at_half_as_often_and_nobody_comes_late() -> None:
+    """A second person enters at frame 31, while frames are left out, and goes at 60."""
+    frames = [
+        [person_box(300 + k)] + ([person_box(700 - k)] if 31 <= k < 60 else []) for k in range(100)
+    ]
+    tracker, looks = Tracker(fps=30.0, every=2), []
+    for index, boxes in enumerate(frames):
+        if index % 2 == 0 and not tracker.may_skip(index):
+            looks.append(index)
+            tracker.update(detections(index, boxes))
+    tracks = tracker.finish(len(frames))
+    assert np.diff([k for k in looks if 12 <= k <= 28]).tolist() == [4] * 4  # one alone
+    assert np.diff([k for k in looks if 32 <= k <= 60]).tolist() == [2] * 14  # two
+    assert [(t.frame_index[0], t.frame_index[-1]) for t in tracks] == [(0, 99), (29, 59)]
+    np.testing.assert_allclose(centre_x(tracks[0]), 300 + np.arange(100).clip(0, looks[-1]))
+
+
+@pytest.mark.parametrize(
+    ("boxes", "scores"),
+    [
+        ([person_box(300), person_box(500)], [0.8, 0.2]),  # perhaps somebody else
+        ([person_box(300)], [0.3]),  # not surely seen
+        ([person_box(380)], [0.8]),  # moved by the width of the body
+        ([], []),
+    ],
+)
+def test_a_look_is_due_where_one_person_is_not_plainly_alone(boxes: list, scores: list) -> None:
+    tracker = Tracker(fps=15.0)
+    for index in range(10):
+        tracker.update(detections(index, [person_box(300)]))
+    assert tracker.may_skip(10) and not tracker.may_skip(11)
+    tracker.update(detections(10, boxes, scores))
+    assert not tracker.may_skip(11)
+
+
 def test_tracking_is_deterministic() -> None:
     rng = np.random.default_rng(0)
     frames = [
