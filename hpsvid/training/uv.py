@@ -150,9 +150,13 @@ def train_uv(
 
 
 def make_examples(
-    folder: Path, maps: DenseMaps, chain: UvChain, mocap: Path | None, seed: int = 0
-) -> tuple[UvExamples, UvExamples]:
-    """Examples to train on and held back, as `train_uv` makes them. Raises InputError."""
+    folder: Path, maps: DenseMaps, chain: UvChain, mocap: Path | None, seed: int = 0,
+    simulated: int = SIMULATED,
+) -> tuple[UvExamples, UvExamples]:  # fmt: skip
+    """Examples to train on and held back, as `train_uv` makes them. Raises InputError.
+
+    simulated: how many without a picture, where `mocap` is given.
+    """
     train, held_back = (
         rendered_examples(looks_at(DenseShards(folder / part, chain.body), looks), maps, chain)
         for part, looks in (("train", (0, 1)), ("val", (0,)))
@@ -160,7 +164,7 @@ def make_examples(
     if mocap is not None:
         source = MotionSource(tuple(read_mocap_folder(mocap, chain.body)), WINDOW)
         rng = np.random.default_rng(seed)
-        train = join(train, simulated_examples(rng, source, chain, SIMULATED))
+        train = join(train, simulated_examples(rng, source, chain, simulated))
     return train, held_back
 
 

@@ -19,7 +19,7 @@ from hpsvid.body.model import load_body
 from hpsvid.common.weights import weights_path
 from hpsvid.pipeline.uv_chain import UvChain
 from hpsvid.training.loop import FitConfig
-from hpsvid.training.uv import fit_uv, make_examples
+from hpsvid.training.uv import SIMULATED, fit_uv, make_examples
 
 NETWORKS = {
     "UVI-14": UvConfig(),
@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--weights", type=Path, default=None, help="of the dense network")
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--simulated", type=int, default=SIMULATED, help="examples without picture")
     given = parser.parse_args()
     torch.set_num_threads(1)
     given.out.mkdir(parents=True, exist_ok=True)
@@ -44,7 +45,9 @@ def main() -> None:
     maps = DenseMaps(chain.body, threads=1)
     if given.weights is not None:
         maps.model = load_dense(given.weights)
-    train, held_back = make_examples(given.folder, maps, chain, given.mocap)
+    train, held_back = make_examples(
+        given.folder, maps, chain, given.mocap, simulated=given.simulated
+    )
     print(f"{len(train)} examples, {len(held_back)} held back", flush=True)
     for name, config in NETWORKS.items():
         path = given.out / f"{name}.safetensors"
