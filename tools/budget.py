@@ -19,7 +19,7 @@ MODULE, BODY, ARGUMENTS, WING, TOP, SPINE = 450, 80, 6, 2880, 6, 2050
 # dense maps (500), textures (1,200), the ground's flow (420), alignment with masks (450), and
 # UV inpainting (620), who is who after meetings (350), feet held by chance (70), and
 # bodies that are upside down for a moment (25).
-CORE = 24_480
+CORE = 24_540
 SPINE_FILES = ("types.py", "options.py", "pipeline/make.py", "pipeline/stages.py",
                "pipeline/summary.py", "*/__init__.py", "body/skeleton.py",
                "motion/person.py")  # fmt: skip
