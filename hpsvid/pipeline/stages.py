@@ -41,8 +41,8 @@ from hpsvid.video.reader import read_frames
 
 # A track in which the backbone saw a person in fewer frames than this was a false alarm.
 MIN_SEEN_SHARE = 0.2
-# People are looked for this often, or in every frame of a slower clip, and half as often while one
-# person alone is plainly seen. Of eleven test clips ten have the same tracks as with every frame.
+# People are looked for this often, or in every frame of a slower clip: of eleven test clips ten had
+# the same tracks as with every frame. Half as often while one person alone is plainly seen.
 DETECTIONS_HZ = 15.0
 
 Progress = Callable[[str, int, int | None], None]

@@ -329,7 +329,7 @@ class Tracker:
         """The track with a box for each frame, interpolated linearly between detections.
 
         It covers the frames before the first and after the last detection in which the detector
-        did not run.
+        did not run, at most to the longest way between two looks.
         """
         detected = np.array([sighting.frame for sighting in follow.sightings])
         looks, reach = [self._shot_start - 1, *self._looks, end], FEWER * self._every

@@ -6,6 +6,7 @@ from av.sidedata.sidedata import SideDataContainer, Type
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from hpsvid.common.pictures import resampled
 from hpsvid.types import Array
 
 _SAME_ASPECT = 0.01  # relative; sizes this alike are stretched instead of framed in black
@@ -76,9 +77,7 @@ def on_canvas(picture: Array, canvas: tuple[int, int]) -> Array:
         return picture
     fitted = fitted_size((width, height), canvas)
     if (width, height) != fitted:
-        shrinks = fitted[0] < width
-        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        picture = cv2.resize(picture, fitted, interpolation=how)
+        picture = resampled(picture, *fitted)
     left, top = (canvas[0] - fitted[0]) // 2, (canvas[1] - fitted[1]) // 2
     right, bottom = canvas[0] - fitted[0] - left, canvas[1] - fitted[1] - top
     return cv2.copyMakeBorder(picture, top, bottom, left, right, cv2.BORDER_CONSTANT)
