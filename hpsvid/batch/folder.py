@@ -24,6 +24,7 @@ from hpsvid.video.containers import VIDEO_SUFFIXES
 from hpsvid.video.probe import clips_in
 
 LOCK = ".hpsvid.lock"  # file in the folder of outputs while a run writes there
+ENCODERS_END_S = 5.0  # how long they may take to see that nobody feeds them any more
 
 Engine = Callable[[Sequence[Job]], Generator[Row]]
 
@@ -136,7 +137,7 @@ def _claimed(out: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            _remove(unfinished)
     finally:
         if lock.is_locked:
             with suppress(OSError):  # Windows removes it at the release
@@ -145,6 +146,15 @@ def _claimed(out: Path) -> Iterator[None]:
         if made:
             with suppress(OSError):  # it holds something
                 out.rmdir()
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder in which the encoders of processes that were killed may still be ending."""
+    until = time.monotonic() + ENCODERS_END_S
+    while folder.exists() and time.monotonic() < until:
+        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            time.sleep(0.05)
 
 
 def line(row: Row) -> str:

@@ -29,7 +29,7 @@ def train(
     steps: Annotated[int, typer.Option(help="Stop after so many steps.", min=1)] = 2000,
     pairs: Annotated[
         Path | None,
-        typer.Option(help="Lifted renders (tools/people/lift_pairs.py) for half a batch."),
+        typer.Option(help="Lifted renders (tools.people.lift_pairs, dense_pairs): half a batch."),
     ] = None,
     without: Annotated[
         str, typer.Option(help="Parts of NIKI to leave out: ind,bnd,bidirectional,analytic.")

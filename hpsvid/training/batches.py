@@ -24,8 +24,17 @@ LIFTED_SHARE = 0.5  # of a batch's windows, where there are lifted pairs
 def training_batch(
     evidence: Evidence, person: Person, rotmats: Tensor, *, framewise: bool
 ) -> Batch:
-    """Turn windows (or each frame by itself) to the rest body's axes, truth and evidence alike."""
+    """Turn windows (or each frame by itself) to the rest body's axes, truth and evidence alike.
+
+    Each frame has a shape of its own after it, so that batches of any kind can be joined.
+    """
     turn, evidence, person = to_rest_axes(evidence, person, framewise=framewise)
+    each = person.valid.shape
+    person = replace(
+        person,
+        rest=person.rest.expand(*each, N_JOINTS, 3),
+        betas=person.betas.expand(*each, N_BETAS),
+    )
     return Batch(
         evidence=evidence,
         person=person,
@@ -66,7 +75,11 @@ def random_batch(
 
 @dataclass(frozen=True)
 class LiftedPairs:
-    """Evidence that a lifter made of rendered pictures, with truth (tools.people.lift_pairs)."""
+    """Evidence that a lifter made of rendered pictures, with truth (tools.people.lift_pairs).
+
+    Of single pictures (T = 1, tools.people.dense_pairs) any together are a window: frame-based
+    networks alone can be trained on these.
+    """
 
     joints: Tensor  # (N, T, 29, 3) m
     sigma: Tensor  # (N, T, 29) m
@@ -85,31 +98,40 @@ class LiftedPairs:
         self, rng: np.random.Generator, body: Body, size: int, length: int, *, framewise: bool
     ) -> Batch:
         """Windows drawn at random."""
-        rows = torch.from_numpy(rng.integers(0, len(self.joints), size))
-        start = torch.from_numpy(rng.integers(0, self.joints.shape[1] - length + 1, size))
-        return self._batch(rows, start, body, length, framewise=framewise)
+        if self.single:
+            rows = torch.from_numpy(rng.integers(0, len(self.joints), (size, length)))
+            return self._batch(rows, torch.zeros(1, dtype=torch.int64), body, framewise=framewise)
+        rows = torch.from_numpy(rng.integers(0, len(self.joints), (size, 1)))
+        start = torch.from_numpy(rng.integers(0, self.joints.shape[1] - length + 1, (size, 1)))
+        return self._batch(rows, start + torch.arange(length), body, framewise=framewise)
 
     def windows(self, body: Body, length: int, *, framewise: bool) -> Batch:
-        """The first window of every sequence."""
+        """The first window of every sequence; of single pictures one after the other."""
         rows = torch.arange(len(self.joints))
-        return self._batch(rows, 0 * rows, body, length, framewise=framewise)
+        if self.single:
+            rows = rows[: len(rows) // length * length].view(-1, length)
+            return self._batch(rows, torch.zeros(1, dtype=torch.int64), body, framewise=framewise)
+        return self._batch(rows[:, None], torch.arange(length), body, framewise=framewise)
+
+    @property
+    def single(self) -> bool:
+        """Whether each is a picture by itself."""
+        return self.joints.shape[1] == 1
 
     def split(self, share: float) -> "tuple[LiftedPairs, LiftedPairs]":
         """All but the last `share` of the sequences, and these."""
         held = max(1, round(share * len(self.joints)))
         return take(self, slice(None, -held)), take(self, slice(-held, None))
 
-    def _batch(
-        self, rows: Tensor, start: Tensor, body: Body, length: int, *, framewise: bool
-    ) -> Batch:
-        rows, frames, size = rows[:, None], start[:, None] + torch.arange(length), len(rows)
+    def _batch(self, rows: Tensor, frames: Tensor, body: Body, *, framewise: bool) -> Batch:
+        """Windows of these rows and frames, both (B or 1, T or 1)."""
         betas = self.betas[rows]
         person = Person(
             rest=body.rest_joints(betas),
             betas=betas,
             view=self.view[rows, frames],
             sigma=self.sigma[rows, frames],
-            valid=torch.ones(size, length, dtype=torch.bool),
+            valid=torch.ones(torch.broadcast_shapes(rows.shape, frames.shape), dtype=torch.bool),
         )
         evidence = Evidence(joints=self.joints[rows, frames], twist=self.twist[rows, frames])
         return training_batch(evidence, person, self.rotmats[rows, frames], framewise=framewise)

@@ -133,13 +133,13 @@ def train_solver(
 ) -> float:
     """Train a solver or the baseline "mlp" on captured motion.
 
-    pairs: a file of tools.people.lift_pairs, whose evidence makes up half of every batch, but for
-    its last tenth, which is validated on. start: weights of the same solver to go on from;
+    pairs: a file of tools.people.lift_pairs or dense_pairs, whose evidence makes up half of every
+    batch, but for its last tenth, which is validated on. start: weights of the same solver to go on from;
     without, an analytic model starts from a fit by least squares.
 
     Returns the validation error: the mean MPJPE in mm over exact, 20 mm and 50 mm evidence and
     occlusion on motion, half and half with that on held-back pairs. Raises InputError when there
-    is no motion, WeightsError when `start` holds no such solver.
+    is no motion or pairs are not for such a solver, WeightsError when `start` holds no such solver.
     """
     weights = recipe.loss_weights()
     torch.manual_seed(recipe.seed)
@@ -149,6 +149,8 @@ def train_solver(
     framewise = not isinstance(model, Niki) or not model.config.attention
     rank = int(os.environ.get("RANK", "0"))
     lifted = [] if pairs is None else LiftedPairs.read(pairs).split(HELD_BACK)
+    if pairs is not None and lifted[0].single and not framewise:
+        raise InputError(f"{pairs}: holds single pictures; {recipe.solver} is trained on sequences")
     batches = MotionBatches(
         MotionSource(clips["train"], recipe.length), body,
         batch=recipe.batch, framewise=framewise, seed=recipe.seed + 1000 * rank,

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -250,10 +250,10 @@ def done(job: Job) -> Row:
 
 def encode_for_ever(job: Job) -> Row:
     """Begin a video, say who does it, and never end."""
-    path = job.overlay.parent / UNFINISHED / "begun.mp4"
+    path = job.overlay.parent / UNFINISHED / f"{job.source.stem}.mp4"
     with VideoWriter(path, width=64, height=64, fps=Fraction(30)) as writer:
         writer.write(np.zeros((64, 64, 3), np.uint8), 0.0)
-        note = job.overlay.parent / "note"
+        note = job.source.with_suffix(".note")
         note.write_text(f"{os.getpid()} {writer._process.pid}")
         note.rename(job.source.with_suffix(".pids"))
         time.sleep(600)
@@ -318,6 +318,32 @@ def test_an_interrupt_ends_workers_and_encoders_and_leaves_nothing(
     assert len(pids) == 4
     assert comes_true(lambda: not any(map(is_running, pids)), 20)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_an_ending_encoder_writes_late_is_removed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = folder_of(tmp_path / "in", "a.mp4")
+    todo = jobs_for(source, tmp_path / "out", make_job(source, tmp_path))
+    removes, late = shutil.rmtree, []
+
+    def remove(path: Path, **options: bool) -> None:
+        removes(path, **options)
+        if todo[0].receipt.exists() and not late:
+            path.mkdir()
+            late.append(path / "late.mp4")
+            late[0].touch()
+
+    monkeypatch.setattr(shutil, "rmtree", remove)
+
+    def engine(jobs: Sequence[Job]) -> Generator[Row]:
+        for job in jobs:
+            job.receipt.touch()
+            yield failed(job, "nothing was tried")
+
+    list(run_many(todo, engine))
+    assert len(late) == 1
+    assert not late[0].parent.exists()
 
 
 def comes_true(fact: Callable[[], bool], seconds: float) -> bool:

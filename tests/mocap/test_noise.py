@@ -151,6 +151,30 @@ def test_lifted_pairs_join_the_batches(body):
     assert batch.rotmats.shape == (6, 8, 24, 3, 3)
 
 
+def test_answers_about_single_pictures_fill_windows_together(body):
+    source = MotionSource([make_clip()], 8)
+    pairs = LiftedPairs(
+        joints=torch.arange(1.0, 21)[:, None, None, None].expand(20, 1, 29, 3) / 100,
+        sigma=torch.full((20, 1, 29), 0.123),
+        twist=torch.nn.functional.one_hot(torch.zeros(20, 1, 23).long(), 2).float(),
+        view=torch.tensor([0.0, 0, 1]).expand(20, 1, 3),
+        betas=torch.arange(20.0)[:, None].expand(20, 10),
+        rotmats=torch.from_numpy(make_clip(20).rotmats)[:, None],
+    )
+    batches = MotionBatches(source, body, batch=6, framewise=True, seed=0, pairs=pairs)
+    batch = next(iter(batches))
+    assert batch.rotmats.shape == (6, 8, 24, 3, 3)
+    shapes = batch.person.betas[3:, :, 0]  # of each frame, as each is somebody else
+    assert len(shapes.unique()) > 8
+    # a frame's rest body, evidence and truth are those of one picture
+    rest = body.rest_joints(shapes[..., None].expand(-1, -1, 10))
+    assert torch.allclose(batch.person.rest[3:], rest, atol=1e-6)
+    size = batch.evidence.joints[3:, :, 5].norm(dim=-1)
+    assert torch.allclose(size, (shapes + 1) / 100 * 3**0.5, atol=1e-4)
+    held_back = pairs.windows(body, 8, framewise=True)
+    assert held_back.person.betas[:, :, 0].flatten().tolist() == list(range(16))
+
+
 def test_windows_are_cut_evenly_at_30_hz():
     clips = [make_clip(120, fps=60.0), make_clip(20)]
     windows = even_windows(clips, 16, 2)
