@@ -3,7 +3,7 @@
 A module has at most 450 lines, a function body 80, a signature 6 arguments (commands of the command
 line excepted, whose arguments are the options); a wing of the package 2,880 lines, its top level 6
 modules. What a newcomer reads first (the spine) stays below 2,050 lines, what turns a video into
-files (the core) below 24,540. Lines are counted as they stand, blank ones and docstrings included.
+files (the core) below 24,640. Lines are counted as they stand, blank ones and docstrings included.
 """
 
 import ast
@@ -18,8 +18,9 @@ MODULE, BODY, ARGUMENTS, WING, TOP, SPINE = 450, 80, 6, 2880, 6, 2050
 # formats and resuming; then editing and other people's characters; then the camera's own files,
 # dense maps (500), textures (1,200), the ground's flow (420), alignment with masks (450), and
 # UV inpainting (620), who is who after meetings (350), feet held by chance (70),
-# bodies that are upside down for a moment (25), and looks of the detector left out (60).
-CORE = 24_540
+# bodies that are upside down for a moment (25), looks of the detector left out (60), and people who
+# stand turned upright (100).
+CORE = 24_640
 SPINE_FILES = ("types.py", "options.py", "pipeline/make.py", "pipeline/stages.py",
                "pipeline/summary.py", "*/__init__.py", "body/skeleton.py",
                "motion/person.py")  # fmt: skip

@@ -94,13 +94,7 @@ def balance_cue(joints: Array, up: Array) -> Cue | None:
     if not len(joints):
         return None
     joints = joints.astype(np.float64)
-    ankles = (joints[:, JOINT["left_ankle"]] + joints[:, JOINT["right_ankle"]]) / 2
-    neck = joints[:, JOINT["neck"]]
-    bent = np.rad2deg(_angle(joints[:, 0] - ankles, neck - joints[:, 0]))
-    weight = np.exp(-((bent / BENT_DEG) ** 2))
-    axes = body_axes(joints) + _unit(_mass(joints) - _support(joints, up))
-    axes = _unit(axes)
-    upright = weight * (axes @ up > np.cos(np.deg2rad(60)))  # who lies says nothing
+    axes, upright = standing_axes(joints, up)
     sure = upright.mean()
     if sure < 0.02:
         return None
@@ -116,6 +110,18 @@ def balance_cue(joints: Array, up: Array) -> Cue | None:
         roll_deg=AXIS_ROLL_DEG * wide,
         made_from="people who stand",
     )
+
+
+def standing_axes(joints: Array, up: Array) -> tuple[Array, Array]:
+    """Directions (T, 3) that are upright on the mean while somebody stands or walks, and how much
+    each says (T,), 0 to 1; joints: (T, 29, 3) m.
+    """
+    ankles = (joints[:, JOINT["left_ankle"]] + joints[:, JOINT["right_ankle"]]) / 2
+    neck = joints[:, JOINT["neck"]]
+    bent = np.rad2deg(_angle(joints[:, 0] - ankles, neck - joints[:, 0]))
+    axes = _unit(body_axes(joints) + _unit(_mass(joints) - support(joints, up)))
+    stands = axes @ up > np.cos(np.deg2rad(60))  # who lies says nothing
+    return axes, np.exp(-((bent / BENT_DEG) ** 2)) * stands
 
 
 def body_axes(joints: Array) -> Array:
@@ -134,7 +140,7 @@ def _mass(joints: Array) -> Array:
     return np.sum(list(parts), axis=0) / total
 
 
-def _support(joints: Array, up: Array) -> Array:
+def support(joints: Array, up: Array) -> Array:
     """Where the feet carry the body, (T, 3) m: the lower one more."""
     feet = np.stack(
         [0.4 * joints[:, JOINT[f"{s}_ankle"]] + 0.6 * joints[:, JOINT[f"{s}_big_toe"]]

@@ -14,8 +14,8 @@ from hpsvid.common.weights import imported_source, shipped_hashes
 from hpsvid.edit import select_tracks
 from hpsvid.errors import NoPersonError
 from hpsvid.ik import Solver
-from hpsvid.motion.lock import holds_feet, lock_feet
-from hpsvid.motion.world import find_world, with_contacts
+from hpsvid.motion.ground import on_ground
+from hpsvid.motion.world import find_world
 from hpsvid.official.hybrik_evidence import check_official
 from hpsvid.official.niki_network import OFFICIAL
 from hpsvid.options import Options
@@ -73,10 +73,7 @@ def make_motion(
     ]  # fmt: skip
     with clock.stage("ground", len(pts_s)):
         world = find_world(solved, body, pts_s, turn, options)
-        solved = [with_contacts(person, body, world, pts_s) for person in solved]
-        if holds_feet(world, options):
-            hold = partial(lock_feet, level=options.foot_lock == "ground")
-            solved = [hold(person, body, context.camera, world, pts_s) for person in solved]
+        solved = on_ground(solved, body, context.camera, world, pts_s, options)
     return Motion(
         clip=clip,
         pts_s=pts_s,

@@ -134,8 +134,8 @@ def train_solver(
     """Train a solver or the baseline "mlp" on captured motion.
 
     pairs: a file of tools.people.lift_pairs or dense_pairs, whose evidence makes up half of every
-    batch, but for its last tenth, which is validated on. start: weights of the same solver to go on from;
-    without, an analytic model starts from a fit by least squares.
+    batch, but for its last tenth, which is validated on. start: weights of the same solver to go
+    on from; without, an analytic model starts from a fit by least squares.
 
     Returns the validation error: the mean MPJPE in mm over exact, 20 mm and 50 mm evidence and
     occlusion on motion, half and half with that on held-back pairs. Raises InputError when there

@@ -226,3 +226,7 @@ def test_training_goes_on_from_given_weights_with_lifted_pairs(motions, body, mo
         torch.testing.assert_close(after[name], value, atol=1e-3, rtol=1e-3)
     kept, held_back = batches.LiftedPairs.read(motions / "pairs.npz").split(0.25)
     assert len(kept.joints) == 3 and torch.equal(held_back.rotmats[0], rotmats[3])
+    single = {name: value if name == "betas" else value[:, :1] for name, value in arrays.items()}
+    np.savez(motions / "single.npz", **{name: value.numpy() for name, value in single.items()})
+    with pytest.raises(InputError, match="single pictures; niki-temporal is trained on sequences"):
+        train_solver(recipe, files_in(motions), motions / "single.npz")
