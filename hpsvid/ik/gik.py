@@ -30,7 +30,7 @@ from hpsvid.types import N_BETAS, N_JOINTS
 
 # a joint less certain than this says no more than the other joints do: over all poses a hand or a
 # foot strays about as far from where it is on average
-MISSING_M = 0.2
+MISSING_M = 0.35
 
 
 def hide_joints(evidence: Evidence, person: Person, missing: Tensor) -> tuple[Evidence, Person]:
