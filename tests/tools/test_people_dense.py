@@ -9,13 +9,17 @@ import torch
 
 from hpsvid.backbone.crop import SIDE, Crop
 from hpsvid.body.parts import PART_JOINTS, mirror_of_parts, part_of_vertices
+from hpsvid.common.files import write_npz
 from hpsvid.common.geometry import axis_angle_to_matrix, image_of
 from hpsvid.common.raster import vertex_normals
+from hpsvid.ik.tensors import posed_joints
+from hpsvid.training.batches import LiftedPairs
 from hpsvid.training.dense_data import mirrored_truth, roughened, truth_of_shard
 from tests.tools.people_factories import plain_wardrobe, scene_of, source
-from tools.people import dense
+from tools.people import dense, dense_pairs
 from tools.people.beneath import BodySurface, Staged, crop_camera
 from tools.people.character import read_bare_body
+from tools.people.dense_pairs import rotations_of
 from tools.people.props import box
 from tools.people.truth import camera_params
 from tools.people.watch import Watcher
@@ -163,6 +167,38 @@ def test_joint_map_and_its_mirror_image(body, rows):
     way = (truth.location.float() - truth.joint_map()).norm(dim=1)[truth.mask]
     assert way.max() < 0.6
     assert way.median() < 0.25
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_rotations_for_a_solver_pose_the_joints_of_the_truth(body, rows, mirrored):
+    arrays, *_ = rows
+    truth = truth_of_shard(arrays, body)
+    truth = mirrored_truth(truth) if mirrored else truth
+    rotmats = torch.from_numpy(rotations_of(arrays, mirrored=mirrored))
+    betas = torch.from_numpy(arrays["betas"])
+    rest = body.rest_joints(betas)
+    posed = posed_joints(rotmats[:, None], rest[:, None])[:, 0]
+    # a body in a mirror has the other side's bones, which are as long
+    assert (posed - truth.joints).norm(dim=-1).max() < 2e-3
+
+
+def test_answers_about_crops_are_pairs_of_single_pictures(rows, tmp_path, monkeypatch):
+    arrays, *_ = rows
+    few = {key: value[:3] for key, value in arrays.items() if value.ndim > 1}
+    ends = arrays["ends"][:3]
+    whole = few | {key: arrays[key][:3] for key in ("scene", "person", "frame")}
+    write_npz(
+        tmp_path / "shard_00000.npz", whole | {"file": arrays["file"][: ends[-1]], "ends": ends}
+    )
+    out = tmp_path / "pairs.npz"
+    monkeypatch.setattr("sys.argv", ["dense_pairs", "--crops", str(tmp_path), "--out", str(out)])
+    dense_pairs.main()
+    pairs = LiftedPairs.read(out)
+    assert pairs.single
+    assert pairs.joints.shape == (6, 1, 29, 3)  # each as it is, and in a mirror
+    assert not pairs.joints[:, :, 0].any()
+    assert torch.equal(pairs.rotmats[:3, 0], torch.from_numpy(rotations_of(few, mirrored=False)))
+    assert torch.equal(pairs.rotmats[3:, 0], torch.from_numpy(rotations_of(few, mirrored=True)))
 
 
 @pytest.mark.parametrize("count", [14, 24])
