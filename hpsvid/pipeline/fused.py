@@ -23,8 +23,8 @@ DENSE_OUTPUTS = 7  # of `DenseMaps`, before what it passes on of the landmark ne
 MARK_OUTPUTS = 4  # of these
 TOGETHER = 0.5  # correlation of the two networks' errors of a joint
 # By how much more than the lifter the dense network is surer of real people than it may be. Chosen
-# on bodypose3d and a view of caliscope, PA-MPJPE 44.2 and 50.7 mm at 1, 43.9 and 49.1 at 1.5, 43.9
-# and 49.0 at 2.
+# on bodypose3d and a view of caliscope, PA-MPJPE 44.4 and 50.4 mm at 1, 43.9 and 48.8 at 1.5 and
+# at 2.
 SURER = 1.5
 
 
