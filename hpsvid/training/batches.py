@@ -94,24 +94,25 @@ class LiftedPairs:
         with np.load(path) as archive:
             return cls(**{name: torch.from_numpy(archive[name]) for name in cls.__annotations__})
 
+    def write(self, path: Path) -> None:
+        """Write the npz that `read` reads."""
+        arrays = {name: getattr(self, name).numpy() for name in self.__annotations__}
+        np.savez(path, allow_pickle=False, **arrays)
+
     def batch(
         self, rng: np.random.Generator, body: Body, size: int, length: int, *, framewise: bool
     ) -> Batch:
         """Windows drawn at random."""
-        if self.single:
-            rows = torch.from_numpy(rng.integers(0, len(self.joints), (size, length)))
-            return self._batch(rows, torch.zeros(1, dtype=torch.int64), body, framewise=framewise)
-        rows = torch.from_numpy(rng.integers(0, len(self.joints), (size, 1)))
-        start = torch.from_numpy(rng.integers(0, self.joints.shape[1] - length + 1, (size, 1)))
-        return self._batch(rows, start + torch.arange(length), body, framewise=framewise)
+        rows = rng.integers(0, len(self.joints), (size, length if self.single else 1))
+        last = 0 if self.single else self.joints.shape[1] - length
+        start = torch.from_numpy(rng.integers(0, last + 1, (size, 1)))
+        return self._batch(torch.from_numpy(rows), start, body, length, framewise=framewise)
 
     def windows(self, body: Body, length: int, *, framewise: bool) -> Batch:
         """The first window of every sequence; of single pictures one after the other."""
-        rows = torch.arange(len(self.joints))
-        if self.single:
-            rows = rows[: len(rows) // length * length].view(-1, length)
-            return self._batch(rows, torch.zeros(1, dtype=torch.int64), body, framewise=framewise)
-        return self._batch(rows[:, None], torch.arange(length), body, framewise=framewise)
+        across = length if self.single else 1
+        rows = torch.arange(len(self.joints) // across * across).view(-1, across)
+        return self._batch(rows, 0 * rows[:, :1], body, length, framewise=framewise)
 
     @property
     def single(self) -> bool:
@@ -123,15 +124,18 @@ class LiftedPairs:
         held = max(1, round(share * len(self.joints)))
         return take(self, slice(None, -held)), take(self, slice(-held, None))
 
-    def _batch(self, rows: Tensor, frames: Tensor, body: Body, *, framewise: bool) -> Batch:
-        """Windows of these rows and frames, both (B or 1, T or 1)."""
+    def _batch(
+        self, rows: Tensor, start: Tensor, body: Body, length: int, *, framewise: bool
+    ) -> Batch:
+        """Windows (B, length) of these rows (B, 1), or of single pictures (B, length)."""
+        frames = start if self.single else start + torch.arange(length)
         betas = self.betas[rows]
         person = Person(
             rest=body.rest_joints(betas),
             betas=betas,
             view=self.view[rows, frames],
             sigma=self.sigma[rows, frames],
-            valid=torch.ones(torch.broadcast_shapes(rows.shape, frames.shape), dtype=torch.bool),
+            valid=torch.ones(len(rows), length, dtype=torch.bool),
         )
         evidence = Evidence(joints=self.joints[rows, frames], twist=self.twist[rows, frames])
         return training_batch(evidence, person, self.rotmats[rows, frames], framewise=framewise)

@@ -88,12 +88,24 @@ def mirrored_truth(truth: DenseTruth, parts: PartsName = 14) -> DenseTruth:
     )
 
 
+def places_of(arrays: Mapping[str, Array]) -> list[Crop]:
+    """Where a shard's crops lie in their pictures."""
+    return [Crop(x=x, y=y, side=s, angle=a) for x, y, s, a in arrays["crop"].tolist()]
+
+
+def rotations_of(arrays: Mapping[str, Array]) -> Tensor:
+    """True rotations (N, 24, 3, 3) of a shard's rows in the views of their crops."""
+    rotmats = axis_angle_to_matrix(torch.from_numpy(arrays["rotvec"]).float())
+    rotmats[:, 0] = turns_of(places_of(arrays), arrays["K"]).mT @ rotmats[:, 0]
+    return rotmats
+
+
 def truth_of_shard(arrays: Mapping[str, Array], body: Body, parts: PartsName = 14) -> DenseTruth:
     """The maps of a shard's rows, from the faces that show and the pose."""
     data = {key: torch.from_numpy(value) for key, value in arrays.items() if value.ndim > 1}
     rotmats = axis_angle_to_matrix(data["rotvec"].float())
     betas, transl = data["betas"], data["transl"].float()
-    crops = [Crop(x=x, y=y, side=s, angle=a) for x, y, s, a in arrays["crop"].tolist()]
+    crops = places_of(arrays)
     turn = turns_of(crops, arrays["K"])
     joints = body.joints(rotmats, betas, transl)
     flat = image_of(joints.numpy(), arrays["K"][:, None])

@@ -33,7 +33,14 @@ from hpsvid.mocap.noise import observe, random_noise
 from hpsvid.mocap.sources import MotionSource
 from hpsvid.mocap.takes import SIZE, chimera, choose_take
 from hpsvid.pipeline.uv_chain import UvChain
-from hpsvid.training.dense_data import DenseInput, DenseTruth, cover, truth_of_shard
+from hpsvid.training.dense_data import (
+    DenseInput,
+    DenseTruth,
+    cover,
+    places_of,
+    rotations_of,
+    truth_of_shard,
+)
 from hpsvid.types import Array
 
 BATCH = 8  # crops whose examples are made at once
@@ -91,7 +98,7 @@ def examples_of(look: Looked, answer: DenseAnswer, joints: Tensor, chain: UvChai
     """The examples of looks of which the network told these maps and joints (B, 29, 3) m."""
     body, grid, arrays, truth = chain.body, chain.space.coarse, look.arrays, look.truth
     posed = chain.posed(joints, answer)
-    crops = [Crop(x=x, y=y, side=s, angle=a) for x, y, s, a in arrays["crop"].tolist()]
+    crops = places_of(arrays)
     rotmats = axis_angle_to_matrix(torch.from_numpy(arrays["rotvec"]).float())
     betas = torch.from_numpy(arrays["betas"])
     vertices = body.vertices(rotmats, betas, torch.zeros(len(crops), 3))
@@ -262,9 +269,7 @@ def _misplaced(
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Joints (B, 29, 3) m as a lifter would misplace them, or further; sigmas; twists."""
-    crops = [Crop(x=x, y=y, side=s, angle=a) for x, y, s, a in arrays["crop"].tolist()]
-    rotmats = axis_angle_to_matrix(torch.from_numpy(arrays["rotvec"]).float())
-    rotmats[:, 0] = turns_of(crops, arrays["K"]).mT @ rotmats[:, 0]
+    rotmats = rotations_of(arrays)
     rest = body.rest_joints(truth.betas)[:, None]
     view = torch.tensor([0.0, 0, 1]).expand(len(rotmats), 1, 3)
     up = torch.tensor([0.0, -1, 0])

@@ -13,13 +13,13 @@ from hpsvid.common.files import write_npz
 from hpsvid.common.geometry import axis_angle_to_matrix, image_of
 from hpsvid.common.raster import vertex_normals
 from hpsvid.ik.tensors import posed_joints
+from hpsvid.mocap.sources import mirror
 from hpsvid.training.batches import LiftedPairs
-from hpsvid.training.dense_data import mirrored_truth, roughened, truth_of_shard
+from hpsvid.training.dense_data import mirrored_truth, rotations_of, roughened, truth_of_shard
 from tests.tools.people_factories import plain_wardrobe, scene_of, source
 from tools.people import dense, dense_pairs
 from tools.people.beneath import BodySurface, Staged, crop_camera
 from tools.people.character import read_bare_body
-from tools.people.dense_pairs import rotations_of
 from tools.people.props import box
 from tools.people.truth import camera_params
 from tools.people.watch import Watcher
@@ -174,7 +174,8 @@ def test_rotations_for_a_solver_pose_the_joints_of_the_truth(body, rows, mirrore
     arrays, *_ = rows
     truth = truth_of_shard(arrays, body)
     truth = mirrored_truth(truth) if mirrored else truth
-    rotmats = torch.from_numpy(rotations_of(arrays, mirrored=mirrored))
+    rotmats = rotations_of(arrays)
+    rotmats = torch.from_numpy(mirror(rotmats.numpy())) if mirrored else rotmats
     betas = torch.from_numpy(arrays["betas"])
     rest = body.rest_joints(betas)
     posed = posed_joints(rotmats[:, None], rest[:, None])[:, 0]
@@ -197,8 +198,9 @@ def test_answers_about_crops_are_pairs_of_single_pictures(rows, tmp_path, monkey
     assert pairs.single
     assert pairs.joints.shape == (6, 1, 29, 3)  # each as it is, and in a mirror
     assert not pairs.joints[:, :, 0].any()
-    assert torch.equal(pairs.rotmats[:3, 0], torch.from_numpy(rotations_of(few, mirrored=False)))
-    assert torch.equal(pairs.rotmats[3:, 0], torch.from_numpy(rotations_of(few, mirrored=True)))
+    true = rotations_of(few)
+    assert torch.equal(pairs.rotmats[:3, 0], true)
+    assert torch.equal(pairs.rotmats[3:, 0], torch.from_numpy(mirror(true.numpy())))
 
 
 @pytest.mark.parametrize("count", [14, 24])

@@ -91,7 +91,8 @@ def main() -> None:
                 rows["betas"].append(person_betas(obs))
                 rows["rotmats"].append(rotmats)
             print(f"{path.name}: {len(rows['joints'])} sequences so far", flush=True)
-    np.savez(options.out, allow_pickle=False, **{name: np.stack(row) for name, row in rows.items()})
+    whole = {name: torch.from_numpy(np.stack(row)) for name, row in rows.items()}
+    LiftedPairs(**whole).write(options.out)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ import numpy as np
 import torch
 
 from hpsvid.backbone.blazepose import N_OUTPUTS
-from hpsvid.backbone.crop import SIDE, Crop
+from hpsvid.backbone.crop import SIDE
 from hpsvid.backbone.dense_maps import DenseMaps, Encoder
 from hpsvid.backbone.dense_network import DenseAnswer, joints_of_maps, load_dense, turns_of
 from hpsvid.backbone.uv_network import UvNet, load_uv
@@ -48,7 +48,7 @@ from hpsvid.evaluation.metrics import aligned_errors, joint_errors, mean
 from hpsvid.evaluation.sensitivity import GREY, PATCH
 from hpsvid.pipeline.uv_chain import UvChain
 from hpsvid.training.dense import scores
-from hpsvid.training.dense_data import KEYS, DenseShards, crops_of
+from hpsvid.training.dense_data import KEYS, DenseShards, crops_of, places_of
 from hpsvid.training.uv import looks_at
 from hpsvid.training.uv_data import Looked, examples_of
 from hpsvid.types import N_LANDMARKS, Array
@@ -119,8 +119,7 @@ def landmarks_of(folder: Path, body: Body) -> tuple[Array, Array]:
             told.append(points[LIMB_LANDMARKS])
         rotmats = axis_angle_to_matrix(torch.from_numpy(arrays["rotvec"]))
         marks = body.landmarks(rotmats, torch.from_numpy(arrays["betas"]), torch.zeros(3))
-        places = [Crop(x=x, y=y, side=s, angle=a) for x, y, s, a in arrays["crop"].tolist()]
-        true.append((marks @ turns_of(places, arrays["K"])).numpy()[:, LIMB_LANDMARKS])
+        true.append((marks @ turns_of(places_of(arrays), arrays["K"])).numpy()[:, LIMB_LANDMARKS])
     points, marks = np.stack(told), np.concatenate(true)
     return tuple(p - p[:, list(HIPS)].mean(1, keepdims=True) for p in (points, marks))
 
